@@ -1,0 +1,130 @@
+"""The way out: what brings a link's former state back, and the plans that take interfaces out. Pure.
+
+A link loses its addresses, routes, master, neighbours and settings when it leaves a namespace. `restore` says how they
+come back; on the way in that is what undoing needs, on the way out it is what the host gets back.
+"""
+
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import TypeVar
+
+from netsandbox._facts import Facts, LinkState
+from netsandbox._outline import Group, Plan, Plugged, Target
+from netsandbox._steps import (
+    HOST,
+    Conf,
+    Lost,
+    Move,
+    Place,
+    Port,
+    RestoreConf,
+    SetAddress,
+    SetMaster,
+    SetNeighbor,
+    SetRoute,
+    SetUp,
+    Step,
+    Unpin,
+)
+from netsandbox.errors import NameConflictError
+from netsandbox.netlink import address as _address
+from netsandbox.netlink import link as _link
+from netsandbox.netlink import neighbor as _neighbor
+from netsandbox.netlink import route as _route
+from netsandbox.netlink.link import Link
+
+T = TypeVar("T")
+
+
+def restore(netns: str, state: LinkState) -> tuple[Step, ...]:
+    """Return the steps that give a link that came (back) to *netns* all that it had there, in order."""
+    link = state.link
+    at = (netns, link.index, link.name)
+    steps: list[Step] = [RestoreConf(*at, None, Conf(link.conf(_link.AF_INET), link.conf(_link.AF_INET6)))]
+    ipv4 = [address for address in state.addresses if address.family == _address.AF_INET]
+    ipv6 = [address for address in state.addresses if address.family == _address.AF_INET6]
+    steps += (SetAddress(*at, None, address) for address in (*ipv4, *reversed(ipv6)))  # the kernel lists IPv6 backwards
+    if state.master:
+        steps.append(SetMaster(*at, None, port(state)))
+    steps += (SetMaster(netns, item.index, item.name, None, Port(link.index, link.name)) for item in state.ports)
+    if link.is_up:
+        steps.append(SetUp(*at, old=False, new=True))
+    made = [entry for entry in state.routes if entry.protocol != _route.KERNEL]
+    made.sort(key=lambda entry: entry.via is not None)  # a next hop must be reachable when a route names it
+    steps += (SetRoute(*at, None, entry) for entry in made)
+    steps += (SetNeighbor(*at, None, entry) for entry in state.neighbors if entry.state & _neighbor.PERMANENT)
+    return tuple(steps)
+
+
+def port(state: LinkState) -> Port | None:
+    """Return what a link is a port of."""
+    if not state.master:
+        return None
+    return Port(state.master.index, state.master.name, state.link.port_kind or "", state.link.port)
+
+
+def detach(items: Sequence[Plugged], target: Target, facts: Facts) -> Plan:
+    """Plan to take interfaces out, newest first; one whose link has vanished needs nothing.
+
+    Raises:
+        NameConflictError: A name that a link has to get back is taken on the host.
+    """
+    groups = tuple(_detach(item, target, facts) for item in reversed(items))
+    names = ", ".join(item.name for item in items)
+    root = groups[0] if len(groups) == 1 else Group("", {}, groups)
+    operation = f"detach {names} from sandbox {target.name}"
+    return Plan(operation, target.name, items[0].name if items else None, root, lenient=True)
+
+
+def _detach(item: Plugged, target: Target, facts: Facts) -> Group:
+    state = facts.states.get(item.index)
+    if state is None or not item.holds(state.link):
+        return Group("", {}, ())
+    lost = () if target.is_host and not item.born else tuple(map(Lost, reversed(restore(target.netns, state))))
+    back = _homewards(item, target, facts, state.link)
+    return Group("RemoveInterface", {"srcName": item.source, "dstName": state.link.name}, (*lost, *back))
+
+
+def _homewards(item: Plugged, target: Target, facts: Facts, link: Link) -> tuple[Step, ...]:
+    """Return the recorded way home, as things stand now: on both sides they may have changed meanwhile."""
+    home = item.home
+    if home is None:
+        return item.back
+    for wanted in (home.name, *link.altnames):
+        if wanted in facts.host_links:
+            request = f"give {link.name} of sandbox {target.name} back to the host as {home.name}"
+            taken = facts.host_links[wanted]
+            raise NameConflictError(request, f"the name {wanted} is taken by link {taken.index} there")
+    here = Place(target.netns, link.index, link.name, link.mac, link.mtu)
+    back = tuple(replace(step, old=here) if isinstance(step, Move) else step for step in item.back)
+    if home.index in facts.host_links:
+        free = max(key for key in facts.host_links if isinstance(key, int)) + 1
+        back = tuple(reindex(step, home.index, free) for step in back)
+    return back
+
+
+def reindex(value: T, old: int, new: int) -> T:
+    """Return a step with every index *old* on the host changed to *new*; what concerns other namespaces stays."""
+    if not is_dataclass(value) or isinstance(value, type) or getattr(value, "netns", HOST) != HOST:
+        return value
+    changes: dict[str, object] = {}
+    for item in fields(value):
+        part = getattr(value, item.name)
+        changes[item.name] = new if item.name == "index" and part == old else reindex(part, old, new)
+    return replace(value, **changes)
+
+
+def destroy(items: Sequence[Plugged], target: Target, facts: Facts, path: str | None) -> Plan:
+    """Plan to give back every link that came from the host, and to unpin the namespace from *path* (None: it stays).
+
+    Links that were born in the sandbox die with its namespace; they are deleted only if it stays.
+    """
+    leaving = [item for item in items if path is None or not item.born]
+    last: tuple[Step, ...] = () if path is None else (Unpin(target.netns, path),)
+    root = Group("", {}, (detach(leaving, target, facts).root, *last))
+    return Plan(f"destroy sandbox {target.name}", target.name, None, root, lenient=True)
+
+
+def joined(first: Plan, second: Plan) -> Plan:
+    """Return the plan to do one thing and then another, under the name of the second."""
+    return replace(second, root=Group("", {}, (first.root, second.root)), lenient=first.lenient)

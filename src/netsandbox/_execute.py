@@ -1,0 +1,101 @@
+"""Runs a plan: all of it or none of it.
+
+A step that the kernel refused did nothing, so what came before it is undone, newest first. A step whose answer got lost
+may have been carried out (design.md, kernel fact 13): it is undone too, and undoing looks before it acts. The first
+error is what the caller gets, with what was undone; if undoing fails as well, a RollbackError from it says what is
+left.
+"""
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+from netsandbox import telemetry
+from netsandbox._outline import Group, Plan
+from netsandbox._steps import Step, World
+from netsandbox.errors import KernelError, NetSandboxError, RollbackError
+
+T = TypeVar("T")
+
+
+def execute(plan: Plan, world: World, commit: Callable[[], T]) -> T:
+    """Carry out *plan*, then *commit*, and return what that returns; if anything fails, undo everything.
+
+    Args:
+        plan: What to do.
+        world: The namespaces it is about.
+        commit: Makes the result known: reads it back, and writes it down. It comes last, and its failure is a failure
+            of the whole.
+
+    Raises:
+        NetSandboxError: Something failed and all was undone, or (RollbackError) not all could be.
+    """
+    done: list[Step] = []
+    try:
+        with _span(plan.root):
+            for item in plan.root.items:
+                _run(item, world, done, lenient=plan.lenient)
+            return commit()
+    except BaseException as error:
+        if isinstance(error, NetSandboxError) and done:
+            error.step = error.step or str(done[-1])
+        with telemetry.span("rollback"):
+            undone, left, failures = undo(done, world)
+        if failures:
+            broken = RollbackError(error, failures)
+            _tell(broken, plan, undone, left)
+            raise broken from error
+        if isinstance(error, NetSandboxError):
+            _tell(error, plan, undone, left)
+        raise
+
+
+def _run(item: Step | Group, world: World, done: list[Step], *, lenient: bool) -> None:
+    """Carry out one step, or a group of them under a span of its own; note in *done* what may have to be undone."""
+    if isinstance(item, Group):
+        with _span(item):
+            for part in item.items:
+                _run(part, world, done, lenient=lenient)
+        return
+    done.append(item)
+    try:
+        if not item.apply(world) and lenient:
+            done.pop()
+    except KernelError as error:
+        if error.answered and item.atomic:
+            error.step = str(done.pop())
+        if not (lenient and error.answered and error.errno in item.settled):
+            raise
+
+
+def _span(group: Group) -> AbstractContextManager[object]:
+    return telemetry.span(group.span, group.attributes) if group.span else telemetry.OFF
+
+
+def undo(done: Iterable[Step], world: World) -> tuple[list[str], list[str], list[BaseException]]:
+    """Undo steps, newest first.
+
+    Returns:
+        The commands that were carried out, those that failed, and how each of these failed.
+    """
+    undone: list[str] = []
+    left: list[str] = []
+    failures: list[BaseException] = []
+    for step in reversed(tuple(done)):
+        inverse = step.inverse()
+        try:
+            if inverse.apply(world):
+                undone.append(str(inverse))
+        except Exception as error:  # noqa: BLE001  nothing may keep the other steps from being undone
+            if isinstance(error, KernelError) and error.answered and error.errno in inverse.settled:
+                continue
+            left.append(str(inverse))
+            failures.append(error)
+    return undone, left, failures
+
+
+def _tell(error: NetSandboxError, plan: Plan, undone: list[str], left: list[str]) -> None:
+    """Note on *error* what was asked for, and what became of it."""
+    error.operation = plan.operation
+    error.sandbox, error.link = plan.sandbox, plan.link
+    error.undone, error.left = tuple(undone), tuple(left)

@@ -1,0 +1,131 @@
+"""What a plan has to know of the kernel, read before anything is changed."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from netsandbox._steps import Kernel, Place
+from netsandbox.netlink.address import Address
+from netsandbox.netlink.link import Link
+from netsandbox.netlink.neighbor import NeighborEntry
+from netsandbox.netlink.route import TABLE_MAIN, RouteEntry
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """A link with all that its namespace knows of it and drops when it leaves.
+
+    Attributes:
+        link: The link.
+        addresses: Its IP addresses, in the kernel's order.
+        routes: The routes that lead out of it, of all tables.
+        neighbors: Its neighbours.
+        master: The link it is a port of.
+        ports: The links that are its ports.
+    """
+
+    link: Link
+    addresses: tuple[Address, ...] = ()
+    routes: tuple[RouteEntry, ...] = ()
+    neighbors: tuple[NeighborEntry, ...] = ()
+    master: Link | None = None
+    ports: tuple[Link, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Two namespaces as a plan finds them.
+
+    Attributes:
+        sources: The links on the host that are asked for, by the name that was asked for.
+        host_links: Links on the host whose names or indexes may stand in the way, by name and by index.
+        links: All links of the sandbox.
+        addresses: All addresses of the sandbox.
+        routes: The main routing tables of the sandbox.
+        sysctls: Settings of the host that may have to come back, by their path below /proc/sys/net.
+        states: Links of the sandbox with all that belongs to them, by index.
+    """
+
+    sources: Mapping[str, LinkState] = field(default_factory=dict)
+    host_links: Mapping[str | int, Link] = field(default_factory=dict)
+    links: tuple[Link, ...] = ()
+    addresses: tuple[Address, ...] = ()
+    routes: tuple[RouteEntry, ...] = ()
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    states: Mapping[int, LinkState] = field(default_factory=dict)
+
+    def link(self, index: int | None) -> Link | None:
+        """Return the link of the sandbox with an index."""
+        return next((link for link in self.links if link.index == index), None)
+
+    def named(self, name: str) -> Link | None:
+        """Return the link of the sandbox with a name or alternative name."""
+        return next((link for link in self.links if name in link.names), None)
+
+
+def state(kernel: Kernel, link: Link) -> LinkState:
+    """Return *link* with all that its namespace knows of it."""
+    is_bridge = link.kind == "bridge"
+    return LinkState(
+        link=link,
+        addresses=tuple(kernel.addresses(link.index)),
+        routes=tuple(kernel.routes(index=link.index)),
+        neighbors=tuple(kernel.neighbors(index=link.index)),
+        master=kernel.link(link.master) if link.master else None,
+        ports=tuple(port for port in kernel.links() if port.master == link.index) if is_bridge else (),
+    )
+
+
+def for_attach(
+    host: Kernel, box: Kernel, sources: Iterable[str], *, check_routes: bool, sysctls: Iterable[str] = ()
+) -> Facts:
+    """Return what has to be known to plug links in.
+
+    Args:
+        host: The namespace they come from.
+        box: The namespace they go to.
+        sources: Their names on the host.
+        check_routes: Whether the addresses and routes of the sandbox matter.
+        sysctls: Settings whose present values matter, by their path below /proc/sys/net.
+    """
+    found = {name: host.link(name) for name in sources}
+    return Facts(
+        sources={name: state(host, link) for name, link in found.items() if link},
+        links=tuple(box.links()),
+        addresses=tuple(box.addresses()) if check_routes else (),
+        routes=tuple(box.routes(table=TABLE_MAIN)) if check_routes else (),
+        sysctls=read_sysctls(box, sysctls),
+    )
+
+
+def read_sysctls(kernel: Kernel, paths: Iterable[str]) -> dict[str, str]:
+    """Return the settings below /proc/sys/net that the kernel has, of those asked for."""
+    values = {path: kernel.sysctl(path) for path in paths}
+    return {path: value for path, value in values.items() if value is not None}
+
+
+def for_detach(host: Kernel, box: Kernel, homes: Mapping[int, Place | None]) -> Facts:
+    """Return what has to be known to take links out.
+
+    Args:
+        host: The namespace they go back to.
+        box: The namespace they are in.
+        homes: By the index of each link in the sandbox, its place on the host, if it has one.
+    """
+    states = {}
+    keys: set[str | int] = set()
+    indexes: set[int] = set()
+    for index, home in homes.items():
+        link = box.link(index)
+        if link:
+            states[index] = state(box, link)
+        if link and home:
+            keys |= {home.name, *link.altnames, home.index}
+            indexes.add(home.index)
+    taken: dict[str | int, Link] = {}
+    for key in keys:
+        link = host.link(key)
+        if link:
+            taken[key] = link
+    if not indexes.isdisjoint(taken):  # another index is needed: know them all
+        taken |= {link.index: link for link in host.links()}
+    return Facts(host_links=taken, states=states)

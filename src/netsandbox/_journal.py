@@ -1,0 +1,113 @@
+"""What the kernel cannot tell of a sandbox, as records and as bytes. Pure; `_system/store.py` keeps the bytes.
+
+A record is JSON: dataclasses as objects that name their class, netlink values as the bytes of the message that
+describes them. It names its sandbox by the identity of the namespace and the boot it belongs to.
+"""
+
+import json
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+from netsandbox import _steps
+from netsandbox._outline import Plugged
+from netsandbox.errors import ProtocolError
+from netsandbox.netlink import address, neighbor, route
+from netsandbox.netlink.message import Message
+
+VERSION = 1
+_VALUES = {
+    "Address": (address.Address, address.unpack),
+    "RouteEntry": (route.RouteEntry, route.unpack),
+    "NeighborEntry": (neighbor.NeighborEntry, neighbor.unpack),
+}
+_CLASSES = {
+    item.__name__: item
+    for item in (
+        _steps.CreateLink,
+        _steps.DeleteLink,
+        _steps.Move,
+        _steps.Place,
+        _steps.Port,
+        _steps.Conf,
+        _steps.RestoreConf,
+        _steps.SetAddress,
+        _steps.SetMac,
+        _steps.SetMaster,
+        _steps.SetMtu,
+        _steps.SetNeighbor,
+        _steps.SetRoute,
+        _steps.SetSysctl,
+        _steps.SetUp,
+        Plugged,
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of a sandbox.
+
+    Attributes:
+        name: Its name, or the path that stands for it.
+        path: Where its namespace is found.
+        boot: The boot the record belongs to.
+        netns: Device and inode of its namespace.
+        host: Device and inode of the namespace its links came from.
+        pinned: Whether *path* is ours, to be taken away with the sandbox.
+        next_id: Number of the next interface.
+        interfaces: What is plugged in, in the order it was added.
+    """
+
+    name: str
+    path: str
+    boot: str
+    netns: tuple[int, int]
+    host: tuple[int, int]
+    pinned: bool
+    next_id: int = 1
+    interfaces: tuple[Plugged, ...] = ()
+
+
+def pack(record: Record) -> bytes:
+    """Return the bytes of a record."""
+    return json.dumps({"version": VERSION, **_pack(record)}, separators=(",", ":")).encode()
+
+
+def unpack(data: bytes) -> Record:
+    """Return the record that *data* holds.
+
+    Raises:
+        ProtocolError: It is no record, or one of another version.
+    """
+    try:
+        found = json.loads(data)
+        if found.pop("version") != VERSION or found.pop("is") != "Record":
+            raise ProtocolError("a record of another version")
+        record = Record(**{key: _unpack(value) for key, value in found.items()})
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ProtocolError(f"a damaged record: {error}") from error
+    return record
+
+
+def _pack(value: object) -> Any:  # noqa: ANN401  JSON
+    if isinstance(value, tuple(known for known, _ in _VALUES.values())):
+        return {"is": type(value).__name__, "bytes": value.pack().hex()}
+    if is_dataclass(value):
+        return {"is": type(value).__name__} | {item.name: _pack(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, tuple):
+        return [_pack(item) for item in value]
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _unpack(value: Any) -> Any:  # noqa: ANN401  JSON
+    if isinstance(value, list):
+        return tuple(_unpack(item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    name = value.pop("is")
+    if name in _VALUES:
+        return _VALUES[name][1](Message(0, 0, 0, bytes.fromhex(value["bytes"])))
+    known = {key: _unpack(item) for key, item in value.items()}
+    if name == "Port":
+        known["settings"] = bytes.fromhex(known["settings"])
+    return _CLASSES[name](**known)

@@ -1,0 +1,125 @@
+"""What a plan is made of: steps in groups, the interfaces they make, and the sandbox they are about."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from netsandbox._steps import HOST, Move, Place, Step
+from netsandbox.netlink.link import Link
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Steps that belong together; they are traced as one span if it has a name."""
+
+    span: str
+    attributes: Mapping[str, str]
+    items: tuple["Step | Group", ...]
+
+    def steps(self) -> Iterator[Step]:
+        """Yield the steps in order."""
+        for item in self.items:
+            if isinstance(item, Group):
+                yield from item.steps()
+            else:
+                yield item
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What would be done, in order; each step prints the command it equals.
+
+    Attributes:
+        operation: What was asked for, in words.
+        sandbox: Name of the sandbox.
+        link: Name of the link concerned, if it is one.
+        root: The steps, in groups.
+        lenient: Whether a step that finds its work done counts as done.
+    """
+
+    operation: str
+    sandbox: str
+    link: str | None
+    root: Group
+    lenient: bool = False
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps, in order."""
+        return tuple(self.root.steps())
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The commands that the steps equal, in order; what begins with # is said, not done."""
+        return tuple(map(str, self.steps))
+
+    def __iter__(self) -> Iterator[Step]:
+        """Iterate over the steps, in order."""
+        return self.root.steps()
+
+    def __len__(self) -> int:
+        """Count the steps."""
+        return len(self.steps)
+
+    def __str__(self) -> str:
+        """Say the commands as a shell script."""
+        return "\n".join(self.commands)
+
+
+@dataclass(frozen=True, slots=True)
+class Plugged:
+    """An interface of a sandbox: what the kernel cannot tell of it.
+
+    Attributes:
+        id: Its number, never given twice in a sandbox.
+        source: Name of its link on the host, or of the link that was made.
+        index: Its index in the sandbox.
+        name: The name it got in the sandbox.
+        kind: Kind of the link.
+        born: Whether it was made in the sandbox.
+        back: The steps that take it out again, in order.
+    """
+
+    id: int
+    source: str
+    index: int
+    name: str
+    kind: str | None
+    born: bool
+    back: tuple[Step, ...] = ()
+
+    @property
+    def is_bridge(self) -> bool:
+        """Whether it is a bridge that was made here."""
+        return self.born and self.kind == "bridge"
+
+    @property
+    def home(self) -> Place | None:
+        """Its place on the host; None if it was born in the sandbox, or never left the host."""
+        return next((step.new for step in self.back if isinstance(step, Move)), None)
+
+    def holds(self, link: Link | None) -> bool:
+        """Whether *link*, found under the index, is this one."""
+        return link is not None and link.kind == self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The sandbox a plan is about.
+
+    Attributes:
+        name: Its name, for messages.
+        netns: What ip(8) calls its namespace; empty for the host's own.
+    """
+
+    name: str
+    netns: str
+
+    @property
+    def is_host(self) -> bool:
+        """Whether it is the host's own namespace: nothing is moved or renamed there."""
+        return self.netns == HOST
+
+
+def single(target: Target, operation: str, link: str | None, *steps: Step) -> Plan:
+    """Return a plan of a few steps that need no span."""
+    return Plan(operation, target.name, link, Group("", {}, steps))

@@ -1,0 +1,335 @@
+"""Wishes and facts to ordered steps: which name, which master, which conflicts, and in what order. Pure.
+
+The order is osl's (behaviour.md 2.1, I4): the link comes with its name, MAC and MTU; IPv6 is off before a link without
+IPv6 addresses comes up; addresses, master, link-local addresses and sysctls before the link is up; routes after.
+
+`Plugged.back` holds the inverse of every step whose effect would outlive the interface, in the order in which they
+take it out again.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from netsandbox._checks import MTU_MIN_IPV6, IPInterface, IPNetwork
+from netsandbox._detach import port, restore
+from netsandbox._facts import Facts, LinkState
+from netsandbox._outline import Group, Plan, Plugged, Target
+from netsandbox._steps import (
+    HOST,
+    CreateLink,
+    Lost,
+    Move,
+    Pin,
+    Place,
+    Port,
+    SetAddress,
+    SetMac,
+    SetMaster,
+    SetMtu,
+    SetRoute,
+    SetSysctl,
+    SetUp,
+    Step,
+)
+from netsandbox.errors import NameConflictError, Problem, RouteConflictError, SourceNotFoundError, SpecError
+from netsandbox.links import NAME_MAX, Bridge
+from netsandbox.netlink import address as _address
+from netsandbox.netlink import route as _route
+from netsandbox.netlink.link import Link
+from netsandbox.netlink.route import RouteEntry
+from netsandbox.spec import InterfaceSpec, Route
+
+HALF = 1  # prefix length of the two halves of everything, with which VPNs stand in for a default route
+
+
+def attach(
+    specs: Sequence[InterfaceSpec],
+    target: Target,
+    facts: Facts,
+    plugged: Sequence[Plugged],
+    *,
+    next_id: int,
+) -> tuple[Plan, tuple[Plugged, ...]]:
+    """Plan to plug interfaces in, and say what they will be.
+
+    Args:
+        specs: The wishes, in order.
+        target: The sandbox.
+        facts: What the kernel says.
+        plugged: What is plugged in already.
+        next_id: Number of the first new interface.
+
+    Raises:
+        SpecError: A wish does not fit the facts; all that is wrong is in it.
+        NameConflictError: A name is taken.
+        RouteConflictError: An address overlaps another link's network.
+    """
+    check_sources(specs, target, facts, plugged)
+    planner = _Attach(target, facts, list(plugged))
+    groups: list[Group] = []
+    made: list[Plugged] = []
+    for spec in specs:
+        group, new = planner.add(spec, next_id + len(made))
+        groups.append(group)
+        made.append(new)
+    names = ", ".join(spec.source_name for spec in specs)
+    root = groups[0] if len(groups) == 1 else Group("", {}, tuple(groups))
+    plan = Plan(f"attach {names} to sandbox {target.name}", target.name, specs[0].source_name if specs else None, root)
+    return plan, tuple(made)
+
+
+def check_sources(
+    specs: Sequence[InterfaceSpec],
+    target: Target,
+    facts: Facts,
+    plugged: Sequence[Plugged],
+    refused: Iterable[Problem] = (),
+) -> None:
+    """Refuse wishes that do not fit the facts, all that is wrong at once.
+
+    Raises:
+        SpecError: Something does not fit; a SourceNotFoundError if nothing but missing links is wrong.
+    """
+    problems = list(refused)
+    known = {item.source: item for item in plugged}
+    bridges = {item.source: item.is_bridge for item in plugged}  # what a master may be, among those before
+    missing = 0
+    for spec in specs:
+        name = spec.source_name
+        state = None if isinstance(spec.source, Bridge) else facts.sources.get(name)
+        source = state.link.name if state else name
+        if source in known:
+            problems.append(Problem("source", name, f"is already plugged into {target.name} as {known[source].name}"))
+        elif source in bridges:
+            problems.append(Problem("source", name, "is given twice"))
+        elif isinstance(spec.source, str) and not state:
+            missing += 1
+            inside = facts.named(name) and not target.is_host
+            reason = (
+                f"is inside {target.name} already, but was not plugged in" if inside else "no such link on the host"
+            )
+            problems.append(Problem("source", name, reason))
+        problems += _misfits(spec, target, state)
+        problems += _no_master(spec, target, facts, known, bridges)
+        bridges.setdefault(source, isinstance(spec.source, Bridge))
+    if problems:
+        raise (SourceNotFoundError if missing == len(problems) else SpecError)(problems)
+
+
+def _misfits(spec: InterfaceSpec, target: Target, state: LinkState | None) -> Iterator[Problem]:
+    """Yield what of a wish does not fit its link."""
+    if state and state.link.is_loopback:
+        yield Problem("source", state.link.name, "the loopback link cannot leave its namespace")
+    if state and spec.has_ipv6 and spec.mtu is None and state.link.mtu < MTU_MIN_IPV6:
+        yield Problem("mtu", state.link.mtu, f"is below {MTU_MIN_IPV6}, the least that IPv6 needs")
+    if target.is_host and spec.name not in {None, state.link.name if state else spec.source_name}:
+        yield Problem("name", spec.name, "on the host nothing is renamed")
+
+
+def _no_master(
+    spec: InterfaceSpec, target: Target, facts: Facts, known: Mapping[str, Plugged], bridges: Mapping[str, bool]
+) -> Iterator[Problem]:
+    """Yield what is wrong with the master that a wish names."""
+    if spec.master is None:
+        return
+    master = known.get(spec.master)
+    if spec.master not in bridges:
+        yield Problem("master", spec.master, f"no bridge of that source is plugged into {target.name}")
+    elif not bridges[spec.master]:
+        yield Problem("master", spec.master, "is no bridge")
+    elif master and not master.holds(facts.link(master.index)):
+        yield Problem("master", spec.master, f"has vanished from {target.name}")
+
+
+class _Attach:
+    """Plans interfaces one after the other, each on top of those before."""
+
+    def __init__(self, target: Target, facts: Facts, plugged: list[Plugged]) -> None:
+        self.target = target
+        self.facts = facts
+        self.plugged = plugged
+        self.names = {name: link.name for link in facts.links for name in link.names}
+        self.indexes = {link.index for link in facts.links}
+        self.networks: list[tuple[IPNetwork, str, int, str]] = list(_networks(facts))
+
+    def add(self, spec: InterfaceSpec, number: int) -> tuple[Group, Plugged]:
+        """Plan one interface."""
+        netns = self.target.netns
+        state = None if isinstance(spec.source, Bridge) else self.facts.sources[spec.source]
+        link = state.link if state else None
+        stays = link is not None and self.target.is_host
+        source = link.name if link else spec.source_name
+        name = source if self.target.is_host else self._name(spec)
+        if not stays:
+            self._claim(source, name, link)
+        index = link.index if link and (stays or link.index not in self.indexes) else max(self.indexes, default=0) + 1
+        self.indexes.add(index)
+        self._check_networks(spec, index, name)
+        at = (netns, index, name)
+        names = {"i.SrcName": source, "i.DstName": name}
+
+        if link is None:
+            kind = "bridge"
+            create = CreateLink(*at, kind, spec.mac)
+            arrive: list[Step | Group] = [create]
+            arrive += [SetMtu(*at, None, spec.mtu)] if spec.mtu is not None else []
+            undoing: tuple[Step, ...] = (create,)
+        elif stays:
+            arrive = _in_place(spec, link, at, names)
+            undoing = ()
+        else:
+            old = Place(HOST, link.index, link.name, link.mac, link.mtu)
+            move = Move(old, Place(netns, index, name, spec.mac or link.mac, spec.mtu or link.mtu))
+            lost = tuple(map(Lost, reversed(restore(HOST, state)))) if state else ()
+            arrive = [Group("moveLink", {"ifaceName": name}, (*lost, _traced(move, spec, names)))]
+            undoing = (*lost, move)
+        configure = Group("configureInterface", {"ifaceName": name}, tuple(self._configure(spec, at, state, names)))
+        up = (
+            ()
+            if stays and link and link.is_up
+            else (SetUp(*at, old=False, new=True, source=source, prefix=spec.prefix),)
+        )
+        routes = Group(
+            "setInterfaceRoutes", names, tuple(SetRoute(*at, None, entry(route, index)) for route in spec.routes)
+        )
+        items = (*arrive, configure, *up, routes) if spec.routes else (*arrive, configure, *up)
+        group = Group("AddInterface", {"srcName": source, "dstPrefix": spec.prefix}, items)
+        back = tuple(step.inverse() for step in reversed(tuple(group.steps()) if stays else undoing))
+        new = Plugged(number, source, index, name, link.kind if link else "bridge", link is None, back)
+        self.plugged.append(new)
+        return group, new
+
+    def _name(self, spec: InterfaceSpec) -> str:
+        """Choose the name inside: the one asked for, or the prefix with the lowest free number."""
+        if spec.name is not None:
+            return spec.name
+        number = 0
+        while f"{spec.prefix}{number}" in self.names:
+            number += 1
+        name = f"{spec.prefix}{number}"
+        if len(name.encode("utf-8", "surrogateescape")) > NAME_MAX:
+            raise SpecError([Problem("prefix", spec.prefix, f"leaves no room for a free number: {name} is too long")])
+        return name
+
+    def _claim(self, source: str, name: str, link: Link | None) -> None:
+        """Refuse names that are taken, and take them."""
+        for wanted in (name, *(link.altnames if link else ())):
+            if wanted in self.names:
+                request = f"call {source} {wanted} in sandbox {self.target.name}"
+                raise NameConflictError(request, f"the name is taken by link {self.names[wanted]}")
+            self.names[wanted] = name
+
+    def _check_networks(self, spec: InterfaceSpec, index: int, name: str) -> None:
+        """Refuse addresses that overlap what another link reaches (behaviour.md I6)."""
+        for address in spec.addresses:
+            if address.ip.is_link_local:
+                continue
+            if spec.on_conflict == "error":
+                for network, text, owner, owner_name in self.networks:
+                    if owner != index and network.version == address.version and network.overlaps(address.network):
+                        raise RouteConflictError(str(address), text, owner_name)
+            self.networks.append((address.network, str(address), index, name))
+
+    def _configure(
+        self, spec: InterfaceSpec, at: tuple[str, int, str], state: LinkState | None, names: Mapping[str, str]
+    ) -> Iterator[Step | Group]:
+        """Yield what is done between arrival and link up."""
+        name = at[2]
+        local = [address for address in spec.addresses if address.ip.is_link_local]
+        for address in spec.addresses:
+            if address.version == 4 and address not in local:
+                yield Group("setInterfaceIP", names, (add_step(at, address),))
+        ipv6: list[Step] = [add_step(at, item) for item in spec.addresses if item.version == 6 and item not in local]
+        in_use = self.target.is_host and state is not None and state.link.is_up
+        if spec.has_ipv6 or not in_use:  # a link of the host that is in use keeps its IPv6
+            switch = self._sysctl(at, disable_ipv6(name), "0" if spec.has_ipv6 else "1")
+            ipv6.insert(0, replace(switch, optional=not spec.has_ipv6))
+        if ipv6:
+            first = next((str(item) for item in spec.addresses if item.version == 6), "")
+            yield Group("setInterfaceIPv6", {**names, "i.AddressIPv6": first}, tuple(ipv6))
+        if spec.master is not None:
+            master = next(item for item in self.plugged if item.source == spec.master)
+            found = self.facts.link(master.index)
+            was = port(state) if state and self.target.is_host else None
+            step = SetMaster(*at, was, Port(master.index, found.name if found else master.name))
+            yield Group("setInterfaceMaster", names, (step,))
+        if local:
+            yield Group("setInterfaceLinkLocalIPs", names, tuple(add_step(at, address) for address in local))
+        if spec.sysctls:
+            steps = (self._sysctl(at, sysctl_path(key, name), value) for key, value in spec.sysctls)
+            yield Group("setSysctls", {"ifName": name}, tuple(steps))
+
+    def _sysctl(self, at: tuple[str, int, str], path: str, value: str) -> SetSysctl:
+        return SetSysctl(*at, self.facts.sysctls.get(path), value, path)
+
+
+def disable_ipv6(name: str) -> str:
+    """Return the path, below /proc/sys/net, of the switch that turns IPv6 off on a link."""
+    return f"ipv6/conf/{name}/disable_ipv6"
+
+
+def sysctl_path(key: str, name: str) -> str:
+    """Return the path, below /proc/sys/net, of a setting of a link; its key has IFNAME in the place of the name."""
+    _, family, group, _, setting = key.split(".")
+    return f"{family}/{group}/{name}/{setting}"
+
+
+def entry(route: Route, index: int) -> RouteEntry:
+    """Return *route* as it is programmed to lead out of a link."""
+    return RouteEntry(
+        to=route.to,
+        index=index,
+        via=route.via,
+        metric=route.metric or 0,
+        source=route.source,
+        scope=_route.UNIVERSE if route.via or route.to.version == 6 else _route.LINK,
+        flags=_route.ONLINK if route.onlink else 0,
+    )
+
+
+def add_step(at: tuple[str, int, str], address: IPInterface) -> SetAddress:
+    """Return the step that gives a link, by namespace, index and name, a new address."""
+    return SetAddress(*at, None, _address.new(at[1], address))
+
+
+def _in_place(
+    spec: InterfaceSpec, link: Link, at: tuple[str, int, str], names: Mapping[str, str]
+) -> list[Step | Group]:
+    """Return the steps that give a link of the host, which stays there, its MAC and MTU."""
+    steps: list[Step | Group] = []
+    if spec.mac is not None and spec.mac != link.mac:
+        steps.append(Group("setInterfaceMAC", names, (SetMac(*at, link.mac, spec.mac),)))
+    if spec.mtu is not None and spec.mtu != link.mtu:
+        steps.append(SetMtu(*at, link.mtu, spec.mtu))
+    return steps
+
+
+def _traced(move: Move, spec: InterfaceSpec, names: Mapping[str, str]) -> Group:
+    """Wrap the one request of a move in the spans of all that it does."""
+    steps: tuple[Step | Group, ...] = (move,)
+    if spec.mac is not None:
+        steps = (Group("setInterfaceMAC", names, steps),)
+    return Group("setInterfaceName", {"ifaceName": move.new.name}, steps)
+
+
+def _networks(facts: Facts) -> Iterator[tuple[IPNetwork, str, int, str]]:
+    """Yield what the links of a sandbox reach: network, text, and the index and name of the link.
+
+    Default and half-default routes, routes through a gateway and routes that reach nothing (unreachable, blackhole)
+    claim no network (behaviour.md C1, C2); link-local networks are on every link (C3).
+    """
+    names = {link.index: link.name for link in facts.links}
+    for route in facts.routes:
+        direct = route.type == _route.UNICAST and route.via is None and route.index in names
+        if direct and route.to.prefixlen > HALF and not route.to.is_link_local and not route.to.is_multicast:
+            yield route.to, str(route.to), route.index or 0, names[route.index or 0]
+    for address in facts.addresses:
+        if not address.interface.is_link_local:
+            yield address.interface.network, str(address.interface), address.index, names.get(address.index, "?")
+
+
+def pin(target: Target, path: str | None, *, lo_is_up: bool) -> Plan:
+    """Plan to pin a namespace at *path* (None: it stays where it is) and bring its loopback link up."""
+    steps: tuple[Step, ...] = (Pin(target.netns, path),) if path else ()
+    steps += () if lo_is_up else (SetUp(target.netns, 1, "lo", old=False, new=True),)
+    return Plan(f"create sandbox {target.name}", target.name, None, Group("", {}, steps))

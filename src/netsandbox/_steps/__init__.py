@@ -1,0 +1,36 @@
+"""The steps of a plan: each carries what its undo needs, stands beside its inverse, and prints the command it equals.
+
+A step that changes a setting knows the *old* and the *new* value; None means that there was, or shall be, nothing.
+Its inverse is the same step with the two exchanged. `Lost` stands for what the kernel drops by itself when a link
+leaves a namespace: nothing to do, but something to bring back.
+"""
+
+from netsandbox._steps.base import HOST, Kernel, Lost, Step, World
+from netsandbox._steps.ip import Conf, RestoreConf, SetAddress, SetNeighbor, SetRoute, SetSysctl
+from netsandbox._steps.link import CreateLink, DeleteLink, Move, Place, Port, SetMac, SetMaster, SetMtu, SetUp
+from netsandbox._steps.pin import Pin, Unpin
+
+__all__ = [
+    "HOST",
+    "Conf",
+    "CreateLink",
+    "DeleteLink",
+    "Kernel",
+    "Lost",
+    "Move",
+    "Pin",
+    "Place",
+    "Port",
+    "RestoreConf",
+    "SetAddress",
+    "SetMac",
+    "SetMaster",
+    "SetMtu",
+    "SetNeighbor",
+    "SetRoute",
+    "SetSysctl",
+    "SetUp",
+    "Step",
+    "Unpin",
+    "World",
+]

@@ -1,0 +1,181 @@
+"""Steps that give links addresses, routes, neighbours and settings."""
+
+import errno
+from dataclasses import dataclass, replace
+
+from netsandbox._steps.base import Change, Kernel, World, inside, ip, quote
+from netsandbox.errors import KernelError
+from netsandbox.netlink import address as _address
+from netsandbox.netlink import conf
+from netsandbox.netlink import link as _link
+from netsandbox.netlink import neighbor as _neighbor
+from netsandbox.netlink import route as _route
+from netsandbox.netlink.address import Address
+from netsandbox.netlink.neighbor import NeighborEntry
+from netsandbox.netlink.route import RouteEntry
+
+
+@dataclass(frozen=True, slots=True)
+class SetAddress(Change[Address]):
+    """Add or delete an IP address."""
+
+    def __str__(self) -> str:
+        """Say the ip(8) command it equals."""
+        if self.new:
+            words = f"address add {self.new.interface}"
+            words += f" peer {self.new.peer}" if self.new.peer else ""
+            words += f" broadcast {self.new.broadcast}" if self.new.broadcast else ""
+            words += f" dev {quote(self.link)}"
+            words += f" scope {self.new.scope}" if self.new.scope and self.new.family == _address.AF_INET else ""
+            words += " nodad" if self.new.flags & _address.NODAD else ""
+        else:
+            words = f"address delete {self.old.interface if self.old else ''} dev {quote(self.link)}"
+        return ip(self.netns, words)
+
+    def apply(self, world: World) -> bool:
+        """Add or delete the address.
+
+        An IPv6 address that had passed duplicate address detection comes back at once: it is added without detection,
+        and then given its own flags.
+        """
+        kernel = world[self.netns]
+        if self.new is None:
+            if self.old is None:
+                return False
+            kernel.send(_address.delete(self.old))
+        elif self.new.family == _address.AF_INET6 and not self.new.flags & (_address.NODAD | _address.TENTATIVE):
+            kernel.send(_address.add(replace(self.new, flags=self.new.flags | _address.NODAD)))
+            kernel.send(_address.update(self.new))
+        else:
+            kernel.send(_address.add(self.new))
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class SetRoute(Change[RouteEntry]):
+    """Add, replace or delete a route."""
+
+    def __str__(self) -> str:
+        """Say the ip(8) command it equals."""
+        entry = self.new or self.old
+        verb = "delete" if self.new is None else "replace" if self.old else "add"
+        return ip(self.netns, f"route {verb} {entry and self._words(entry)}")
+
+    def _words(self, entry: RouteEntry) -> str:
+        family = ":" in str(entry.to)
+        words = str(entry.to) if entry.type == _route.UNICAST else f"{_route.TYPES[entry.type]} {entry.to}"
+        words += f" via {entry.via}" if entry.via else ""
+        words += f" dev {quote(self.link)}" if self.link else ""
+        words += f" table {entry.table}" if entry.table != _route.TABLE_MAIN else ""
+        words += f" proto {entry.protocol}" if entry.protocol != _route.BOOT else ""
+        words += f" scope {entry.scope}" if entry.scope and not family else ""
+        words += f" metric {entry.metric}" if entry.metric else ""
+        words += f" src {entry.source}" if entry.source else ""
+        return words + (" onlink" if entry.flags & _route.ONLINK else "")
+
+    def apply(self, world: World) -> bool:
+        """Add, replace or delete the route."""
+        kernel = world[self.netns]
+        if self.new is None:
+            if self.old is None:
+                return False
+            kernel.send(_route.delete(self.old))
+        else:
+            kernel.send(_route.replace(self.new) if self.old else _route.add(self.new))
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class SetNeighbor(Change[NeighborEntry]):
+    """Add, replace or delete a neighbour or a bridge forwarding entry."""
+
+    def __str__(self) -> str:
+        """Say the ip(8) or bridge(8) command it equals."""
+        entry = self.new or self.old
+        if entry is None:
+            return ""
+        verb = "replace" if self.new else "delete"
+        if entry.family == _neighbor.AF_BRIDGE:
+            where = "master static" if entry.flags & _neighbor.MASTER else "self"
+            words = f"fdb {verb} {entry.mac} dev {quote(self.link)}" + (f" dst {entry.ip}" if entry.ip else "")
+            prefix = f"bridge -n {quote(self.netns)}" if self.netns else "bridge"
+            return f"{prefix} {words} {where}"
+        mac = f" lladdr {entry.mac} nud permanent" if self.new else ""
+        return ip(self.netns, f"neighbor {verb} {entry.ip}{mac} dev {quote(self.link)}")
+
+    def apply(self, world: World) -> bool:
+        """Add, replace or delete the neighbour."""
+        kernel = world[self.netns]
+        if self.new is None:
+            if self.old is None:
+                return False
+            kernel.send(_neighbor.delete(self.old))
+        else:
+            kernel.send(_neighbor.replace(self.new))
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class SetSysctl(Change[str]):
+    """Give a setting below /proc/sys/net a value, unless it has it.
+
+    Attributes:
+        path: The setting, below /proc/sys/net.
+        optional: Whether it is fine that the link has no IPv6 settings at all.
+    """
+
+    path: str = ""
+    optional: bool = False
+
+    def __str__(self) -> str:
+        """Say the sysctl(8) command it equals."""
+        path = f"net/{self.path}"
+        key = path if "." in path else path.replace("/", ".")
+        return inside(self.netns, f"sysctl -qw {quote(f'{key}={self.new}')}")
+
+    def apply(self, world: World) -> bool:
+        """Write the value if it differs."""
+        if self.new is None:
+            return False
+        try:
+            return world[self.netns].set_sysctl(self.path, self.new)
+        except KernelError as error:
+            if self.optional and error.errno == errno.ENOENT and not self._is_on(world[self.netns]):
+                return False
+            raise
+
+    def _is_on(self, kernel: Kernel) -> bool:
+        """Whether the link has settings of the family: then they cannot be missing."""
+        found = kernel.link(self.index)
+        return bool(found and found.conf(_link.AF_INET6))
+
+
+@dataclass(frozen=True, slots=True)
+class Conf:
+    """All per-link settings of a link, as the kernel numbers them."""
+
+    ipv4: tuple[int, ...]
+    ipv6: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreConf(Change[Conf]):
+    """Bring all per-link settings back: a link that moves gets the defaults of the namespace it comes to."""
+
+    def __str__(self) -> str:
+        """Say it as a comment: which settings differ shows only when the link is there."""
+        return f"# the settings net.ipv4.conf.{self.link} and net.ipv6.conf.{self.link} come back"
+
+    def apply(self, world: World) -> bool:
+        """Write the settings that differ."""
+        kernel = world[self.netns]
+        found = kernel.link(self.index)
+        if self.new is None or found is None:
+            return False
+        ipv4 = conf.ipv4_changes(found.conf(_link.AF_INET), self.new.ipv4)
+        if ipv4:
+            kernel.send(_link.change(self.index, ipv4_conf=ipv4))
+        ipv6 = conf.ipv6_changes(found.conf(_link.AF_INET6), self.new.ipv6)
+        for name, value in ipv6:
+            kernel.set_sysctl(f"ipv6/conf/{found.name}/{name}", value)
+        return bool(ipv4 or ipv6)

@@ -1,0 +1,272 @@
+"""Steps that make, move, change and delete links."""
+
+import errno
+from dataclasses import dataclass
+from typing import ClassVar, TypedDict
+
+from netsandbox import telemetry
+from netsandbox._steps.base import Change, World, ip, quote
+from netsandbox.errors import KernelError
+from netsandbox.netlink import link as _link
+from netsandbox.netlink.link import Link
+
+UP_RETRIES, UP_PAUSE = 3, 0.010  # as osl: three more tries, 10 ms (in seconds) apart
+_PASSING = frozenset((errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ENOBUFS, errno.ENOMEM))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a link is, and how it is called and set there.
+
+    Attributes:
+        netns: The namespace, by its name in the World.
+        index: Its index there.
+        name: Its name there.
+        mac: Its link-layer address there.
+        mtu: Its MTU there, in bytes.
+    """
+
+    netns: str
+    index: int
+    name: str
+    mac: str | None
+    mtu: int
+
+
+class _Settings(TypedDict, total=False):
+    name: str
+    mac: str
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Take a link to another namespace, with its name, index, MAC and MTU there, in one request.
+
+    The request is not atomic: when it fails, the link may have moved all the same (behaviour.md K3). So this step
+    looks where the link is before it acts, and can be repeated.
+    """
+
+    old: Place
+    new: Place
+    atomic: ClassVar[bool] = False
+
+    def __str__(self) -> str:
+        """Say the ip(8) command it equals; ``$$`` is a process on the host: the shell itself."""
+        old, new = self.old, self.new
+        target = quote(new.netns) if new.netns else "$$"
+        words = f"link set dev {quote(old.name)} netns {target} name {quote(new.name)}"
+        words += f" address {new.mac}" if new.mac and new.mac != old.mac else ""
+        words += f" mtu {new.mtu}" if new.mtu != old.mtu else ""
+        return ip(old.netns, words)
+
+    def apply(self, world: World) -> bool:
+        """Move the link, or, if it has moved already, give it what it lacks there."""
+        here, there = world[self.old.netns], world[self.new.netns]
+        found = here.link(self.old.index)
+        if found and self._is(found):
+            settings = self._settings(found)
+            here.send(_link.change(found.index, namespace=there.fd, new_index=self.new.index, **settings))
+            return True
+        found = there.link(self.new.index)
+        if not found or not self._is(found):
+            reason = "it is neither where it was nor where it was to go"
+            raise KernelError(errno.ENODEV, f"find link {self.old.name}", reason)
+        settings = self._settings(found)
+        if settings:
+            there.send(_link.change(found.index, **settings))
+        return bool(settings)
+
+    def _is(self, link: Link) -> bool:
+        """Whether *link*, found under the right index, is the one: nothing else has had its name or address."""
+        return link.name in {self.old.name, self.new.name} or (
+            bool(link.mac) and link.mac in {self.old.mac, self.new.mac}
+        )
+
+    def _settings(self, link: Link) -> _Settings:
+        """Return what *link* lacks."""
+        lacks = _Settings()
+        if link.name != self.new.name:
+            lacks["name"] = self.new.name
+        if self.new.mac and link.mac != self.new.mac:
+            lacks["mac"] = self.new.mac
+        if link.mtu != self.new.mtu:
+            lacks["mtu"] = self.new.mtu
+        return lacks
+
+    def inverse(self) -> "Move":
+        """Return the way back."""
+        return Move(self.new, self.old)
+
+    @property
+    def settled(self) -> frozenset[int]:
+        """No refusal of a move means that it is done."""
+        return frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class CreateLink:
+    """Make a virtual link, with its name, index and MAC, in one request."""
+
+    netns: str
+    index: int
+    link: str
+    kind: str
+    mac: str | None
+    atomic: ClassVar[bool] = True
+
+    def __str__(self) -> str:
+        """Say the ip(8) command it equals."""
+        mac = f" address {self.mac}" if self.mac else ""
+        return ip(self.netns, f"link add name {quote(self.link)}{mac} type {self.kind}")
+
+    def apply(self, world: World) -> bool:
+        """Make the link."""
+        world[self.netns].send(_link.create(self.kind, self.link, index=self.index, mac=self.mac))
+        return True
+
+    def inverse(self) -> "DeleteLink":
+        """Return the step that deletes it."""
+        return DeleteLink(self.netns, self.index, self.link, self.kind, self.mac)
+
+    @property
+    def settled(self) -> frozenset[int]:
+        """A link with this index may be another's: nothing is taken for granted."""
+        return frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteLink:
+    """Delete a virtual link that was born in a sandbox; one of another kind under the same index is not touched."""
+
+    netns: str
+    index: int
+    link: str
+    kind: str
+    mac: str | None
+    atomic: ClassVar[bool] = True
+
+    def __str__(self) -> str:
+        """Say the ip(8) command it equals."""
+        return ip(self.netns, f"link delete dev {quote(self.link)}")
+
+    def apply(self, world: World) -> bool:
+        """Delete the link, if it is there."""
+        found = world[self.netns].link(self.index)
+        if not found or found.kind != self.kind:
+            return False
+        world[self.netns].send(_link.delete(self.index))
+        return True
+
+    def inverse(self) -> CreateLink:
+        """Return the step that makes it."""
+        return CreateLink(self.netns, self.index, self.link, self.kind, self.mac)
+
+    @property
+    def settled(self) -> frozenset[int]:
+        """A link that is gone needs no deleting."""
+        return frozenset((errno.ENODEV,))
+
+
+@dataclass(frozen=True, slots=True)
+class SetMac(Change[str]):
+    """Give a link another link-layer address."""
+
+    def __str__(self) -> str:
+        """Say the ip(8) command it equals."""
+        return ip(self.netns, f"link set dev {quote(self.link)} address {self.new}")
+
+    def apply(self, world: World) -> bool:
+        """Set the address."""
+        if self.new is None:
+            return False
+        world[self.netns].send(_link.change(self.index, mac=self.new))
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class SetMtu(Change[int]):
+    """Give a link another MTU (bytes)."""
+
+    def __str__(self) -> str:
+        """Say the ip(8) command it equals."""
+        return ip(self.netns, f"link set dev {quote(self.link)} mtu {self.new}")
+
+    def apply(self, world: World) -> bool:
+        """Set the MTU."""
+        if self.new is None:
+            return False
+        world[self.netns].send(_link.change(self.index, mtu=self.new))
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class SetUp(Change[bool]):
+    """Bring a link up or down.
+
+    Attributes:
+        source: Name of the link on the host, for the span of a retry.
+        prefix: What its name inside begins with, for the same.
+    """
+
+    source: str = ""
+    prefix: str = ""
+
+    def __str__(self) -> str:
+        """Say the ip(8) command it equals."""
+        return ip(self.netns, f"link set dev {quote(self.link)} {'up' if self.new else 'down'}")
+
+    def apply(self, world: World) -> bool:
+        """Bring the link up, in up to four tries if what hinders it can pass, or down."""
+        kernel = world[self.netns]
+        request = _link.change(self.index, up=bool(self.new))
+        attempt = 0
+        while True:
+            span = telemetry.span("retryingLinkUp", {"srcName": self.source, "dstPrefix": self.prefix})
+            try:
+                with span if attempt else telemetry.OFF:
+                    kernel.send(request)
+            except KernelError as error:
+                if not self.new or attempt == UP_RETRIES or error.errno not in _PASSING:
+                    raise
+            else:
+                return True
+            attempt += 1
+            kernel.pause(UP_PAUSE)
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """What a link is a port of.
+
+    Attributes:
+        index: Index of the master.
+        name: Its name.
+        kind: Its kind, such as "bridge".
+        settings: Settings of the port, as the kernel encodes them; empty: the master's defaults.
+    """
+
+    index: int
+    name: str
+    kind: str = "bridge"
+    settings: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class SetMaster(Change[Port]):
+    """Make a link a port of another, or of none."""
+
+    def __str__(self) -> str:
+        """Say the ip(8) command it equals."""
+        return ip(
+            self.netns,
+            f"link set dev {quote(self.link)} " + (f"master {quote(self.new.name)}" if self.new else "nomaster"),
+        )
+
+    def apply(self, world: World) -> bool:
+        """Enslave or release the link."""
+        kernel = world[self.netns]
+        kernel.send(_link.change(self.index, master=self.new.index if self.new else 0))
+        if self.new and self.new.settings:
+            kernel.send(_link.change(self.index, port=(self.new.kind, self.new.settings)))
+        return True

@@ -1,0 +1,67 @@
+"""Steps that give a namespace a name in the file system, and take it away."""
+
+import errno
+from dataclasses import dataclass
+from typing import ClassVar
+
+from netsandbox._steps.base import World, quote
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """Mount a namespace on a new file, so that it outlives its processes and has a name."""
+
+    netns: str
+    path: str
+    atomic: ClassVar[bool] = True
+
+    def __str__(self) -> str:
+        """Say the command it equals."""
+        directory, _, name = self.path.rpartition("/")
+        if directory == "/run/netns":
+            return f"ip netns add {quote(name)}"
+        return f"touch {quote(self.path)} && unshare --net={quote(self.path)} true"
+
+    def apply(self, world: World) -> bool:
+        """Make the file, and mount the namespace on it."""
+        world[self.netns].pin(self.path)
+        return True
+
+    def inverse(self) -> "Unpin":
+        """Return the step that takes it off."""
+        return Unpin(self.netns, self.path)
+
+    @property
+    def settled(self) -> frozenset[int]:
+        """A file that is there already is another's."""
+        return frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Unpin:
+    """Take a namespace off its file, and delete that."""
+
+    netns: str
+    path: str
+    atomic: ClassVar[bool] = True
+
+    def __str__(self) -> str:
+        """Say the command it equals."""
+        directory, _, name = self.path.rpartition("/")
+        if directory == "/run/netns":
+            return f"ip netns delete {quote(name)}"
+        return f"umount {quote(self.path)} && rm {quote(self.path)}"
+
+    def apply(self, world: World) -> bool:
+        """Unmount, and delete the file."""
+        world[self.netns].unpin(self.path)
+        return True
+
+    def inverse(self) -> Pin:
+        """Return the step that mounts it again."""
+        return Pin(self.netns, self.path)
+
+    @property
+    def settled(self) -> frozenset[int]:
+        """A file that is gone needs no deleting."""
+        return frozenset((errno.ENOENT,))

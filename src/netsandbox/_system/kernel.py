@@ -1,0 +1,100 @@
+"""One network namespace of the running kernel, as steps and plans see it."""
+
+import errno
+import os
+import time
+
+from netsandbox._checks import IPAddress
+from netsandbox._system import namespace
+from netsandbox._system.sysctl import Sysctls
+from netsandbox._system.transport import Transport
+from netsandbox.errors import KernelError
+from netsandbox.netlink import address, link, neighbor, route
+from netsandbox.netlink.message import Request
+
+_IP = frozenset((route.AF_INET, route.AF_INET6))
+
+
+class LinuxKernel:
+    """A network namespace: a descriptor of it, a netlink socket in it, and its settings.
+
+    Implements `netsandbox._steps.Kernel`. It owns the descriptor.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._sysctls = Sysctls(fd)
+        try:
+            self._transport = namespace.run_in(fd, Transport)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def close(self) -> None:
+        """Close the socket and the descriptors; from then on every call fails."""
+        if self.fd >= 0:
+            self._transport.close()
+            self._sysctls.close()
+            os.close(self.fd)
+            self.fd = -1
+
+    @property
+    def identity(self) -> namespace.Identity:
+        """What tells the namespace from all others."""
+        return namespace.identity(self.fd)
+
+    def links(self) -> list[link.Link]:
+        """Return all links."""
+        return [link.unpack(message) for message in self._transport.ask(link.dump())]
+
+    def link(self, key: int | str, *, stats: bool = False) -> link.Link | None:
+        """Return the link with an index, name or alternative name; None if there is none."""
+        try:
+            replies = self._transport.ask(link.get(key, stats=stats))
+        except KernelError as error:
+            if error.errno == errno.ENODEV and error.answered:
+                return None
+            raise
+        return link.unpack(replies[0])
+
+    def addresses(self, index: int = 0) -> list[address.Address]:
+        """Return the addresses of a link (0: of all)."""
+        replies = self._transport.ask(address.dump(index))
+        return [address.unpack(message) for message in replies if message.body[:1] and message.body[0] in _IP]
+
+    def routes(self, *, family: int = 0, table: int = 0, index: int = 0) -> list[route.RouteEntry]:
+        """Return the IPv4 and IPv6 routes of a family, table and outgoing link (0: of all)."""
+        replies = self._transport.ask(route.dump(family=family, table=table, index=index))
+        return [route.unpack(message) for message in replies if message.body[:1] and message.body[0] in _IP]
+
+    def neighbors(self, family: int = 0, index: int = 0) -> list[neighbor.NeighborEntry]:
+        """Return the neighbours of a family (0: IPv4 and IPv6) and link (0: of all)."""
+        return [neighbor.unpack(message) for message in self._transport.ask(neighbor.dump(family, index))]
+
+    def route_to(self, destination: IPAddress) -> route.RouteEntry:
+        """Return the route that leads to an address."""
+        return route.unpack(self._transport.ask(route.lookup(destination))[0])
+
+    def send(self, request: Request) -> None:
+        """Ask for a change."""
+        self._transport.ask(request)
+
+    def sysctl(self, path: str) -> str | None:
+        """Return the value of a setting below /proc/sys/net; None if there is no such setting."""
+        return self._sysctls.read(path)
+
+    def set_sysctl(self, path: str, value: str) -> bool:
+        """Give a setting below /proc/sys/net a value, unless it has it; return whether it was changed."""
+        return self._sysctls.write(path, value)
+
+    def pin(self, path: str) -> None:
+        """Make *path*, and mount the namespace on it."""
+        namespace.pin(self.fd, path)
+
+    def unpin(self, path: str) -> None:
+        """Take the namespace off *path*, and delete that."""
+        namespace.unpin(self.fd, path)
+
+    def pause(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)

@@ -1,0 +1,44 @@
+"""The system calls that Python 3.11 lacks, through the C library.
+
+Source: setns(2), unshare(2), mount(2), umount2(2).
+"""
+
+import ctypes
+import errno
+import os
+
+from netsandbox.errors import KernelError
+
+CLONE_NEWNET = 0x40000000
+MS_BIND, MS_REC, MS_SHARED = 0x1000, 0x4000, 0x100000
+MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _call(text: str, name: str, *arguments: object) -> None:
+    if getattr(_libc, name)(*arguments):
+        code = ctypes.get_errno()
+        raise KernelError(
+            code, text, "Operation not permitted; it needs CAP_SYS_ADMIN" if code == errno.EPERM else None
+        )
+
+
+def setns(fd: int) -> None:
+    """Take the calling thread to the network namespace *fd*."""
+    _call("enter the network namespace", "setns", fd, CLONE_NEWNET)
+
+
+def unshare() -> None:
+    """Take the calling thread to a new network namespace."""
+    _call("make a network namespace", "unshare", CLONE_NEWNET)
+
+
+def mount(source: str, target: str, flags: int) -> None:
+    """Mount *source* on *target*."""
+    _call(f"mount on {target}", "mount", os.fsencode(source), os.fsencode(target), b"none", ctypes.c_ulong(flags), None)
+
+
+def unmount(target: str) -> None:
+    """Take the mount off *target*, even if it is in use; a symbolic link is not followed."""
+    _call(f"unmount {target}", "umount2", os.fsencode(target), MNT_DETACH | UMOUNT_NOFOLLOW)

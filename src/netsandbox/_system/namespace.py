@@ -1,0 +1,211 @@
+"""Network namespaces: making, opening, entering and pinning them.
+
+A namespace is entered on a thread that ends afterwards: nothing is switched back, so nothing can be left in the wrong
+place (design.md section 4).
+"""
+
+import errno
+import fcntl
+import os
+import stat
+import threading
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from netsandbox._system import libc
+from netsandbox.errors import KernelError, NetSandboxError
+
+T = TypeVar("T")
+OWN = "/proc/thread-self/ns/net"  # not /proc/self: that is the main thread's
+_NS_GET_NSTYPE = 0xB703  # include/uapi/linux/nsfs.h
+_UNPIN_TRIES = 5
+
+
+class Identity(NamedTuple):
+    """What tells one namespace from all others, as long as it lives: its device and inode."""
+
+    device: int
+    inode: int
+
+
+def on_a_thread(function: Callable[[], T]) -> T:
+    """Call *function* on a thread of its own, and return what it returns or raise what it raises."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            results.append(function())
+        except BaseException as error:  # noqa: BLE001  it is raised again, where the caller is
+            errors.append(error)
+
+    thread = threading.Thread(target=body, name="netsandbox", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise KernelError(errno.EAGAIN, "start a thread", str(error)) from error
+    thread.join()
+    if errors:
+        try:
+            raise errors[0]
+        finally:
+            errors.clear()  # no cycle between this frame and the traceback
+    return results[0]
+
+
+def run_in(fd: int, function: Callable[[], T]) -> T:
+    """Call *function* on a thread of its own inside the namespace *fd*."""
+
+    def body() -> T:
+        libc.setns(fd)
+        return function()
+
+    return on_a_thread(body)
+
+
+def create() -> int:
+    """Make a network namespace and return a descriptor of it; it lives as long as that is open or it is pinned."""
+
+    def body() -> int:
+        libc.unshare()
+        return open_namespace(OWN)
+
+    return on_a_thread(body)
+
+
+def open_namespace(path: str, *, follow: bool = True) -> int:
+    """Return a descriptor of the network namespace at *path*.
+
+    Args:
+        path: A file such as /proc/4242/ns/net, or one that a namespace is pinned at.
+        follow: Whether *path* may be a symbolic link.
+
+    Raises:
+        KernelError: It cannot be opened (with its errno), or is no network namespace (EINVAL).
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+    try:
+        fd = os.open(path, flags)
+    except OSError as error:
+        raise KernelError(error.errno or 0, f"open network namespace {path}") from error
+    try:
+        kind = fcntl.ioctl(fd, _NS_GET_NSTYPE)
+    except OSError as error:
+        os.close(fd)
+        raise KernelError(errno.EINVAL, f"open network namespace {path}", "it is no namespace file (nsfs)") from error
+    if kind != libc.CLONE_NEWNET:
+        os.close(fd)
+        raise KernelError(errno.EINVAL, f"open network namespace {path}", "it is a namespace of another kind")
+    return fd
+
+
+def identity(fd: int) -> Identity:
+    """Return what tells the namespace *fd* from all others."""
+    found = os.fstat(fd)
+    return Identity(found.st_dev, found.st_ino)
+
+
+def pinned(path: str) -> Identity | None:
+    """Return the identity of what is at *path*, without following a symbolic link; None if nothing is there."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise KernelError(error.errno or 0, f"look at {path}") from error
+    return Identity(found.st_dev, found.st_ino)
+
+
+def pin(fd: int, path: str) -> None:
+    """Make the file *path* and mount the namespace *fd* on it.
+
+    Raises:
+        KernelError: EEXIST if something else is there already; nothing is left behind.
+    """
+    if pinned(path) == identity(fd):
+        return
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+    except OSError as error:
+        raise KernelError(error.errno or 0, f"create {path}") from error
+    try:
+        libc.mount(f"/proc/self/fd/{fd}", path, libc.MS_BIND)
+    except BaseException:
+        os.unlink(path)
+        raise
+
+
+def unpin(fd: int, path: str) -> None:
+    """Take the namespace *fd* off *path* and delete that; a file on which nothing is mounted is deleted too.
+
+    Raises:
+        KernelError: ENOENT if nothing is there; ESTALE if something else is. The namespace is pinned as before then.
+    """
+    there = pinned(path)
+    if there is None:
+        raise KernelError(errno.ENOENT, f"unpin {path}")
+    if there == identity(fd):
+        libc.unmount(path)
+    elif not _is_placeholder(path):
+        raise KernelError(errno.ESTALE, f"unpin {path}", "it is not the namespace that was pinned there")
+    try:
+        _delete(path)
+    except BaseException:
+        libc.mount(f"/proc/self/fd/{fd}", path, libc.MS_BIND)
+        raise
+
+
+def _is_placeholder(path: str) -> bool:
+    """Whether *path* is the empty file that a namespace is mounted on."""
+    found = os.lstat(path)
+    return stat.S_ISREG(found.st_mode) and found.st_size == 0 and not found.st_mode & 0o222
+
+
+def _delete(path: str) -> None:
+    """Delete *path*; another mount namespace may hold on to the mount for a moment (EBUSY, behaviour.md E4)."""
+    for attempt in range(_UNPIN_TRIES):
+        try:
+            os.unlink(path)
+        except OSError as error:
+            if error.errno != errno.EBUSY or attempt == _UNPIN_TRIES - 1:
+                raise KernelError(error.errno or 0, f"delete {path}") from error
+        else:
+            return
+
+
+def prepare(directory: str) -> None:
+    """Make *directory* a place for pins as ip-netns(8) does: shared, so that pins are seen in other mount namespaces.
+
+    Raises:
+        KernelError: It cannot be made or shared.
+    """
+    make_directory(directory)
+    try:
+        libc.mount("none", directory, libc.MS_SHARED | libc.MS_REC)
+    except KernelError as error:
+        if error.errno != errno.EINVAL:  # EINVAL: not a mount point yet
+            raise
+        libc.mount(directory, directory, libc.MS_BIND | libc.MS_REC)
+        libc.mount("none", directory, libc.MS_SHARED | libc.MS_REC)
+
+
+def make_directory(directory: str) -> None:
+    """Make *directory* unless it is there, and refuse one that others could tamper with.
+
+    Raises:
+        NetSandboxError: It is a symbolic link, belongs to somebody else, or others may write to it.
+        KernelError: It cannot be made.
+    """
+    try:
+        os.makedirs(directory, 0o755, exist_ok=True)
+        found = os.lstat(directory)
+    except OSError as error:
+        raise KernelError(error.errno or 0, f"make the directory {directory}") from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise NetSandboxError(
+            f"the runtime directory {directory} is a symbolic link or no directory; refusing to use it"
+        )
+    if found.st_uid not in {0, os.geteuid()}:
+        raise NetSandboxError(f"the runtime directory {directory} belongs to user {found.st_uid}; refusing to use it")
+    if found.st_mode & 0o022:
+        raise NetSandboxError(f"others may write to the runtime directory {directory}; refusing to use it")

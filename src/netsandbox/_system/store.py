@@ -1,0 +1,147 @@
+"""The runtime directory: where namespaces are pinned and records are kept.
+
+A record is written to a file beside it and renamed: it is there whole or not at all. Whoever changes a sandbox holds
+its lock, which the kernel releases when the holder dies.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from netsandbox._system.namespace import make_directory, prepare
+from netsandbox.errors import KernelError
+
+PINS, RECORDS = "/run/netns", "/run/netsandbox"
+VARIABLE = "NETSANDBOX_DIR"
+_SUFFIX = ".json"
+
+
+class Store:
+    """Pins and records of one runtime directory."""
+
+    def __init__(self) -> None:
+        chosen = os.environ.get(VARIABLE)
+        self.is_default = not chosen
+        self.pins = os.path.abspath(chosen) if chosen else PINS
+        self.records = os.path.join(self.pins, ".state") if chosen else RECORDS
+
+    def prepare(self) -> None:
+        """Make the directories, and refuse them if others could tamper with them."""
+        if self.is_default:
+            prepare(self.pins)
+        make_directory(self.pins)
+        make_directory(self.records)
+
+    def path(self, name: str) -> str:
+        """Return where the namespace of a sandbox is pinned: an absolute path stands for itself."""
+        return os.path.join(self.pins, name)
+
+    def locate(self, path: str) -> tuple[str, str]:
+        """Return the name and the normal form of an absolute path: one in the directory of pins is called by its name."""
+        normal = os.path.normpath(path)
+        directory, _, last = normal.rpartition("/")
+        return (last, normal) if directory == self.pins else (normal, normal)
+
+    def names(self) -> list[str]:
+        """Return what there are records of, in order."""
+        return [_name(item) for item in _list(self.records) if item.endswith(_SUFFIX)]
+
+    def pinned(self) -> list[str]:
+        """Return what is in the directory of pins, in order."""
+        return _list(self.pins)
+
+    def read(self, name: str) -> bytes | None:
+        """Return the record of a sandbox; None if there is none."""
+        path = self._file(name)
+        try:
+            with open(path, "rb", opener=_opener) as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise KernelError(error.errno or 0, f"read {path}") from error
+
+    def write(self, name: str, data: bytes) -> None:
+        """Keep the record of a sandbox, whole or not at all."""
+        path = self._file(name)
+        draft = self._file(name, ".draft-")
+        try:
+            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                written = 0
+                while written < len(data):
+                    written += os.write(fd, data[written:])
+            finally:
+                os.close(fd)
+            os.rename(draft, path)
+        except OSError as error:
+            raise KernelError(error.errno or 0, f"write {path}") from error
+
+    def delete(self, name: str) -> None:
+        """Forget a sandbox."""
+        path = self._file(name)
+        try:
+            os.unlink(path)
+        except OSError as error:
+            raise KernelError(error.errno or 0, f"delete {path}") from error
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Hold the lock of a sandbox; others wait, in this process and in all others."""
+        path = self._file(name, ".lock-")
+        fd = self._lock(path)
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # a lock file that stays is found and used again
+                if not os.path.lexists(self._file(name)):
+                    os.unlink(path)
+            os.close(fd)
+
+    def _lock(self, path: str) -> int:
+        """Open and lock the file *path*; if it was deleted meanwhile, its successor."""
+        try:
+            while True:
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX)
+                    if os.fstat(fd).st_nlink:
+                        return fd
+                except BaseException:
+                    os.close(fd)
+                    raise
+                os.close(fd)
+        except OSError as error:
+            raise KernelError(error.errno or 0, f"lock {path}") from error
+
+    def _file(self, name: str, prefix: str = "") -> str:
+        return os.path.join(self.records, prefix + name.replace("%", "%25").replace("/", "%2F") + _SUFFIX)
+
+
+def _opener(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+
+def _list(directory: str) -> list[str]:
+    """Return the names in a directory, but for those that begin with a dot; an absent one is empty."""
+    try:
+        return sorted(item for item in os.listdir(directory) if not item.startswith("."))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise KernelError(error.errno or 0, f"list {directory}") from error
+
+
+def _name(file: str) -> str:
+    return file.removesuffix(_SUFFIX).replace("%2F", "/").replace("%25", "%")
+
+
+def boot() -> str:
+    """Return the identity of this boot of the machine (random(4))."""
+    path = "/proc/sys/kernel/random/boot_id"
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError as error:
+        raise KernelError(error.errno or 0, f"read {path}") from error

@@ -1,0 +1,229 @@
+"""Every exception of netsandbox.
+
+    NetSandboxError
+    ├── SpecError (ValueError)                 what was asked for makes no sense: every wrong field at once
+    │   └── SourceNotFoundError                ... because the link to plug in is nowhere (also InterfaceNotFoundError)
+    ├── KernelError (OSError)                  the kernel refused, with its errno and its own words
+    │   ├── NameConflictError                  a link name is taken where the link is to go (EEXIST)
+    │   ├── InterfaceNotFoundError             no such interface (ENODEV)
+    │   ├── SandboxExistsError                 the sandbox name is in use (EEXIST)
+    │   └── SandboxNotFoundError               no such sandbox (ENOENT)
+    ├── RouteConflictError                     an address overlaps what another link already reaches
+    ├── SandboxClosedError                     the sandbox was closed or destroyed
+    ├── ProtocolError                          bytes that are no netlink message
+    └── RollbackError                          a failed operation could not be undone completely
+
+This module imports nothing of ours, so that every layer can raise what it means.
+"""
+
+import errno as _errno
+import os
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class NetSandboxError(Exception):
+    """Whatever netsandbox raises.
+
+    Attributes:
+        sandbox: Name of the sandbox concerned, if any.
+        link: Name of the link concerned, if any.
+        operation: What the caller asked for, in words.
+        step: The command at which it stopped, as ip(8) would say it.
+        undone: Commands that were carried out to bring the former state back, in order.
+        left: Commands that would still have to be carried out by hand; empty unless undoing failed.
+    """
+
+    code = "error"
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+        self.sandbox: str | None = None
+        self.link: str | None = None
+        self.operation: str | None = None
+        self.step: str | None = None
+        self.undone: tuple[str, ...] = ()
+        self.left: tuple[str, ...] = ()
+
+    @property
+    def message(self) -> str:
+        """What went wrong, without the circumstances."""
+        return str(self.args[0]) if self.args else ""
+
+    def __str__(self) -> str:
+        """Say what was asked, what came back, and what was undone."""
+        text = f"{self.operation}: {self.message}" if self.operation else self.message
+        if self.undone:
+            text += f"; undone: {', '.join(self.undone)}"
+        if self.left:
+            text += f"; LEFT TO DO BY HAND: {', '.join(self.left)}"
+        return text
+
+
+class Problem(NamedTuple):
+    """One wrong field of a wish.
+
+    Attributes:
+        field: Name of the field, as the caller wrote it.
+        value: The value that was given.
+        reason: What is wrong with it.
+    """
+
+    field: str
+    value: object
+    reason: str
+
+    def __str__(self) -> str:
+        """Name the field and the value, then the reason."""
+        return f"{self.field} {self.value!r}: {self.reason}"
+
+
+class SpecError(NetSandboxError, ValueError):
+    """What was asked for makes no sense; nothing was touched.
+
+    Attributes:
+        problems: Every wrong field, not only the first.
+    """
+
+    code = "spec"
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(str(problem) for problem in self.problems))
+
+
+class KernelError(NetSandboxError, OSError):
+    """The kernel refused.
+
+    Attributes:
+        errno: The kernel's error number.
+        request: What was asked of the kernel, in words.
+        extack: The kernel's own explanation (netlink extended acknowledgement), if it gave one.
+        answered: False if no answer arrived: the kernel may or may not have done what was asked.
+    """
+
+    code = "kernel"
+
+    def __init__(self, errno: int, request: str, extack: str | None = None, *, answered: bool = True) -> None:
+        NetSandboxError.__init__(self)
+        OSError.__init__(self, errno, extack or os.strerror(errno))
+        self.request = request
+        self.extack = extack
+        self.answered = answered
+
+    @property
+    def errno_name(self) -> str:
+        """The symbolic name of the error number, such as ``EEXIST``."""
+        return _errno.errorcode.get(self.errno or 0, str(self.errno))
+
+    @property
+    def message(self) -> str:
+        """What was asked of the kernel, then what the kernel answered."""
+        doubt = "" if self.answered else ", no answer arrived"
+        return f"{self.request}: {self.errno_name} ({self.strerror}{doubt})"
+
+    def __str__(self) -> str:
+        """Say what was asked, what came back, and what was undone."""
+        return NetSandboxError.__str__(self)
+
+
+class NameConflictError(KernelError):
+    """The name that a link should get is taken where the link is to go."""
+
+    code = "name-conflict"
+
+    def __init__(self, request: str, taken: str) -> None:
+        super().__init__(_errno.EEXIST, request, taken)
+
+
+class InterfaceNotFoundError(KernelError):
+    """There is no such interface."""
+
+    code = "interface-not-found"
+
+    def __init__(self, request: str, reason: str) -> None:
+        super().__init__(_errno.ENODEV, request, reason)
+
+
+class SourceNotFoundError(SpecError, InterfaceNotFoundError):
+    """The link that should be plugged in does not exist on the host."""
+
+    code = "source-not-found"
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        SpecError.__init__(self, problems)
+        self.errno = _errno.ENODEV
+        self.strerror = os.strerror(_errno.ENODEV)
+        self.request = f"look up the link {self.problems[0].value!r}"
+        self.extack = None
+        self.answered = True
+
+    @property
+    def message(self) -> str:
+        """The wrong fields."""
+        return "; ".join(str(problem) for problem in self.problems)
+
+
+class SandboxExistsError(KernelError):
+    """The name of the sandbox is in use."""
+
+    code = "sandbox-exists"
+
+    def __init__(self, request: str, reason: str) -> None:
+        super().__init__(_errno.EEXIST, request, reason)
+
+
+class SandboxNotFoundError(KernelError):
+    """There is no such sandbox."""
+
+    code = "sandbox-not-found"
+
+    def __init__(self, request: str, reason: str) -> None:
+        super().__init__(_errno.ENOENT, request, reason)
+
+
+class RouteConflictError(NetSandboxError):
+    """An address overlaps a network that another link of the sandbox already reaches.
+
+    Attributes:
+        address: The address that was asked for.
+        route: The existing route or address it overlaps.
+        owner: Name of the link that has it.
+    """
+
+    code = "route-conflict"
+
+    def __init__(self, address: str, route: str, owner: str) -> None:
+        super().__init__(f"cannot program address {address}: it conflicts with existing route {route} of link {owner}")
+        self.address = address
+        self.route = route
+        self.owner = owner
+
+
+class SandboxClosedError(NetSandboxError):
+    """The sandbox was closed or destroyed; nothing falls back to the host."""
+
+    code = "sandbox-closed"
+
+
+class ProtocolError(NetSandboxError):
+    """Bytes from a netlink socket that are no netlink message."""
+
+    code = "protocol"
+
+
+class RollbackError(NetSandboxError):
+    """A failed operation could not be undone completely; its cause is the first error.
+
+    Attributes:
+        failures: What went wrong while undoing, one exception for each command in *left*.
+    """
+
+    code = "rollback"
+
+    def __init__(self, first: BaseException, failures: Iterable[BaseException]) -> None:
+        self.failures = tuple(failures)
+        why = first.message if isinstance(first, NetSandboxError) else repr(first)
+        super().__init__(f"{why}; and undoing failed: {'; '.join(map(str, self.failures))}")
+        self.errno: int | None = getattr(first, "errno", None)
+        self.extack: str | None = getattr(first, "extack", None)

@@ -1,0 +1,1 @@
+"""Bytes to values and back: rtnetlink messages. Nothing here touches a socket."""

@@ -1,0 +1,127 @@
+"""IP addresses of links as values, and the requests that add and delete them.
+
+Source: rtnetlink(7), include/uapi/linux/if_addr.h.
+"""
+
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+
+from netsandbox.errors import ProtocolError
+from netsandbox.netlink import attrs
+from netsandbox.netlink.message import F_CREATE, F_DUMP, F_EXCL, F_REPLACE, Message, Request
+
+NEWADDR, DELADDR, GETADDR = 20, 21, 22  # RTM_*
+NODAD, TENTATIVE, PERMANENT = 0x02, 0x40, 0x80  # IFA_F_*
+AF_INET, AF_INET6 = 2, 10
+
+_INFO = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
+_ADDRESS, _LOCAL, _BROADCAST, _FLAGS = 1, 2, 4, 8  # IFA_*
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An IP address of a link.
+
+    Attributes:
+        index: Index of the link.
+        interface: The address and its prefix.
+        peer: Address of the other end of a point-to-point link; the prefix belongs to it then.
+        broadcast: IPv4 broadcast address.
+        scope: How far it is valid: 0 everywhere, 253 on the link, 254 on the host.
+        flags: IFA_F_* bits.
+        rest: Attributes that are not decoded: (type, payload), sent back as they came.
+    """
+
+    index: int
+    interface: IPv4Interface | IPv6Interface
+    peer: IPv4Address | IPv6Address | None = None
+    broadcast: IPv4Address | None = None
+    scope: int = 0
+    flags: int = 0
+    rest: tuple[tuple[int, bytes], ...] = ()
+
+    @property
+    def family(self) -> int:
+        """AF_INET or AF_INET6."""
+        return AF_INET if self.interface.version == 4 else AF_INET6
+
+    def pack(self) -> bytes:
+        """Return the body of the message that describes it; the inverse of unpack."""
+        local = self.interface.ip.packed
+        parts = [_INFO.pack(self.family, self.interface.network.prefixlen, self.flags & 0xFF, self.scope, self.index)]
+        parts += attrs.pack(_LOCAL, local), attrs.pack(_ADDRESS, self.peer.packed if self.peer else local)
+        if self.broadcast:
+            parts.append(attrs.pack(_BROADCAST, self.broadcast.packed))
+        parts.append(attrs.pack_u32(_FLAGS, self.flags))
+        parts += (attrs.pack(kind, data) for kind, data in self.rest)
+        return b"".join(parts)
+
+
+def new(index: int, interface: IPv4Interface | IPv6Interface) -> Address:
+    """Return the address *interface* as it is given to the link *index*.
+
+    IPv6 without duplicate address detection, so that it is usable at once; IPv4 with the broadcast address of its
+    network where there is one (RFC 3021: not for /31 and /32), both as osl does. Link-local addresses have link scope.
+    """
+    scope = 253 if interface.ip.is_link_local else 0
+    if isinstance(interface, IPv6Interface):
+        return Address(index, interface, scope=scope, flags=NODAD | PERMANENT)
+    network = interface.network
+    broadcast = network.broadcast_address if network.prefixlen < 31 else None
+    return Address(index, interface, broadcast=broadcast, scope=scope, flags=PERMANENT)
+
+
+def unpack(message: Message) -> Address:
+    """Return the address that a RTM_NEWADDR message, or a request of ours, describes.
+
+    Raises:
+        ProtocolError: The message is malformed.
+    """
+    body = message.body
+    if len(body) < _INFO.size:
+        raise ProtocolError(f"address message of {len(body)} bytes")
+    family, prefix, flags, scope, index = _INFO.unpack_from(body)
+    found = attrs.unpack(body, _INFO.size)
+    address = found.pop(_ADDRESS, b"")
+    local = found.pop(_LOCAL, address)
+    if _FLAGS in found:
+        flags = attrs.to_int(found.pop(_FLAGS))
+    v4 = family == AF_INET
+    broadcast = found.pop(_BROADCAST, None) if v4 else None
+    try:
+        interface = IPv4Interface((local, prefix)) if v4 else IPv6Interface((local, prefix))
+        other = IPv4Address(address) if v4 else IPv6Address(address)
+        return Address(
+            index=index,
+            interface=interface,
+            peer=None if other == interface.ip else other,
+            broadcast=None if broadcast is None else IPv4Address(broadcast),
+            scope=scope,
+            flags=flags,
+            rest=tuple(found.items()),
+        )
+    except ValueError as error:
+        raise ProtocolError(f"address message of family {family}: {error}") from error
+
+
+def dump(index: int = 0, family: int = 0) -> Request:
+    """Ask for the addresses of the link *index* (0: all links) and a family (0: all)."""
+    return Request("list addresses", GETADDR, _INFO.pack(family, 0, 0, 0, index), F_DUMP)
+
+
+def add(address: Address) -> Request:
+    """Ask for *address* to be added; one that is there already is refused (EEXIST)."""
+    text = f"add address {address.interface} to link {address.index}"
+    return Request(text, NEWADDR, address.pack(), F_CREATE | F_EXCL)
+
+
+def update(address: Address) -> Request:
+    """Ask for the flags and lifetimes of an address that is there to be those of *address*."""
+    text = f"set the flags of address {address.interface} on link {address.index}"
+    return Request(text, NEWADDR, address.pack(), F_REPLACE)
+
+
+def delete(address: Address) -> Request:
+    """Ask for *address* to be deleted."""
+    return Request(f"delete address {address.interface} from link {address.index}", DELADDR, address.pack())

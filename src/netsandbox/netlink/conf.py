@@ -1,0 +1,43 @@
+"""Per-link IPv6 settings: what the numbers in IFLA_INET6_CONF are called in /proc/sys/net/ipv6/conf/LINK.
+
+Source: enum in include/uapi/linux/ipv6.h, addrconf_sysctl[] and ipv6_store_devconf() in net/ipv6/addrconf.c.
+"""
+
+DISABLE_IPV6 = 26  # DEVCONF_DISABLE_IPV6
+IPV4_MC_FORWARDING = 2  # IPV4_DEVCONF_MC_FORWARDING: follows the multicast router, nobody can set it
+
+_NAMES = (
+    "forwarding hop_limit - accept_ra accept_redirects autoconf dad_transmits router_solicitations "
+    "router_solicitation_interval router_solicitation_delay use_tempaddr temp_valid_lft temp_prefered_lft "
+    "regen_max_retry max_desync_factor max_addresses force_mld_version accept_ra_defrtr accept_ra_pinfo "
+    "accept_ra_rtr_pref router_probe_interval accept_ra_rt_info_max_plen proxy_ndp optimistic_dad "
+    "accept_source_route - disable_ipv6 accept_dad force_tllao ndisc_notify mldv1_unsolicited_report_interval "
+    "mldv2_unsolicited_report_interval suppress_frag_ndisc accept_ra_from_local use_optimistic accept_ra_mtu - "
+    "use_oif_addrs_only accept_ra_min_hop_limit ignore_routes_with_linkdown drop_unicast_in_l2_multicast "
+    "drop_unsolicited_na keep_addr_on_down router_solicitation_max_interval seg6_enabled seg6_require_hmac "
+    "enhanced_dad addr_gen_mode disable_policy accept_ra_rt_info_min_plen ndisc_tclass rpl_seg_enabled "
+    "ra_defrtr_metric ioam6_enabled ioam6_id - ndisc_evict_nocarrier accept_untracked_na accept_ra_min_lft "
+    "force_forwarding"
+).split()  # "-": the MTU, multicast forwarding, a secret and a wide number, which cannot be told or set this way
+_SECONDS = frozenset(  # told in milliseconds, set in seconds
+    "router_solicitation_interval router_solicitation_delay router_probe_interval router_solicitation_max_interval".split()
+)
+
+
+def ipv6_changes(now: tuple[int, ...], wanted: tuple[int, ...]) -> list[tuple[str, str]]:
+    """Return the settings to write, as (name, value), so that those of a link become *wanted*; the switch first."""
+    different = [
+        (name, str(new // 1000 if name in _SECONDS else new))
+        for name, old, new in zip(_NAMES, now, wanted, strict=False)
+        if name != "-" and old != new
+    ]
+    return sorted(different, key=lambda item: item[0] != "disable_ipv6")
+
+
+def ipv4_changes(now: tuple[int, ...], wanted: tuple[int, ...]) -> dict[int, int]:
+    """Return the settings to set, by number (IPV4_DEVCONF_*), so that those of a link become *wanted*."""
+    return {
+        number: new
+        for number, (old, new) in enumerate(zip(now, wanted, strict=False), 1)
+        if old != new and number != IPV4_MC_FORWARDING
+    }

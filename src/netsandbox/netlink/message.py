@@ -1,0 +1,160 @@
+"""Netlink messages: requests out, replies and acknowledgements in (netlink(7), RFC 3549).
+
+`converse` is the protocol as a generator: it yields a datagram to send, or None to be sent one that was received.
+A socket that drives it lives in `_system/transport.py`; nothing here does any input or output.
+"""
+
+import errno
+import struct
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from netsandbox.errors import KernelError, ProtocolError
+from netsandbox.netlink import attrs
+
+_HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
+_ERROR = struct.Struct("=i")  # struct nlmsgerr begins with a negative errno
+HEADER_SIZE = _HEADER.size
+
+NOOP, ERROR, DONE = 1, 2, 3  # NLMSG_*: below NLMSG_MIN_TYPE (16) are control messages
+F_REQUEST, F_MULTI, F_ACK, F_DUMP_INTR, F_DUMP = 0x1, 0x2, 0x4, 0x10, 0x300
+F_REPLACE, F_EXCL, F_CREATE, F_APPEND = 0x100, 0x200, 0x400, 0x800
+_F_CAPPED, _F_ACK_TLVS = 0x100, 0x200
+_EXTACK_TEXT = 1  # NLMSGERR_ATTR_MSG
+
+ATTEMPTS = 5  # how often a dump that the kernel calls inconsistent is asked for again
+
+
+class Message(NamedTuple):
+    """One message of a datagram.
+
+    Attributes:
+        kind: Message type, such as RTM_NEWLINK.
+        flags: NLM_F_* bits.
+        sequence: Number of the request that this answers.
+        body: What follows the header.
+    """
+
+    kind: int
+    flags: int
+    sequence: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Something to ask of the kernel.
+
+    Attributes:
+        text: What is asked, in words; an error message begins with it.
+        kind: Message type, such as RTM_NEWLINK.
+        body: What follows the header.
+        flags: NLM_F_* bits besides REQUEST and ACK.
+    """
+
+    text: str
+    kind: int
+    body: bytes
+    flags: int = 0
+
+    @property
+    def is_dump(self) -> bool:
+        """Whether the answer is a list."""
+        return self.flags & F_DUMP == F_DUMP
+
+
+class Overrun(Exception):  # noqa: N818  a signal to the protocol, never seen by a user
+    """The socket lost messages: its receive buffer was full (ENOBUFS)."""
+
+
+def pack(request: Request, sequence: int) -> bytes:
+    """Return the datagram of one request."""
+    flags = request.flags | F_REQUEST
+    if not request.is_dump:
+        flags |= F_ACK
+    return _HEADER.pack(HEADER_SIZE + len(request.body), request.kind, flags, sequence, 0) + request.body
+
+
+def unpack(datagram: bytes) -> Iterator[Message]:
+    """Yield the messages of a datagram.
+
+    Raises:
+        ProtocolError: A message is cut short or claims to be shorter than its header.
+    """
+    start, end = 0, len(datagram)
+    while start < end:
+        if end - start < HEADER_SIZE:
+            raise ProtocolError(f"message header of {end - start} bytes where {HEADER_SIZE} were due")
+        length, kind, flags, sequence, _ = _HEADER.unpack_from(datagram, start)
+        if length < HEADER_SIZE or start + length > end:
+            raise ProtocolError(f"message of {length} bytes at offset {start} of {end}")
+        yield Message(kind, flags, sequence, datagram[start + HEADER_SIZE : start + length])
+        start += (length + 3) & ~3
+
+
+def verdict(message: Message) -> tuple[int, str | None]:
+    """Return the errno (0: done) and the kernel's explanation from an ERROR or DONE message.
+
+    Raises:
+        ProtocolError: The message is cut short.
+    """
+    body = message.body
+    if len(body) < _ERROR.size:
+        raise ProtocolError(f"acknowledgement of {len(body)} bytes")
+    code = -_ERROR.unpack_from(body)[0]
+    start = _ERROR.size
+    if message.kind == ERROR:  # the request's header follows, and, unless capped, the request itself
+        if len(body) < start + HEADER_SIZE:
+            raise ProtocolError(f"acknowledgement of {len(body)} bytes")
+        quoted = HEADER_SIZE if message.flags & _F_CAPPED else _HEADER.unpack_from(body, start)[0]
+        start += (max(quoted, HEADER_SIZE) + 3) & ~3
+    text = None
+    if message.flags & _F_ACK_TLVS:
+        text = attrs.unpack(body, start).get(_EXTACK_TEXT)
+    return code, None if text is None else attrs.to_text(text)
+
+
+def converse(request: Request, sequences: Iterator[int]) -> Generator[bytes | None, bytes, list[Message]]:
+    """Ask *request* and return the messages that answer it.
+
+    Yields a datagram to send, or None to be sent one that was received. An interrupted or overrun dump is asked for
+    again, ATTEMPTS times in all: half an answer is never returned.
+
+    Raises:
+        KernelError: The kernel refused, or the dump was interrupted every time (EINTR).
+        ProtocolError: A reply is malformed.
+    """
+    for _ in range(ATTEMPTS):
+        sequence = next(sequences)
+        yield pack(request, sequence)
+        replies, whole = yield from _collect(request, sequence)
+        if whole:
+            return replies
+    raise KernelError(errno.EINTR, request.text, f"the list changed under each of {ATTEMPTS} readings")
+
+
+def _collect(request: Request, sequence: int) -> Generator[None, bytes, tuple[list[Message], bool]]:
+    """Receive until *request* is answered; return the replies, and whether they are a consistent whole."""
+    replies: list[Message] = []
+    whole = True
+    while True:
+        try:
+            datagram = yield None
+        except Overrun:
+            whole = whole and not request.is_dump  # a lost acknowledgement shows as a socket with nothing to read
+            continue
+        for message in unpack(datagram):
+            if message.sequence != sequence:
+                continue  # the late answer to a request that was given up
+            if message.flags & F_DUMP_INTR:
+                whole = False
+            if message.kind in (ERROR, DONE):
+                code, extack = verdict(message)
+                if code == errno.EPERM and not extack:
+                    extack = "Operation not permitted; it needs CAP_NET_ADMIN"
+                if code:
+                    raise KernelError(code, request.text, extack)
+                return replies, whole
+            if message.kind != NOOP:
+                replies.append(message)

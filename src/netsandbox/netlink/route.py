@@ -1,0 +1,185 @@
+"""Routes as values, and the requests that add, replace and delete them.
+
+Source: rtnetlink(7), include/uapi/linux/rtnetlink.h.
+"""
+
+import struct
+from dataclasses import dataclass
+from dataclasses import replace as _replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from netsandbox.errors import ProtocolError
+from netsandbox.netlink import attrs
+from netsandbox.netlink.message import F_CREATE, F_DUMP, F_EXCL, F_REPLACE, Message, Request
+
+NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26  # RTM_*
+TABLE_MAIN, TABLE_LOCAL = 254, 255  # RT_TABLE_*
+BOOT, KERNEL = 3, 2  # RTPROT_*: who made it; ip(8) says "boot" of what it makes
+UNIVERSE, LINK = 0, 253  # RT_SCOPE_*
+UNICAST = 1  # RTN_UNICAST
+ONLINK, CLONED = 4, 0x200  # RTNH_F_ONLINK, RTM_F_CLONED
+AF_INET, AF_INET6 = 2, 10
+TYPES = ("unspec", "unicast", "local", "broadcast", "anycast", "multicast") + (
+    "blackhole",
+    "unreachable",
+    "prohibit",
+    "throw",
+    "nat",
+)  # RTN_*
+
+_INFO = struct.Struct("=BBBBBBBBI")  # struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
+_DST, _OIF, _GATEWAY, _PRIORITY, _PREFSRC, _MULTIPATH, _CACHEINFO, _TABLE, _EXPIRES = 1, 4, 5, 6, 7, 9, 12, 15, 23
+_CACHE = struct.Struct("=IIi")  # struct rta_cacheinfo begins with clntref, lastuse, expires (1/100 s)
+ANY4, ANY6 = IPv4Network("0.0.0.0/0"), IPv6Network("::/0")
+
+
+@dataclass(frozen=True, slots=True)
+class RouteEntry:
+    """A route, as the kernel describes it.
+
+    Attributes:
+        to: The destination.
+        index: Index of the link it leads out of; None for a multipath or unreachable route.
+        via: Address of the next hop.
+        metric: Priority; the lowest wins.
+        source: Preferred source address.
+        table: Number of the routing table; 254 is the main one.
+        protocol: Who made it (RTPROT_*); 2 is the kernel.
+        scope: Distance of the destination (RT_SCOPE_*).
+        type: RTN_*; 1 is unicast.
+        flags: RTNH_F_* and RTM_F_* bits.
+        tos: Type of service.
+        source_length: Prefix length of the source it is limited to (IPv6).
+        rest: Attributes that are not decoded: (type, payload), sent back as they came.
+    """
+
+    to: IPv4Network | IPv6Network
+    index: int | None = None
+    via: IPv4Address | IPv6Address | None = None
+    metric: int = 0
+    source: IPv4Address | IPv6Address | None = None
+    table: int = TABLE_MAIN
+    protocol: int = BOOT
+    scope: int = UNIVERSE
+    type: int = UNICAST
+    flags: int = 0
+    tos: int = 0
+    source_length: int = 0
+    rest: tuple[tuple[int, bytes], ...] = ()
+
+    @property
+    def family(self) -> int:
+        """AF_INET or AF_INET6."""
+        return AF_INET if self.to.version == 4 else AF_INET6
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is a default route of the main table."""
+        return not self.to.prefixlen and self.table == TABLE_MAIN and self.type == UNICAST
+
+    def pack(self) -> bytes:
+        """Return the body of the message that describes it; the inverse of unpack."""
+        table = self.table if self.table < 256 else 0
+        header = (self.family, self.to.prefixlen, self.source_length, self.tos, table)
+        parts = [_INFO.pack(*header, self.protocol, self.scope, self.type, self.flags)]
+        parts += attrs.pack_u32(_TABLE, self.table), attrs.pack(_DST, self.to.network_address.packed)
+        if self.index is not None:
+            parts.append(attrs.pack_u32(_OIF, self.index))
+        if self.via:
+            parts.append(attrs.pack(_GATEWAY, self.via.packed))
+        if self.metric:
+            parts.append(attrs.pack_u32(_PRIORITY, self.metric))
+        if self.source:
+            parts.append(attrs.pack(_PREFSRC, self.source.packed))
+        parts += (attrs.pack(kind, data) for kind, data in self.rest)
+        return b"".join(parts)
+
+
+def unpack(message: Message) -> RouteEntry:
+    """Return the route that a RTM_NEWROUTE message, or a request of ours, describes.
+
+    Raises:
+        ProtocolError: The message is malformed.
+    """
+    body = message.body
+    if len(body) < _INFO.size:
+        raise ProtocolError(f"route message of {len(body)} bytes")
+    family, length, source_length, tos, table, protocol, scope, type_, flags = _INFO.unpack_from(body)
+    index = via = source = None
+    destination = b""
+    metric = 0
+    rest = []
+    v4 = family == AF_INET
+    make = IPv4Address if v4 else IPv6Address
+    try:
+        for kind, data in attrs.walk(body, _INFO.size):
+            if kind == _DST:
+                destination = data
+            elif kind == _OIF:
+                index = attrs.to_int(data)
+            elif kind == _GATEWAY:
+                via = make(data)
+            elif kind == _PRIORITY:
+                metric = attrs.to_int(data)
+            elif kind == _PREFSRC:
+                source = make(data)
+            elif kind == _TABLE:
+                table = attrs.to_int(data)
+            elif kind == _CACHEINFO:
+                rest += _expiry(data)
+            else:
+                rest.append((kind, data))
+        if not destination or not length:
+            to: IPv4Network | IPv6Network = ANY4 if v4 else ANY6
+        else:
+            to = IPv4Network((destination, length)) if v4 else IPv6Network((destination, length))
+    except ValueError as error:
+        raise ProtocolError(f"route message of family {family}: {error}") from error
+    return RouteEntry(
+        to, index, via, metric, source, table, protocol, scope, type_, flags, tos, source_length, tuple(rest)
+    )
+
+
+def _expiry(data: bytes) -> list[tuple[int, bytes]]:
+    """Turn the cache information of a route that expires into the attribute that asks for it."""
+    if len(data) < _CACHE.size:
+        raise ProtocolError(f"route cache information of {len(data)} bytes")
+    expires = _CACHE.unpack_from(data)[2]
+    return [(_EXPIRES, (expires // 100 + 1).to_bytes(4, "little"))] if expires > 0 else []
+
+
+def dump(*, family: int = 0, table: int = 0, index: int = 0) -> Request:
+    """Ask for the routes of a family, table and outgoing link (0: all); the kernel does the filtering."""
+    body = _INFO.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
+    if table:
+        body += attrs.pack_u32(_TABLE, table)
+    if index:
+        body += attrs.pack_u32(_OIF, index)
+    return Request("list routes", GETROUTE, body, F_DUMP)
+
+
+def lookup(address: IPv4Address | IPv6Address) -> Request:
+    """Ask which route leads to *address*."""
+    family = AF_INET if address.version == 4 else AF_INET6
+    body = _INFO.pack(family, address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0) + attrs.pack(_DST, address.packed)
+    return Request(f"find the route to {address}", GETROUTE, body)
+
+
+def add(entry: RouteEntry) -> Request:
+    """Ask for a route to be added; one that is there already is refused (EEXIST)."""
+    return Request(f"add route to {entry.to}", NEWROUTE, _settable(entry).pack(), F_CREATE | F_EXCL)
+
+
+def replace(entry: RouteEntry) -> Request:
+    """Ask for a route to be added in the place of one with the same destination, metric and table."""
+    return Request(f"replace route to {entry.to}", NEWROUTE, _settable(entry).pack(), F_CREATE | F_REPLACE)
+
+
+def delete(entry: RouteEntry) -> Request:
+    """Ask for a route to be deleted."""
+    return Request(f"delete route to {entry.to}", DELROUTE, _settable(entry).pack())
+
+
+def _settable(entry: RouteEntry) -> RouteEntry:
+    """Return *entry* without the flags that only the kernel sets (dead, linkdown, offload, ...)."""
+    return _replace(entry, flags=entry.flags & ONLINK)

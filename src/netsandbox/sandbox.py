@@ -1,0 +1,558 @@
+"""The sandbox: what a program holds in its hand."""
+
+import os
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar, Unpack
+
+from netsandbox import _configure, _detach, _facts, _handle, _plan
+from netsandbox._checks import IPAddress, IPInterface
+from netsandbox._handle import Change, Handle, Planned
+from netsandbox._journal import Record
+from netsandbox._outline import Plan, Plugged
+from netsandbox._steps import Kernel
+from netsandbox._system import namespace
+from netsandbox._system.store import Store
+from netsandbox.errors import InterfaceNotFoundError, NetSandboxError, Problem, SpecError
+from netsandbox.interface import Interface, read_interfaces, read_neighbors, read_routes
+from netsandbox.links import Bridge
+from netsandbox.spec import (
+    InterfaceOptions,
+    InterfaceSpec,
+    Neighbor,
+    Route,
+    parse_address,
+    parse_host,
+    salvage,
+)
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class Sandbox:
+    """A network namespace, pinned at a path, with the interfaces that were plugged into it.
+
+    Made by `create`, `open`, `adopt`, `host` and `temporary`. In a ``with`` statement it is closed at the end (a
+    temporary one is destroyed). The host, where links come from and go back to, is the namespace of the thread that
+    makes the object, or the one at the path *host*.
+
+    A verb that fails has done nothing: what it had done is undone, and the error says so. After `close` or `destroy`
+    every call raises SandboxClosedError. It may be used from several threads and processes at once.
+    """
+
+    def __init__(self, handle: Handle, *, temporary: bool = False) -> None:
+        """Not for users: call `create`, `open`, `adopt`, `host` or `temporary`."""
+        self._handle = handle
+        self._temporary = temporary
+        self._asked = threading.local()  # whether this thread only asks for a plan
+
+    # --- making, closing, destroying ---
+
+    @classmethod
+    def create(cls, name: str, *, replace: bool = False, host: str | None = None) -> Self:
+        """Make a sandbox: a new network namespace, pinned under a name, with its loopback link up.
+
+        Args:
+            name: Its name, at most 64 bytes; or an absolute path, where it is pinned then.
+            replace: Whether to destroy a sandbox that has this name; its links go back to the host first.
+            host: Path of the namespace that links come from; the calling thread's if left out.
+
+        Raises:
+            SpecError: The name is none.
+            SandboxExistsError: The name is in use.
+            KernelError: The kernel refused; nothing is left behind.
+
+        Source: ``NewSandbox`` of moby's osl; ip-netns(8).
+        """
+        _require_linux()
+        return cls(_handle.create(name, replace_old=replace, host=host))
+
+    @classmethod
+    def open(cls, name: str, *, host: str | None = None) -> Self:
+        """Open a sandbox that exists; its interfaces are known again.
+
+        Args:
+            name: Its name or path.
+            host: Path of the namespace that links come from; the calling thread's if left out.
+
+        Raises:
+            SandboxNotFoundError: There is none, or it was not made by netsandbox.
+            KernelError: It cannot be opened, or what is there is no namespace.
+
+        Source: ``NewSandbox(isRestore=true)`` and ``Restore`` of moby's osl.
+        """
+        _require_linux()
+        return cls(_handle.open_(name, host=host))
+
+    @classmethod
+    def adopt(cls, path: str, name: str | None = None, *, host: str | None = None) -> Self:
+        """Use a network namespace that someone else made; its loopback link is brought up.
+
+        `destroy` gives back our links and forgets it, and takes away only what netsandbox pinned.
+
+        Args:
+            path: Where it is: /proc/4242/ns/net, /run/netns/x.
+            name: Name to pin it under; if left out, it is used where it is.
+            host: Path of the namespace that links come from; the calling thread's if left out.
+
+        Raises:
+            SpecError: It is the host's own namespace, or *path* or *name* is none.
+            SandboxExistsError: The name is in use, or it was adopted before.
+            KernelError: It cannot be opened, or is no network namespace.
+
+        Source: ``GetSandboxForExternalKey`` of moby's osl; ip-netns(8), attach.
+        """
+        _require_linux()
+        return cls(_handle.adopt(path, name, host=host))
+
+    @classmethod
+    def host(cls, path: str | None = None) -> Self:
+        """Use the host's own namespace: nothing is moved or renamed there, and what was there comes back.
+
+        A link that is up keeps its IPv6 unless an IPv6 address asks for it: it may be the one you came over.
+
+        Args:
+            path: Path of the namespace; the calling thread's if left out.
+
+        Source: ``NewSandbox(osCreate=false)`` of moby's osl, the default namespace.
+        """
+        _require_linux()
+        return cls(_handle.host_handle(path))
+
+    @classmethod
+    def temporary(cls, *, host: str | None = None) -> Self:
+        """Make a sandbox with a name of its own, which is destroyed at the end of the ``with`` statement."""
+        _require_linux()
+        name = f"tmp-{os.getpid()}-{os.urandom(4).hex()}"
+        return cls(_handle.create(name, replace_old=False, host=host), temporary=True)
+
+    @staticmethod
+    def list(*, everything: bool = False) -> list[str]:
+        """Return the names of the sandboxes in the runtime directory.
+
+        Args:
+            everything: Whether to name also the namespaces there that netsandbox did not make.
+        """
+        return _handle.pinned_names() if everything else _handle.names()
+
+    @staticmethod
+    def plan_create(name: str) -> Plan:
+        """Return what `create` would do."""
+        return _handle.plan_create(*_handle.where(Store(), name))
+
+    def close(self) -> None:
+        """Let go of the sandbox, which stays as it is; closing again does nothing."""
+        if not self._handle.is_closed:
+            self._handle.close()
+
+    def destroy(self) -> None:
+        """Give every link that came from the host back to it, and delete the namespace with all that was born in it.
+
+        Raises:
+            NameConflictError: A link's name is taken on the host; nothing was changed.
+            KernelError: The kernel refused; what had been done is undone.
+            SandboxClosedError: It was closed or destroyed before.
+
+        Source: ``Destroy`` of moby's osl.
+        """
+
+        def make(record: Record) -> Change[None]:
+            facts = _handle.detach_facts(self._handle, record.interfaces)
+            path = record.path if record.pinned else None
+            plan = _detach.destroy(record.interfaces, self._handle.target, facts, path)
+            return Change(plan, None, _nothing)
+
+        self._change(make)
+        self._handle.close()
+
+    def __enter__(self) -> Self:
+        """Enter the ``with`` statement at whose end it is closed, or destroyed if it is temporary."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it, or destroy it if it is temporary."""
+        if self._temporary and not self._handle.is_closed:
+            self.destroy()
+        self.close()
+
+    def __del__(self) -> None:
+        """Warn of a sandbox that was not closed, and close it."""
+        handle = getattr(self, "_handle", None)
+        if handle and not handle.is_closed:
+            warnings.warn(f"sandbox {handle.name} was not closed", ResourceWarning, source=self, stacklevel=2)
+            handle.close()
+
+    def __repr__(self) -> str:
+        """Name it."""
+        return f"<Sandbox {self.name!r} at {self.path!r}{' (closed)' if self._handle.is_closed else ''}>"
+
+    # --- what it is ---
+
+    @property
+    def name(self) -> str:
+        """Its name, or the path that stands for it."""
+        return self._handle.name
+
+    @property
+    def path(self) -> str:
+        """Where its namespace is found. (``Key`` of moby's osl.)"""
+        return self._handle.path
+
+    @property
+    def interfaces(self) -> tuple[Interface, ...]:
+        """What is plugged in, as the kernel has it now, in the order it was added; vanished links are left out."""
+        return read_interfaces(self, self._handle.box, self._handle.record().interfaces)
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """The routes of the main tables, but for those that come with addresses."""
+        return read_routes(self._handle.box, _configure.names(self._handle))
+
+    @property
+    def gateway4(self) -> IPv4Address | None:
+        """The IPv4 default gateway, as the kernel has it; None without one, or if the default route has no gateway."""
+        entry = _configure.default_route(self._handle, 4)
+        return entry.via if entry and isinstance(entry.via, IPv4Address) else None
+
+    @property
+    def gateway6(self) -> IPv6Address | None:
+        """The IPv6 default gateway, as the kernel has it; None without one, or if the default route has no gateway."""
+        entry = _configure.default_route(self._handle, 6)
+        return entry.via if entry and isinstance(entry.via, IPv6Address) else None
+
+    @property
+    def neighbors(self) -> tuple[Neighbor, ...]:
+        """The permanent neighbours and the bridge forwarding entries."""
+        return read_neighbors(self._handle.box, _configure.names(self._handle))
+
+    @property
+    def has_ipv6(self) -> bool:
+        """Whether the loopback link has an IPv6 address. (``IPv6LoEnabled`` of moby's osl, but never out of date.)"""
+        return any(address.interface.version == 6 for address in self._handle.box.addresses(1))
+
+    # --- interfaces ---
+
+    def add_interface(self, source: str | Bridge | InterfaceSpec, **options: Unpack[InterfaceOptions]) -> Interface:
+        """Plug a link in, all of it or none of it.
+
+        A link of the host is moved in; a `Bridge` is made in the sandbox. It gets its name, MAC, MTU, addresses,
+        master and sysctls, is brought up, and gets its routes, in this order.
+
+        Args:
+            source: Name of a link on the host, a link to make such as ``Bridge("br0")``, or all of this as an
+                `InterfaceSpec`.
+            options: prefix: the name inside is this and the lowest free number ("eth").
+                name: the name inside, verbatim; wins over *prefix*.
+                mac: link-layer address, unicast, such as "02:42:ac:11:00:02"; the link's own if left out.
+                mtu: largest packet in bytes, 68..65535, with IPv6 at least 1280.
+                addresses: IP addresses with prefix length, such as "10.0.0.2/24" and "fd00::2/64", usable at once
+                (no duplicate address detection). IPv6 is off on the link unless one of them is IPv6.
+                master: source name of a bridge that was added before.
+                routes: routes out of this link, as networks ("192.168.2.1/32") or `Route` values.
+                sysctls: settings of this link, {"net.ipv4.conf.IFNAME.rp_filter": "2"}, the word IFNAME verbatim.
+                on_conflict: "error" (refuse an address that overlaps another link's network) or "ignore".
+
+        Returns:
+            The interface, as read back from the kernel.
+
+        Raises:
+            SpecError: Something of the wish makes no sense; every wrong field is in its `problems`.
+            SourceNotFoundError: There is no such link on the host.
+            NameConflictError: The name is taken in the sandbox.
+            RouteConflictError: An address overlaps a network that another link reaches.
+            KernelError: The kernel refused; what had been done is undone.
+            RollbackError: Undoing failed as well; it says what is left to do by hand.
+
+        Source: ``AddInterface`` of moby's osl.
+        """
+        if isinstance(source, InterfaceSpec):
+            if options:
+                raise SpecError([Problem("keyword", ", ".join(options), "goes into the InterfaceSpec")])
+            return self.add_interfaces([source])[0]
+        try:
+            spec = InterfaceSpec(source, **options)
+        except SpecError as error:
+            self._refuse(source, options, error)
+            raise
+        return self.add_interfaces([spec])[0]
+
+    def add_interfaces(self, specs: Iterable[InterfaceSpec]) -> tuple[Interface, ...]:
+        """Plug several links in, in this order: all of them or none of them; see `add_interface`."""
+        wishes = tuple(specs)
+
+        def make(record: Record) -> Change[tuple[Interface, ...]]:
+            facts = self._attach_facts(wishes)
+            plan, made = _plan.attach(wishes, self._handle.target, facts, record.interfaces, next_id=record.next_id)
+            new = replace(record, interfaces=record.interfaces + made, next_id=record.next_id + len(made))
+            return Change(plan, new, lambda: read_interfaces(self, self._handle.box, made))
+
+        return self._change(make)
+
+    def plan_interface(self, source: str | Bridge | InterfaceSpec, **options: Unpack[InterfaceOptions]) -> Plan:
+        """Return what `add_interface` would do, and change nothing; each step prints the ip(8) command it equals."""
+        return self.plan(self.add_interface, source, **options)
+
+    def plan(self, verb: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Plan:
+        """Return what a verb of this sandbox would do, as in ``box.plan(box.remove_interface, "eth0")``.
+
+        Raises:
+            SpecError: *verb* is none that plans.
+        """
+        self._asked.plan = True
+        try:
+            verb(*args, **kwargs)
+        except Planned as planned:
+            return planned.plan
+        finally:
+            self._asked.plan = False
+        raise SpecError([Problem("verb", getattr(verb, "__name__", verb), "has nothing to plan")])
+
+    def remove_interface(self, interface: Interface | str) -> None:
+        """Take an interface out: back to the host with the name, MAC, MTU, addresses, routes, master and state it had.
+
+        A bridge that was made here is deleted. What has vanished or was removed before needs nothing.
+
+        Args:
+            interface: The interface, or its name inside.
+
+        Raises:
+            InterfaceNotFoundError: No interface has this name.
+            NameConflictError: Its name is taken on the host; nothing was changed, and a retry completes it.
+            KernelError: The kernel refused; the interface is plugged in as before.
+
+        Source: ``RemoveInterface`` of moby's osl.
+        """
+
+        def make(record: Record) -> Change[None]:
+            items = self._find(record, interface)
+            facts = _handle.detach_facts(self._handle, items)
+            plan = _detach.detach(items, self._handle.target, facts)
+            left = tuple(item for item in record.interfaces if item not in items)
+            return Change(plan, replace(record, interfaces=left), _nothing)
+
+        self._change(make)
+
+    # --- addresses, routes, gateways, neighbours, settings ---
+
+    def add_address(self, interface: Interface | str, address: str | IPInterface) -> None:
+        """Add an alias address to an interface; no network conflict is looked for.
+
+        Raises:
+            SpecError: It is not the address of a host with its prefix length.
+            KernelError: EEXIST if the interface has it.
+
+        Source: ``AddAliasIP`` of moby's osl.
+        """
+        wish = parse_address(address)
+        self._configure(lambda: _configure.add_address(self._handle, interface, wish))
+
+    def remove_address(self, interface: Interface | str, address: str | IPInterface) -> None:
+        """Delete an address from an interface; the other addresses of its network stay.
+
+        Raises:
+            SpecError: It is not the address of a host with its prefix length.
+            KernelError: EADDRNOTAVAIL if the interface does not have it.
+
+        Source: ``RemoveAliasIP`` of moby's osl.
+        """
+        wish = parse_address(address)
+        self._configure(lambda: _configure.remove_address(self._handle, interface, wish))
+
+    def set_gateway(
+        self,
+        gateway: str | IPAddress | None,
+        interface: Interface | str | None = None,
+        *,
+        onlink: bool = False,
+        family: int = 4,
+    ) -> None:
+        """Set the default route of a family, in the place of the one there is.
+
+        Args:
+            gateway: Address of the gateway; None: the link itself reaches everything (needs *interface*).
+            interface: The interface it is reached through; found by the routes if left out.
+            onlink: Whether it is taken to be on the link, although no route says so (needs *interface*).
+            family: 4 or 6; only looked at without *gateway*.
+
+        Raises:
+            SpecError: The gateway is none, or an interface is needed.
+            KernelError: The gateway cannot be reached directly (ENETUNREACH), or the kernel refused.
+
+        Source: ``SetGateway``, ``SetGatewayIPv6``, ``SetDefaultRouteIPv4/6`` of moby's osl.
+        """
+        via = None if gateway is None else parse_host("gateway", gateway)
+        if interface is None and (via is None or onlink or via.is_link_local):
+            raise SpecError([Problem("interface", interface, f"must be given with gateway {via}")])
+        version = via.version if via else _version(family)
+        self._configure(lambda: _configure.set_gateway(self._handle, via, interface, onlink=onlink, version=version))
+
+    def unset_gateway(self, family: int = 4) -> None:
+        """Delete the default route of a family (4 or 6); without one, do nothing.
+
+        Source: ``UnsetGateway``, ``UnsetGatewayIPv6`` of moby's osl.
+        """
+        version = _version(family)
+        self._configure(lambda: _configure.unset_gateway(self._handle, version))
+
+    def add_route(self, route: Route) -> None:
+        """Add a route; without *interface*, it leads out where its next hop is reached directly.
+
+        Raises:
+            SpecError: It needs a next hop or an interface.
+            KernelError: EEXIST if it is there, ENETUNREACH if the next hop is not reached directly.
+
+        Source: ``AddStaticRoute`` of moby's osl.
+        """
+        if not route.interface and (not route.via or route.onlink or route.via.is_link_local):
+            raise SpecError([Problem("interface", route.interface, f"must be given with route {route}")])
+        self._configure(lambda: _configure.add_route(self._handle, route))
+
+    def remove_route(self, route: Route) -> None:
+        """Delete a route; what it leaves open (next hop, metric, interface, source) matches anything.
+
+        Raises:
+            KernelError: ESRCH if there is no such route.
+
+        Source: ``RemoveStaticRoute`` of moby's osl.
+        """
+        self._configure(lambda: _configure.remove_route(self._handle, route))
+
+    def add_neighbor(self, neighbor: Neighbor) -> None:
+        """Make a neighbour known for good, in the place of what is known of it.
+
+        Raises:
+            InterfaceNotFoundError: There is no such interface.
+            KernelError: The kernel refused.
+
+        Source: ``AddNeighbor`` of moby's osl.
+        """
+        self._configure(lambda: _configure.add_neighbor(self._handle, neighbor))
+
+    def remove_neighbor(self, neighbor: Neighbor) -> None:
+        """Forget a neighbour.
+
+        Raises:
+            InterfaceNotFoundError: There is no such interface.
+            KernelError: ENOENT if it is not known.
+
+        Source: ``DeleteNeighbor`` of moby's osl.
+        """
+        self._configure(lambda: _configure.remove_neighbor(self._handle, neighbor))
+
+    def disable_arp_for_vip(self, interface: Interface | str) -> None:
+        """Keep an interface from answering ARP for addresses of others (a virtual IP): arp_ignore=1, arp_announce=2.
+
+        Raises:
+            InterfaceNotFoundError: There is no such interface.
+            KernelError: A setting cannot be changed.
+
+        Source: ``DisableARPForVIP`` of moby's osl.
+        """
+        self._configure(lambda: _configure.disable_arp_for_vip(self._handle, interface))
+
+    def apply_os_tweaks(self, tweaks: str | Mapping[str, str]) -> None:
+        """Give settings of the sandbox a value; those that the kernel does not have are passed over.
+
+        Args:
+            tweaks: "ingress" or "load-balancer" (settings of IPVS, as osl has them), or values by keys below ``net.``.
+
+        Raises:
+            SpecError: A key is not below ``net.``, or no such set is known.
+            KernelError: A setting cannot be changed.
+
+        Source: ``ApplyOSTweaks`` and package kernel (knobs) of moby's osl.
+        """
+        self._configure(lambda: _configure.os_tweaks(self._handle, tweaks))
+
+    # --- running inside ---
+
+    def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call *function* inside the namespace, on a thread of its own, and return what it returns.
+
+        Sockets it opens and programs it starts belong to the sandbox. /sys/class/net and /proc/net do not show the
+        sandbox, /proc/thread-self/net does.
+
+        Source: ``InvokeFunc`` of moby's osl; setns(2).
+        """
+        return namespace.run_in(self._handle.box.fd, lambda: function(*args, **kwargs))
+
+    def popen(self, command: Sequence[str | os.PathLike[str]], **options: Any) -> "subprocess.Popen[Any]":  # noqa: ANN401
+        """Start a program inside, and return it running; *options* are those of ``subprocess.Popen``."""
+        return self.run(subprocess.Popen, command, **options)
+
+    def exec(self, command: Sequence[str | os.PathLike[str]], **options: Any) -> "subprocess.CompletedProcess[Any]":  # noqa: ANN401
+        """Run a program inside to its end, and return what came of it; *options* are those of ``subprocess.run``."""
+        return self.run(subprocess.run, command, **options)
+
+    # --- how ---
+
+    def _kernel(self) -> Kernel:
+        return self._handle.box
+
+    def _change(self, make: Callable[[Record], Change[T]]) -> T:
+        """Carry a change out, or, if this thread only asks for its plan, do not."""
+        return self._handle.change(make, carry_out=not getattr(self._asked, "plan", False))
+
+    def _configure(self, make: Callable[[], Plan]) -> None:
+        """Carry out a plan that leaves the record as it is."""
+        self._change(lambda record: Change(make(), record, _nothing))
+
+    def _attach_facts(self, specs: Sequence[InterfaceSpec]) -> _facts.Facts:
+        """Read what has to be known to plug links in."""
+        handle = self._handle
+        sysctls: list[str] = []
+        if handle.target.is_host:
+            for spec in specs:
+                keys = [_plan.sysctl_path(key, spec.source_name) for key, _ in spec.sysctls]
+                sysctls += (_plan.disable_ipv6(spec.source_name), *keys)
+        return _facts.for_attach(
+            handle.host,
+            handle.box,
+            [spec.source for spec in specs if isinstance(spec.source, str)],
+            check_routes=any(spec.addresses and spec.on_conflict == "error" for spec in specs),
+            sysctls=sysctls,
+        )
+
+    def _refuse(self, source: object, options: Mapping[str, object], error: SpecError) -> None:
+        """Refuse a wish that is wrong in itself, and say as well what of it does not fit the facts."""
+        record = self._handle.record()
+        specs = salvage(source, options, error.problems)
+        facts = self._attach_facts(specs)
+        _plan.check_sources(specs, self._handle.target, facts, record.interfaces, error.problems)
+
+    def _find(self, record: Record, interface: Interface | str) -> tuple[Plugged, ...]:
+        """Return the interface that is meant; an old snapshot of one that was removed means none."""
+        if isinstance(interface, Interface):
+            return tuple(item for item in record.interfaces if item.id == interface.id)
+        found = self._handle.box.link(interface)
+        if found:
+            items = tuple(item for item in record.interfaces if item.index == found.index and item.holds(found))
+        else:
+            items = tuple(item for item in record.interfaces if item.name == interface)
+        if not items:
+            raise InterfaceNotFoundError(f"remove {interface} from sandbox {self.name}", "no interface has this name")
+        return items
+
+
+def _nothing() -> None:
+    """Read nothing back."""
+
+
+def _version(family: int) -> int:
+    if family not in {4, 6}:
+        raise SpecError([Problem("family", family, "is neither 4 nor 6")])
+    return family
+
+
+def _require_linux() -> None:
+    if sys.platform != "linux":
+        raise NetSandboxError(f"network namespaces are a part of Linux; this is {sys.platform}")

@@ -1,0 +1,279 @@
+"""What a user can ask for: frozen values that refuse nonsense when they are made, all of it at once.
+
+Source: behaviour.md section 2.1; ip(8) for the words.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
+from typing import Literal, TypedDict, Unpack, cast
+
+from netsandbox._checks import METRIC_MAX, Checks, IPAddress, IPInterface, IPNetwork, is_int, items, keyword_problems
+from netsandbox.errors import Problem, SpecError
+from netsandbox.links import NAME_MAX, Bridge, name_problem
+
+ALTNAME_MAX = 127  # ALTIFNAMSIZ without the final NUL
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Route:
+    """One route in a sandbox; without *via*, the link itself reaches *to*.
+
+    Attributes:
+        to: The destination.
+        via: Address of the next hop.
+        metric: Priority, 0..4294967295, the lowest wins; None leaves it to the kernel.
+        onlink: Whether *via* is taken to be on the link, although no route says so.
+        interface: Name inside the sandbox of the link it leads out of. Of a route that belongs to an interface, and
+            of one with *via*, it may be left out; it does not count when routes are compared.
+        source: Preferred source address of packets that take it.
+
+    Raises:
+        SpecError: Something of it makes no sense.
+
+    Source: ip-route(8); ``types.StaticRoute`` of libnetwork.
+    """
+
+    to: IPNetwork
+    via: IPAddress | None
+    metric: int | None
+    onlink: bool
+    interface: str | None = field(compare=False)
+    source: IPAddress | None
+
+    def __init__(
+        self,
+        to: str | IPNetwork,
+        via: str | IPAddress | None = None,
+        *,
+        metric: int | None = None,
+        onlink: bool = False,
+        interface: str | None = None,
+        source: str | IPAddress | None = None,
+    ) -> None:
+        """Take text or ipaddress objects."""
+        check = Checks()
+        network = check.parse("to", to, ip_network)
+        hop = None if via is None else check.parse("via", via, ip_address)
+        preferred = None if source is None else check.parse("source", source, ip_address)
+        for word, address in (("via", hop), ("source", preferred)):
+            if address and network and address.version != network.version:
+                check.wrong(word, str(address), f"is not of the family of {network}")
+            elif address and (address.is_multicast or address.is_unspecified):
+                check.wrong(word, str(address), "is not the address of a host")
+        if metric is not None and not is_int(metric, 0, METRIC_MAX):
+            check.wrong("metric", metric, f"is not a number from 0 to {METRIC_MAX}")
+        if onlink and via is None:
+            check.wrong("onlink", onlink, "needs via")
+        if interface is not None:
+            check.add(name_problem("interface", interface))
+        check.finish()
+        _assign(self, to=network, via=hop, metric=metric, onlink=bool(onlink), interface=interface, source=preferred)
+
+    def __str__(self) -> str:
+        """Say it as ip(8) does."""
+        words = [str(self.to)]
+        words += ["via", str(self.via)] if self.via else []
+        words += ["dev", self.interface] if self.interface else []
+        words += ["metric", str(self.metric)] if self.metric is not None else []
+        words += ["src", str(self.source)] if self.source else []
+        words += ["onlink"] if self.onlink else []
+        return " ".join(words)
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Neighbor:
+    """A permanent neighbour: an ARP or NDP entry, or a bridge forwarding entry.
+
+    Attributes:
+        ip: IP address of the neighbour; of a forwarding entry the tunnel's other end, if there is one.
+        mac: Its link-layer address.
+        interface: Name inside the sandbox of the link it is reached through.
+        bridge: Whether it is a forwarding (FDB) entry.
+
+    Raises:
+        SpecError: Something of it makes no sense.
+
+    Source: ip-neighbour(8), bridge(8); ``AddNeighbor`` of moby's osl.
+    """
+
+    ip: IPAddress | None
+    mac: str
+    interface: str
+    bridge: bool
+
+    def __init__(
+        self, ip: str | IPAddress | None = None, mac: str = "", interface: str = "", *, bridge: bool = False
+    ) -> None:
+        """Take text or ipaddress objects."""
+        check = Checks()
+        address = None if ip is None else check.parse("ip", ip, ip_address)
+        if address is None and ip is None and not bridge:
+            check.wrong("ip", ip, "only a bridge forwarding entry goes without")
+        if address and (address.is_multicast or address.is_unspecified):
+            check.wrong("ip", str(address), "is not the address of a host")
+        mac = check.mac(mac)
+        check.add(name_problem("interface", interface))
+        check.finish()
+        _assign(self, ip=address, mac=mac, interface=interface, bridge=bool(bridge))
+
+    def __str__(self) -> str:
+        """Say it as ip(8) does."""
+        if self.bridge:
+            return f"{self.mac} dev {self.interface}" + (f" dst {self.ip}" if self.ip else "")
+        return f"{self.ip} lladdr {self.mac} dev {self.interface}"
+
+
+class InterfaceOptions(TypedDict, total=False):
+    """The keywords of `InterfaceSpec` and `Sandbox.add_interface`; see there for what they mean."""
+
+    prefix: str
+    name: str | None
+    mac: str | None
+    mtu: int | None
+    addresses: Iterable[str | IPInterface]
+    master: str | None
+    routes: Iterable[str | IPNetwork | Route]
+    sysctls: Mapping[str, str | int] | Iterable[str]
+    on_conflict: Literal["error", "ignore"]
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class InterfaceSpec:
+    """What an interface shall be: the wish that `Sandbox.add_interface` fulfils.
+
+    Attributes:
+        source: Name of an existing link on the host, or the link to make (`Bridge`).
+        prefix: The name inside is this and the lowest free number.
+        name: Name inside, verbatim; wins over *prefix*.
+        mac: Link-layer address, unicast; None keeps the one it has.
+        mtu: Largest packet in bytes, 68..65535, with IPv6 at least 1280; None keeps it.
+        addresses: IP addresses with their prefix length. IPv6 is switched off unless one of them is IPv6.
+        master: Source name of a bridge that was added to the same sandbox before.
+        routes: Routes that lead out of this link.
+        sysctls: Settings of this link, by keys of the exact form ``net.X.Y.IFNAME.Z``, in the order they are made.
+        on_conflict: What an address that overlaps an existing route means: "error" or "ignore".
+
+    Raises:
+        SpecError: Something of it makes no sense; all that is wrong is in its `problems`.
+    """
+
+    source: str | Bridge
+    prefix: str
+    name: str | None
+    mac: str | None
+    mtu: int | None
+    addresses: tuple[IPInterface, ...]
+    master: str | None
+    routes: tuple[Route, ...]
+    sysctls: tuple[tuple[str, str], ...]
+    on_conflict: Literal["error", "ignore"]
+
+    def __init__(self, source: str | Bridge, **options: Unpack[InterfaceOptions]) -> None:
+        """Take text or ipaddress objects; refuse all that is wrong at once."""
+        check = Checks(keyword_problems(options, InterfaceOptions.__annotations__))
+        prefix, name = options.get("prefix", "eth"), options.get("name")
+        mac, mtu, master = options.get("mac"), options.get("mtu"), options.get("master")
+        if isinstance(source, str) or not isinstance(source, Bridge):
+            check.add(name_problem("source", source, longest=ALTNAME_MAX))
+        if source == "lo":
+            check.wrong("source", source, "the loopback link cannot leave its namespace")
+        check.add(name_problem("prefix", prefix, longest=NAME_MAX - 1))
+        if name is not None:
+            check.add(name_problem("name", name))
+        if mac is not None:
+            mac = check.mac(mac)
+        addresses = tuple(filter(None, map(check.address, items(options.get("addresses", ())))))
+        for address in {address for address in addresses if addresses.count(address) > 1}:
+            check.wrong("address", str(address), "is given twice")
+        routes = tuple(filter(None, (_route(check, item) for item in items(options.get("routes", ())))))
+        sysctls = check.sysctls(options.get("sysctls", {}))
+        ipv6 = any(address.version == 6 for address in addresses)
+        if mtu is not None:
+            check.mtu(mtu, ipv6=ipv6)
+        if not ipv6:
+            for route in routes:
+                if route.to.version == 6:
+                    check.wrong("route", str(route), "needs an IPv6 address: without one, IPv6 is switched off")
+        if master is not None:
+            check.add(name_problem("master", master, longest=ALTNAME_MAX))
+        on_conflict = options.get("on_conflict", "error")
+        if on_conflict not in {"error", "ignore"}:
+            check.wrong("on_conflict", on_conflict, "is neither 'error' nor 'ignore'")
+        check.finish()
+        _assign(self, source=source, prefix=prefix, name=name, mac=mac, mtu=mtu, addresses=addresses, master=master)
+        _assign(self, routes=routes, sysctls=sysctls, on_conflict=on_conflict)
+
+    @property
+    def source_name(self) -> str:
+        """The source's name: of the link on the host, or of the link to make."""
+        return self.source if isinstance(self.source, str) else self.source.name
+
+    @property
+    def has_ipv6(self) -> bool:
+        """Whether an IPv6 address is asked for."""
+        return any(address.version == 6 for address in self.addresses)
+
+
+_FIELDS = {"addresses": "address", "routes": "route", "sysctls": "sysctl"}  # keyword -> field of a Problem
+
+
+def salvage(source: object, options: Mapping[str, object], problems: Iterable[Problem]) -> list[InterfaceSpec]:
+    """Return what of a refused wish makes sense, so that it can be held against the facts as well.
+
+    Args:
+        source: The source of the wish.
+        options: Its keywords.
+        problems: What was wrong with it.
+    """
+    wrong = {problem.field for problem in problems}
+    if "source" in wrong:
+        return []
+    sound = {key: options[key] for key in InterfaceOptions.__annotations__ if key in options}
+    sound = {key: value for key, value in sound.items() if _FIELDS.get(key, key) not in wrong}
+    return [InterfaceSpec(cast("str", source), **cast("InterfaceOptions", sound))]
+
+
+def parse_address(value: object) -> IPInterface:
+    """Return the host address with its prefix length that *value* says.
+
+    Raises:
+        SpecError: It is none.
+    """
+    check = Checks()
+    address = check.address(value)
+    check.finish()
+    return cast("IPInterface", address)
+
+
+def parse_host(name: str, value: object) -> IPAddress:
+    """Return the IP address of a host, without prefix length, that *value*, called *name*, says.
+
+    Raises:
+        SpecError: It is none.
+    """
+    check = Checks()
+    address = check.parse(name, value, ip_address)
+    if address and (address.is_multicast or address.is_unspecified):
+        check.wrong(name, str(address), "is not the address of a host")
+    check.finish()
+    return cast("IPAddress", address)
+
+
+def _route(check: Checks, value: object) -> Route | None:
+    """Return the route of an interface that *value* says."""
+    if isinstance(value, Route):
+        if value.interface is not None:
+            check.wrong("route", str(value), "belongs to this interface; leave its interface out")
+        return value
+    try:
+        return Route(cast("str", value))
+    except SpecError as error:
+        check.wrong("route", value, error.problems[0].reason)
+        return None
+
+
+def _assign(target: object, **values: object) -> None:
+    """Set the fields of a frozen value that is being made."""
+    for name, value in values.items():
+        object.__setattr__(target, name, value)
