@@ -13,7 +13,7 @@ from netsandbox._checks import IPAddress, IPInterface
 from netsandbox._handle import Handle
 from netsandbox._outline import Plan, single
 from netsandbox._plan import add_step, entry
-from netsandbox._steps import Lost, SetAddress, SetNeighbor, SetRoute, SetSysctl
+from netsandbox._steps import Lost, SetAddress, SetNeighbor, SetRoute, SetSysctl, Step
 from netsandbox.errors import InterfaceNotFoundError, KernelError, Problem, SpecError
 from netsandbox.interface import Interface, read_route
 from netsandbox.netlink import neighbor as _neighbor
@@ -114,7 +114,7 @@ def remove_address(handle: Handle, interface: Interface | str, wish: IPInterface
         raise KernelError(errno.EADDRNOTAVAIL, request, "the interface does not have it")
     at = (handle.target.netns, found.index, found.name)
     again = [SetAddress(*at, None, item) for item in same if item != gone and wish.version == 4]
-    steps = (*map(Lost, reversed(again)), SetAddress(*at, gone, None), *again)
+    steps: tuple[Step, ...] = (*map(Lost, reversed(again)), SetAddress(*at, gone, None), *again)
     operation = f"delete address {wish} from {found.name} of sandbox {handle.name}"
     return replace(single(handle.target, operation, found.name, *steps), lenient=True)
 

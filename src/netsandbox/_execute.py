@@ -37,10 +37,7 @@ def execute(plan: Plan, world: World, commit: Callable[[], T]) -> T:
                 _run(item, world, done, lenient=plan.lenient)
             return commit()
     except BaseException as error:
-        if isinstance(error, NetSandboxError) and done:
-            error.step = error.step or str(done[-1])
-        with telemetry.span("rollback"):
-            undone, left, failures = undo(done, world)
+        undone, left, failures = undo(done, world)
         if failures:
             broken = RollbackError(error, failures)
             _tell(broken, plan, undone, left)
@@ -61,10 +58,12 @@ def _run(item: Step | Group, world: World, done: list[Step], *, lenient: bool) -
     try:
         if not item.apply(world) and lenient:
             done.pop()
-    except KernelError as error:
-        if error.answered and item.atomic:
-            error.step = str(done.pop())
-        if not (lenient and error.answered and error.errno in item.settled):
+    except NetSandboxError as error:
+        error.step = str(item)
+        answer = error.errno if isinstance(error, KernelError) and error.answered else None
+        if answer and item.atomic:
+            done.pop()
+        if not (lenient and answer in item.settled):
             raise
 
 
@@ -81,16 +80,18 @@ def undo(done: Iterable[Step], world: World) -> tuple[list[str], list[str], list
     undone: list[str] = []
     left: list[str] = []
     failures: list[BaseException] = []
-    for step in reversed(tuple(done)):
-        inverse = step.inverse()
-        try:
-            if inverse.apply(world):
-                undone.append(str(inverse))
-        except Exception as error:  # noqa: BLE001  nothing may keep the other steps from being undone
-            if isinstance(error, KernelError) and error.answered and error.errno in inverse.settled:
-                continue
-            left.append(str(inverse))
-            failures.append(error)
+    steps = tuple(done)
+    with telemetry.span("rollback") if steps else telemetry.OFF:
+        for step in reversed(steps):
+            inverse = step.inverse()
+            try:
+                if inverse.apply(world):
+                    undone.append(str(inverse))
+            except Exception as error:  # noqa: BLE001  nothing may keep the other steps from being undone
+                if isinstance(error, KernelError) and error.answered and error.errno in inverse.settled:
+                    continue
+                left.append(str(inverse))
+                failures.append(error)
     return undone, left, failures
 
 

@@ -5,6 +5,7 @@ kernel says, the plan is carried out, the result is read back, and the new recor
 of it is undone.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -75,6 +76,7 @@ class Handle:
         self._host = host
         self.is_closed = False
         self.target = Target(HOST_NAME, HOST) if box is host else target(name, path)
+        self._using = threading.RLock()  # held while the descriptors must not be closed
         self._key = "{}{}-{}".format(HOST_RECORD, *box.identity) if box is host else name
 
     @property
@@ -99,10 +101,17 @@ class Handle:
         return {HOST: self._host, self.target.netns: self._box}
 
     def close(self) -> None:
-        """Close all descriptors."""
-        self.is_closed = True
-        self._box.close()
-        self._host.close()
+        """Close all descriptors, when no change is under way."""
+        with self._using:
+            self.is_closed = True
+            self._box.close()
+            self._host.close()
+
+    def run(self, function: Callable[[], T]) -> T:
+        """Call *function* inside, on a thread of its own."""
+        with self._using:  # a descriptor of its own: the sandbox may be closed meanwhile, and the number used again
+            fd = self.box.duplicate()
+        return namespace.run_in(fd, function, own=True)
 
     def record(self) -> Record:
         """Return what is known of the sandbox.
@@ -128,17 +137,23 @@ class Handle:
             make: Makes the change of the sandbox's record.
             carry_out: Whether to do it; otherwise `Planned` is raised.
         """
-        self.box.identity  # noqa: B018  fails closed before a lock is taken
-        self._store.prepare()
-        with self._store.locked(self._key):
-            record = self.record()
-            change = make(record)
-            if not carry_out:
-                raise Planned(change.plan)
-            if change.record and change.record.interfaces != record.interfaces and record.host != self._host.identity:
-                reason = "its links came from another namespace than the one this thread is in; give it as host="
-                raise NetSandboxError(f"{change.plan.operation}: {reason}")
-            return execute(change.plan, self.world, lambda: self._commit(change, record))
+        with telling(self.name), self._using:
+            _ = self.box  # fails closed before anything is touched
+            self._store.prepare(pins=False)
+            with self._store.locked(self._key):
+                record = self.record()
+                change = make(record)
+                if not carry_out:
+                    raise Planned(change.plan)
+                self._refuse_strange_host(record, change)
+                return execute(change.plan, self.world, lambda: self._commit(change, record))
+
+    def _refuse_strange_host(self, record: Record, change: Change[T]) -> None:
+        """Refuse to give links to another namespace than the one they came from."""
+        left = change.record.interfaces if change.record else ()
+        if record.host != self._host.identity and left != record.interfaces:
+            reason = "its links came from another namespace than the one this thread is in; name that one with host="
+            raise NetSandboxError(f"{change.plan.operation}: {reason}")
 
     def _commit(self, change: Change[T], old: Record) -> T:
         """Read back what was done, and write it down; that comes last."""
@@ -164,7 +179,7 @@ def where(store: Store, name: str) -> tuple[str, str]:
     Raises:
         SpecError: It is no name.
     """
-    if isinstance(name, str) and name.startswith("/") and "\0" not in name:
+    if str(name).startswith("/") and "\0" not in name:
         return store.locate(name)
     problem = sandbox_name_problem(name)
     if problem:
@@ -173,9 +188,19 @@ def where(store: Store, name: str) -> tuple[str, str]:
 
 
 @contextmanager
-def opening(host: str | None) -> Iterator[tuple[LinuxKernel, ExitStack]]:
+def telling(name: str) -> Iterator[None]:
+    """Note on errors which sandbox they are about."""
+    try:
+        yield
+    except NetSandboxError as error:
+        error.sandbox = error.sandbox or name
+        raise
+
+
+@contextmanager
+def opening(host: str | None, name: str) -> Iterator[tuple[LinuxKernel, ExitStack]]:
     """Open the host's namespace; what is put on the stack is closed if anything fails."""
-    with ExitStack() as stack:
+    with telling(name), ExitStack() as stack:
         outside = LinuxKernel(namespace.open_namespace(host or namespace.OWN))
         stack.callback(outside.close)
         yield outside, stack
@@ -186,8 +211,8 @@ def create(name: str, *, replace_old: bool, host: str | None) -> Handle:
     """Make a sandbox; see `Sandbox.create`."""
     store = Store()
     name, path = where(store, name)
-    store.prepare()
-    with opening(host) as (outside, stack), store.locked(name):
+    store.prepare(pins=True)
+    with opening(host, name) as (outside, stack), store.locked(name):
         old = _existing(store, name, path, outside, stack, replace_old=replace_old)
         box = LinuxKernel(namespace.create())
         stack.callback(box.close)
@@ -243,7 +268,7 @@ def open_(name: str, *, host: str | None) -> Handle:
     record = _journal.unpack(data)
     if record.boot != boot():
         raise SandboxNotFoundError(f"open sandbox {name}", "it was made before the machine was started again")
-    with opening(host) as (outside, stack):
+    with opening(host, name) as (outside, stack):
         if there is None:
             raise SandboxNotFoundError(f"open sandbox {name}", f"its namespace is no longer at {record.path}")
         box = LinuxKernel(namespace.open_namespace(record.path, follow=not record.pinned))
@@ -257,12 +282,12 @@ def open_(name: str, *, host: str | None) -> Handle:
 def adopt(source: str, name: str | None, *, host: str | None) -> Handle:
     """Take a namespace that someone else made; see `Sandbox.adopt`."""
     store = Store()
-    if not isinstance(source, str) or not source.startswith("/"):
+    if not str(source).startswith("/") or "\0" in source:
         raise SpecError([Problem("path", source, "is not an absolute path")])
     key, path = where(store, name if name is not None else source)
     operation = f"adopt {source} as sandbox {key}"
-    store.prepare()
-    with opening(host) as (outside, stack), store.locked(key):
+    store.prepare(pins=name is not None)
+    with opening(host, key) as (outside, stack), store.locked(key):
         box = LinuxKernel(namespace.open_namespace(source))
         stack.callback(box.close)
         _refuse_own(box, outside, operation)
@@ -282,7 +307,7 @@ def adopt(source: str, name: str | None, *, host: str | None) -> Handle:
 
 def host_handle(path: str | None) -> Handle:
     """Open the host's own namespace; see `Sandbox.host`."""
-    with opening(path) as (outside, _):
+    with opening(path, HOST_NAME) as (outside, _):
         return Handle(Store(), HOST_NAME, path or namespace.OWN, outside, outside)
 
 

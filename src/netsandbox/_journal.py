@@ -15,11 +15,7 @@ from netsandbox.netlink import address, neighbor, route
 from netsandbox.netlink.message import Message
 
 VERSION = 1
-_VALUES = {
-    "Address": (address.Address, address.unpack),
-    "RouteEntry": (route.RouteEntry, route.unpack),
-    "NeighborEntry": (neighbor.NeighborEntry, neighbor.unpack),
-}
+_VALUES = {"Address": address.unpack, "RouteEntry": route.unpack, "NeighborEntry": neighbor.unpack}
 _CLASSES = {
     item.__name__: item
     for item in (
@@ -90,7 +86,7 @@ def unpack(data: bytes) -> Record:
 
 
 def _pack(value: object) -> Any:  # noqa: ANN401  JSON
-    if isinstance(value, tuple(known for known, _ in _VALUES.values())):
+    if isinstance(value, (address.Address, route.RouteEntry, neighbor.NeighborEntry)):
         return {"is": type(value).__name__, "bytes": value.pack().hex()}
     if is_dataclass(value):
         return {"is": type(value).__name__} | {item.name: _pack(getattr(value, item.name)) for item in fields(value)}
@@ -106,7 +102,7 @@ def _unpack(value: Any) -> Any:  # noqa: ANN401  JSON
         return value
     name = value.pop("is")
     if name in _VALUES:
-        return _VALUES[name][1](Message(0, 0, 0, bytes.fromhex(value["bytes"])))
+        return _VALUES[name](Message(0, 0, 0, bytes.fromhex(value["bytes"])))
     known = {key: _unpack(item) for key, item in value.items()}
     if name == "Port":
         known["settings"] = bytes.fromhex(known["settings"])

@@ -52,7 +52,8 @@ class NetSandboxError(Exception):
 
     def __str__(self) -> str:
         """Say what was asked, what came back, and what was undone."""
-        text = f"{self.operation}: {self.message}" if self.operation else self.message
+        about = self.operation or (self.sandbox and f"sandbox {self.sandbox}")
+        text = f"{about}: {self.message}" if about else self.message
         if self.undone:
             text += f"; undone: {', '.join(self.undone)}"
         if self.left:

@@ -17,7 +17,6 @@ from netsandbox._handle import Change, Handle, Planned
 from netsandbox._journal import Record
 from netsandbox._outline import Plan, Plugged
 from netsandbox._steps import Kernel
-from netsandbox._system import namespace
 from netsandbox._system.store import Store
 from netsandbox.errors import InterfaceNotFoundError, NetSandboxError, Problem, SpecError
 from netsandbox.interface import Interface, read_interfaces, read_neighbors, read_routes
@@ -204,7 +203,7 @@ class Sandbox:
 
     @property
     def path(self) -> str:
-        """Where its namespace is found. (``Key`` of moby's osl.)"""
+        """Where its namespace is found: ``Key`` of moby's osl."""
         return self._handle.path
 
     @property
@@ -236,7 +235,7 @@ class Sandbox:
 
     @property
     def has_ipv6(self) -> bool:
-        """Whether the loopback link has an IPv6 address. (``IPv6LoEnabled`` of moby's osl, but never out of date.)"""
+        """Whether the loopback link has an IPv6 address: ``IPv6LoEnabled`` of moby's osl, but never out of date."""
         return any(address.interface.version == 6 for address in self._handle.box.addresses(1))
 
     # --- interfaces ---
@@ -483,15 +482,15 @@ class Sandbox:
 
         Source: ``InvokeFunc`` of moby's osl; setns(2).
         """
-        return namespace.run_in(self._handle.box.fd, lambda: function(*args, **kwargs))
+        return self._handle.run(lambda: function(*args, **kwargs))
 
     def popen(self, command: Sequence[str | os.PathLike[str]], **options: Any) -> "subprocess.Popen[Any]":  # noqa: ANN401
         """Start a program inside, and return it running; *options* are those of ``subprocess.Popen``."""
-        return self.run(subprocess.Popen, command, **options)
+        return self.run(lambda: subprocess.Popen(command, **options))  # noqa: S603  that is what it is for
 
     def exec(self, command: Sequence[str | os.PathLike[str]], **options: Any) -> "subprocess.CompletedProcess[Any]":  # noqa: ANN401
         """Run a program inside to its end, and return what came of it; *options* are those of ``subprocess.run``."""
-        return self.run(subprocess.run, command, **options)
+        return self.run(lambda: subprocess.run(command, **options))  # noqa: S603, PLW1510  as the caller says
 
     # --- how ---
 

@@ -172,34 +172,24 @@ class InterfaceSpec:
     def __init__(self, source: str | Bridge, **options: Unpack[InterfaceOptions]) -> None:
         """Take text or ipaddress objects; refuse all that is wrong at once."""
         check = Checks(keyword_problems(options, InterfaceOptions.__annotations__))
-        prefix, name = options.get("prefix", "eth"), options.get("name")
-        mac, mtu, master = options.get("mac"), options.get("mtu"), options.get("master")
-        if isinstance(source, str) or not isinstance(source, Bridge):
-            check.add(name_problem("source", source, longest=ALTNAME_MAX))
-        if source == "lo":
-            check.wrong("source", source, "the loopback link cannot leave its namespace")
-        check.add(name_problem("prefix", prefix, longest=NAME_MAX - 1))
-        if name is not None:
-            check.add(name_problem("name", name))
+        prefix, name, master = options.get("prefix", "eth"), options.get("name"), options.get("master")
+        mac, mtu, on_conflict = options.get("mac"), options.get("mtu"), options.get("on_conflict", "error")
+        _check_names(check, source, prefix, name, master)
+        addresses = tuple(filter(None, map(check.address, items(options.get("addresses", ())))))
+        for twice in dict.fromkeys(address for address in addresses if addresses.count(address) > 1):
+            check.wrong("address", str(twice), "is given twice")
+        ipv6 = any(address.version == 6 for address in addresses)
+        routes = tuple(filter(None, (_route(check, item) for item in items(options.get("routes", ())))))
+        for route in routes:
+            if route.to.version == 6 and not ipv6:
+                check.wrong("route", str(route), "needs an IPv6 address: without one, IPv6 is switched off")
         if mac is not None:
             mac = check.mac(mac)
-        addresses = tuple(filter(None, map(check.address, items(options.get("addresses", ())))))
-        for address in {address for address in addresses if addresses.count(address) > 1}:
-            check.wrong("address", str(address), "is given twice")
-        routes = tuple(filter(None, (_route(check, item) for item in items(options.get("routes", ())))))
-        sysctls = check.sysctls(options.get("sysctls", {}))
-        ipv6 = any(address.version == 6 for address in addresses)
         if mtu is not None:
             check.mtu(mtu, ipv6=ipv6)
-        if not ipv6:
-            for route in routes:
-                if route.to.version == 6:
-                    check.wrong("route", str(route), "needs an IPv6 address: without one, IPv6 is switched off")
-        if master is not None:
-            check.add(name_problem("master", master, longest=ALTNAME_MAX))
-        on_conflict = options.get("on_conflict", "error")
         if on_conflict not in {"error", "ignore"}:
             check.wrong("on_conflict", on_conflict, "is neither 'error' nor 'ignore'")
+        sysctls = check.sysctls(options.get("sysctls", {}))
         check.finish()
         _assign(self, source=source, prefix=prefix, name=name, mac=mac, mtu=mtu, addresses=addresses, master=master)
         _assign(self, routes=routes, sysctls=sysctls, on_conflict=on_conflict)
@@ -258,6 +248,19 @@ def parse_host(name: str, value: object) -> IPAddress:
         check.wrong(name, str(address), "is not the address of a host")
     check.finish()
     return cast("IPAddress", address)
+
+
+def _check_names(check: Checks, source: object, prefix: object, name: object, master: object) -> None:
+    """Refuse names that the kernel would refuse."""
+    if not isinstance(source, Bridge):
+        check.add(name_problem("source", source, longest=ALTNAME_MAX))
+    if source == "lo":
+        check.wrong("source", source, "the loopback link cannot leave its namespace")
+    check.add(name_problem("prefix", prefix, longest=NAME_MAX - 1))
+    if name is not None:
+        check.add(name_problem("name", name))
+    if master is not None:
+        check.add(name_problem("master", master, longest=ALTNAME_MAX))
 
 
 def _route(check: Checks, value: object) -> Route | None:

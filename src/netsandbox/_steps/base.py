@@ -86,7 +86,7 @@ class Step(Protocol):
 
 
 def ip(netns: str, command: str) -> str:
-    """Return an ip(8) command, whose words are quoted already, as it is said of a namespace."""
+    """Put a command of ip(8), whose words are quoted already, into a namespace."""
     return f"ip -n {quote(netns)} {command}" if netns else f"ip {command}"
 
 
@@ -144,7 +144,7 @@ class Lost:
         """Say what gets lost, as a comment."""
         return f"# the move drops: {self.step}"
 
-    def apply(self, world: World) -> bool:
+    def apply(self, world: World) -> bool:  # noqa: ARG002  as every step
         """Do nothing: the kernel does it when the link leaves."""
         return True
 

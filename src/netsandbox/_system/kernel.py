@@ -38,6 +38,10 @@ class LinuxKernel:
             os.close(self.fd)
             self.fd = -1
 
+    def duplicate(self) -> int:
+        """Return another descriptor of the namespace, for the caller to close."""
+        return os.dup(self.fd)
+
     @property
     def identity(self) -> namespace.Identity:
         """What tells the namespace from all others."""

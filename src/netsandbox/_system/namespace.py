@@ -53,11 +53,15 @@ def on_a_thread(function: Callable[[], T]) -> T:
     return results[0]
 
 
-def run_in(fd: int, function: Callable[[], T]) -> T:
-    """Call *function* on a thread of its own inside the namespace *fd*."""
+def run_in(fd: int, function: Callable[[], T], *, own: bool = False) -> T:
+    """Call *function* on a thread of its own inside the namespace *fd*, which is closed once entered if it is *own*."""
 
     def body() -> T:
-        libc.setns(fd)
+        try:
+            libc.setns(fd)
+        finally:
+            if own:
+                os.close(fd)
         return function()
 
     return on_a_thread(body)
@@ -190,17 +194,27 @@ def prepare(directory: str) -> None:
 
 
 def make_directory(directory: str) -> None:
-    """Make *directory* unless it is there, and refuse one that others could tamper with.
+    """Make *directory* unless it is there, and refuse one that others could tamper with; see check_directory."""
+    try:
+        os.makedirs(directory, 0o755, exist_ok=True)
+    except OSError as error:
+        raise KernelError(error.errno or 0, f"make the directory {directory}") from error
+    check_directory(directory)
+
+
+def check_directory(directory: str) -> None:
+    """Refuse a directory that others could tamper with; one that is absent is fine.
 
     Raises:
         NetSandboxError: It is a symbolic link, belongs to somebody else, or others may write to it.
-        KernelError: It cannot be made.
+        KernelError: It cannot be looked at.
     """
     try:
-        os.makedirs(directory, 0o755, exist_ok=True)
         found = os.lstat(directory)
+    except FileNotFoundError:
+        return
     except OSError as error:
-        raise KernelError(error.errno or 0, f"make the directory {directory}") from error
+        raise KernelError(error.errno or 0, f"look at the directory {directory}") from error
     if not stat.S_ISDIR(found.st_mode):
         raise NetSandboxError(
             f"the runtime directory {directory} is a symbolic link or no directory; refusing to use it"

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from netsandbox._system.namespace import make_directory, prepare
+from netsandbox._system.namespace import check_directory, make_directory, prepare
 from netsandbox.errors import KernelError
 
 PINS, RECORDS = "/run/netns", "/run/netsandbox"
@@ -26,19 +26,25 @@ class Store:
         self.pins = os.path.abspath(chosen) if chosen else PINS
         self.records = os.path.join(self.pins, ".state") if chosen else RECORDS
 
-    def prepare(self) -> None:
-        """Make the directories, and refuse them if others could tamper with them."""
-        if self.is_default:
+    def prepare(self, *, pins: bool) -> None:
+        """Make the directory of records, and that of *pins* if it is needed; refuse one that others can tamper with."""
+        if pins and self.is_default:
             prepare(self.pins)
-        make_directory(self.pins)
+        elif pins or not self.is_default:
+            make_directory(self.pins)
         make_directory(self.records)
+
+    def check(self) -> None:
+        """Refuse directories that others can tamper with: a record says what is done as root."""
+        check_directory(self.pins)
+        check_directory(self.records)
 
     def path(self, name: str) -> str:
         """Return where the namespace of a sandbox is pinned: an absolute path stands for itself."""
         return os.path.join(self.pins, name)
 
     def locate(self, path: str) -> tuple[str, str]:
-        """Return the name and the normal form of an absolute path: one in the directory of pins is called by its name."""
+        """Return name and normal form of an absolute path: one in the directory of pins is called by its last part."""
         normal = os.path.normpath(path)
         directory, _, last = normal.rpartition("/")
         return (last, normal) if directory == self.pins else (normal, normal)
@@ -53,6 +59,7 @@ class Store:
 
     def read(self, name: str) -> bytes | None:
         """Return the record of a sandbox; None if there is none."""
+        self.check()
         path = self._file(name)
         try:
             with open(path, "rb", opener=_opener) as file:

@@ -34,8 +34,9 @@ class Transport:
         self._lock = threading.Lock()
 
     def close(self) -> None:
-        """Close the socket; from then on every request fails."""
-        self._socket.close()
+        """Close the socket, when no request is under way; from then on every request fails."""
+        with self._lock:
+            self._socket.close()
 
     def ask(self, request: Request) -> list[Message]:
         """Send *request* and return the messages that answer it.
