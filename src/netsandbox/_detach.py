@@ -52,7 +52,8 @@ def restore(netns: str, state: LinkState) -> tuple[Step, ...]:
     made = [entry for entry in state.routes if entry.protocol != _route.KERNEL]
     made.sort(key=lambda entry: entry.via is not None)  # a next hop must be reachable when a route names it
     steps += (SetRoute(*at, None, entry) for entry in made)
-    steps += (SetNeighbor(*at, None, entry) for entry in state.neighbors if entry.state & _neighbor.PERMANENT)
+    kept = (item for item in state.neighbors if item.state & _neighbor.PERMANENT or item.family == _neighbor.AF_BRIDGE)
+    steps += (SetNeighbor(*at, None, entry) for entry in kept)
     return tuple(steps)
 
 
@@ -60,7 +61,7 @@ def port(state: LinkState) -> Port | None:
     """Return what a link is a port of."""
     if not state.master:
         return None
-    return Port(state.master.index, state.master.name, state.link.port_kind or "", state.link.port)
+    return Port(state.master.index, state.master.name, state.link.port_kind or "", state.link.port, former=True)
 
 
 def detach(items: Sequence[Plugged], target: Target, facts: Facts) -> Plan:

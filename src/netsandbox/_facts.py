@@ -1,12 +1,12 @@
 """What a plan has to know of the kernel, read before anything is changed."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from netsandbox._steps import Kernel, Place
 from netsandbox.netlink.address import Address
 from netsandbox.netlink.link import Link
-from netsandbox.netlink.neighbor import NeighborEntry
+from netsandbox.netlink.neighbor import AF_BRIDGE, MASTER, NOARP, NeighborEntry
 from netsandbox.netlink.route import TABLE_MAIN, RouteEntry
 
 
@@ -18,7 +18,7 @@ class LinkState:
         link: The link.
         addresses: Its IP addresses, in the kernel's order.
         routes: The routes that lead out of it, of all tables.
-        neighbors: Its neighbours.
+        neighbors: Its neighbours, and the forwarding entries that somebody made for it as a port.
         master: The link it is a port of.
         ports: The links that are its ports.
     """
@@ -65,11 +65,12 @@ class Facts:
 def state(kernel: Kernel, link: Link) -> LinkState:
     """Return *link* with all that its namespace knows of it."""
     is_bridge = link.kind == "bridge"
+    fixed = [item for item in kernel.neighbors(AF_BRIDGE, link.index) if item.state & NOARP] if link.master else []
     return LinkState(
         link=link,
         addresses=tuple(kernel.addresses(link.index)),
         routes=tuple(kernel.routes(index=link.index)),
-        neighbors=tuple(kernel.neighbors(index=link.index)),
+        neighbors=(*kernel.neighbors(index=link.index), *(replace(item, flags=item.flags | MASTER) for item in fixed)),
         master=kernel.link(link.master) if link.master else None,
         ports=tuple(port for port in kernel.links() if port.master == link.index) if is_bridge else (),
     )

@@ -90,7 +90,8 @@ class SpecError(NetSandboxError, ValueError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("; ".join(str(problem) for problem in self.problems))
+        # By name: in SourceNotFoundError, the next class is not this one's base.
+        NetSandboxError.__init__(self, "; ".join(str(problem) for problem in self.problems))
 
 
 class KernelError(NetSandboxError, OSError):

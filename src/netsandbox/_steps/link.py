@@ -244,12 +244,14 @@ class Port:
         name: Its name.
         kind: Its kind, such as "bridge".
         settings: Settings of the port, as the kernel encodes them; empty: the master's defaults.
+        former: Whether it was so before: then the master may have been made anew since, or be gone.
     """
 
     index: int
     name: str
     kind: str = "bridge"
     settings: bytes = b""
+    former: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +268,13 @@ class SetMaster(Change[Port]):
     def apply(self, world: World) -> bool:
         """Enslave or release the link."""
         kernel = world[self.netns]
-        kernel.send(_link.change(self.index, master=self.new.index if self.new else 0))
+        index = self.new.index if self.new else 0
+        if self.new and self.new.former:
+            found = kernel.link(index) or kernel.link(self.new.name)
+            if found is None:
+                return False
+            index = found.index
+        kernel.send(_link.change(self.index, master=index))
         if self.new and self.new.settings:
             kernel.send(_link.change(self.index, port=(self.new.kind, self.new.settings)))
         return True

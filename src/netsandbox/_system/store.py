@@ -83,6 +83,8 @@ class Store:
                 os.close(fd)
             os.rename(draft, path)
         except OSError as error:
+            with suppress(OSError):  # a draft that stays is written anew
+                os.unlink(draft)
             raise KernelError(error.errno or 0, f"write {path}") from error
 
     def delete(self, name: str) -> None:

@@ -8,6 +8,7 @@ import errno
 import itertools
 import socket
 import threading
+from contextlib import suppress
 
 from netsandbox.errors import KernelError, ProtocolError
 from netsandbox.netlink.message import Message, Overrun, Request, converse
@@ -63,12 +64,21 @@ class Transport:
             except StopIteration as end:
                 replies: list[Message] = end.value
                 return replies
+            except BaseException:
+                self._drain()
+                raise
 
     def _send(self, request: Request, datagram: bytes) -> None:
         try:
             self._socket.send(datagram)
         except OSError as error:
             raise KernelError(error.errno or 0, request.text, answered=False) from error
+
+    def _drain(self) -> None:
+        """Throw away the rest of an answer that was given up: until a list is read, another is refused (EBUSY)."""
+        with suppress(OSError):  # EAGAIN: that was all
+            while True:
+                self._socket.recvmsg(SIZE, 0, socket.MSG_DONTWAIT)
 
     def _receive(self, request: Request) -> bytes:
         """Return the next datagram from the kernel; others may send to the socket, and are not heard."""

@@ -6,7 +6,6 @@ Whatever bytes are given to a reader here, the outcome is a value or a ProtocolE
 
 import struct
 import sys
-from collections.abc import Iterator
 
 from netsandbox.errors import ProtocolError
 
@@ -41,20 +40,23 @@ def nest(kind: int, *attributes: bytes) -> bytes:
     return pack(kind | NESTED, b"".join(attributes))
 
 
-def walk(data: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
-    """Yield (type, payload) of each attribute in *data* from the offset *start*.
+def walk(data: bytes, start: int = 0) -> list[tuple[int, bytes]]:
+    """Return (type, payload) of each attribute in *data* from the offset *start*.
 
     Raises:
         ProtocolError: An attribute is cut short or claims to be shorter than its header.
     """
+    found = []
     unpack_header = _HEADER.unpack_from
     end = len(data)
     while start + 4 <= end:
         length, kind = unpack_header(data, start)
-        if length < 4 or start + length > end:
+        stop = start + length
+        if length < 4 or stop > end:
             raise ProtocolError(f"attribute of {length} bytes at offset {start} of {end}")
-        yield kind & _TYPE_MASK, data[start + 4 : start + length]
-        start += (length + 3) & ~3
+        found.append((kind & _TYPE_MASK, data[start + 4 : stop]))
+        start = (stop + 3) & ~3
+    return found
 
 
 def unpack(data: bytes, start: int = 0) -> dict[int, bytes]:

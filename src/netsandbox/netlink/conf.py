@@ -19,6 +19,7 @@ _NAMES = (
     "ra_defrtr_metric ioam6_enabled ioam6_id - ndisc_evict_nocarrier accept_untracked_na accept_ra_min_lft "
     "force_forwarding"
 ).split()  # "-": the MTU, multicast forwarding, a secret and a wide number, which cannot be told or set this way
+_STABLE_PRIVACY = 2  # IN6_ADDR_GEN_MODE_STABLE_PRIVACY
 _SECONDS = frozenset(  # told in milliseconds, set in seconds
     "router_solicitation_interval router_solicitation_delay router_probe_interval router_solicitation_max_interval".split()
 )
@@ -29,7 +30,7 @@ def ipv6_changes(now: tuple[int, ...], wanted: tuple[int, ...]) -> list[tuple[st
     different = [
         (name, str(new // 1000 if name in _SECONDS else new))
         for name, old, new in zip(_NAMES, now, wanted, strict=False)
-        if name != "-" and old != new
+        if name != "-" and old != new and (name, new) != ("addr_gen_mode", _STABLE_PRIVACY)  # needs the secret
     ]
     return sorted(different, key=lambda item: item[0] != "disable_ipv6")
 

@@ -4,7 +4,9 @@ Source: rtnetlink(7), include/uapi/linux/if_link.h, net/core/rtnetlink.c.
 """
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from netsandbox.errors import ProtocolError
 from netsandbox.netlink import attrs
@@ -21,10 +23,9 @@ _CARRIER, _LINK_NETNSID, _NEW_IFINDEX, _PROP_LIST, _ALT_IFNAME, _PERM_ADDRESS = 
 _INFO_KIND, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 4, 5  # IFLA_INFO_*
 _INET_CONF, _INET6_CONF = 1, 2  # IFLA_INET_CONF, IFLA_INET6_CONF
 _SKIP_STATS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
-_DECODED = frozenset(
-    (_ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _TXQLEN, _OPERSTATE, _LINKINFO, _IFALIAS, _STATS64, _AF_SPEC, _GROUP)
-    + (_CARRIER, _LINK_NETNSID, _PROP_LIST, _PERM_ADDRESS)
-)
+# IFLA_BRPORT_* that can be set (br_setport() in net/bridge/br_netlink.c). The kernel tells more than it takes, and
+# refuses the whole for one of these (IFLA_BRPORT_MCAST_N_GROUPS); a port finds its state by itself.
+_BRIDGE_PORT = frozenset((*range(2, 13), 25, *range(27, 35), 37, 39, 40, 42, 43, 44))
 OPERSTATES = ("UNKNOWN", "NOTPRESENT", "DOWN", "LOWERLAYERDOWN", "TESTING", "DORMANT", "UP")  # RFC 2863
 
 
@@ -126,47 +127,63 @@ def unpack(message: Message) -> Link:
     if len(body) < _INFO.size:
         raise ProtocolError(f"link message of {len(body)} bytes")
     _, type_, index, flags, _ = _INFO.unpack_from(body)
-    found = attrs.unpack(body, _INFO.size)
-    get = found.get
+    fields: dict[str, Any] = {"name": "", "mtu": 0}
+    rest = []
+    for kind, data in attrs.walk(body, _INFO.size):
+        if kind in _FIELDS:
+            field, read = _FIELDS[kind]
+            fields[field] = read(data)
+        elif kind == _LINKINFO:
+            fields |= {
+                _INFO_FIELDS[key][0]: _INFO_FIELDS[key][1](value)
+                for key, value in attrs.walk(data)
+                if key in _INFO_FIELDS
+            }
+        else:
+            rest.append((kind, data))
+    return Link(index=index, type=type_, flags=flags, rest=tuple(rest), **fields)
 
-    def number(kind: int) -> int | None:
-        data = get(kind)
-        return None if data is None else attrs.to_int(data)
 
-    def mac(kind: int) -> str | None:
-        data = get(kind)
-        return mac_text(data) if data else None
+def _mac(data: bytes) -> str | None:
+    return mac_text(data) or None
 
-    def text(data: bytes | None) -> str | None:
-        return None if data is None else attrs.to_text(data)
 
-    info = attrs.unpack(get(_LINKINFO, b""))
-    altnames = attrs.walk(get(_PROP_LIST, b""))
-    operstate = get(_OPERSTATE, b"\0")[:1] or b"\0"
-    return Link(
-        index=index,
-        name=attrs.to_text(get(_IFNAME, b"")),
-        altnames=tuple(attrs.to_text(data) for kind, data in altnames if kind == _ALT_IFNAME),
-        kind=text(info.get(_INFO_KIND)),
-        type=type_,
-        mac=mac(_ADDRESS),
-        permanent_mac=mac(_PERM_ADDRESS),
-        mtu=number(_MTU) or 0,
-        flags=flags,
-        operstate=OPERSTATES[operstate[0]] if operstate[0] < len(OPERSTATES) else "UNKNOWN",
-        carrier=get(_CARRIER, b"\0") != b"\0",
-        master=number(_MASTER),
-        lower=number(_LINK),
-        lower_netns=number(_LINK_NETNSID),
-        alias=text(get(_IFALIAS)),
-        txqlen=number(_TXQLEN) or 0,
-        group=number(_GROUP) or 0,
-        port_kind=text(info.get(_INFO_SLAVE_KIND)),
-        port=info.get(_INFO_SLAVE_DATA, b""),
-        stats=get(_STATS64, b""),
-        af_spec=get(_AF_SPEC, b""),
-        rest=tuple(item for item in found.items() if item[0] not in _DECODED),
-    )
+def _altnames(data: bytes) -> tuple[str, ...]:
+    return tuple(attrs.to_text(name) for kind, name in attrs.walk(data) if kind == _ALT_IFNAME)
+
+
+def _operstate(data: bytes) -> str:
+    number = attrs.to_int(data, 1)
+    return OPERSTATES[number] if number < len(OPERSTATES) else "UNKNOWN"
+
+
+def _carrier(data: bytes) -> bool:
+    return data != b"\0"
+
+
+# What becomes which field of Link, and how.
+_FIELDS: dict[int, tuple[str, Callable[[bytes], object]]] = {
+    _ADDRESS: ("mac", _mac),
+    _IFNAME: ("name", attrs.to_text),
+    _MTU: ("mtu", attrs.to_int),
+    _LINK: ("lower", attrs.to_int),
+    _MASTER: ("master", attrs.to_int),
+    _TXQLEN: ("txqlen", attrs.to_int),
+    _OPERSTATE: ("operstate", _operstate),
+    _IFALIAS: ("alias", attrs.to_text),
+    _STATS64: ("stats", bytes),
+    _AF_SPEC: ("af_spec", bytes),
+    _GROUP: ("group", attrs.to_int),
+    _CARRIER: ("carrier", _carrier),
+    _LINK_NETNSID: ("lower_netns", attrs.to_int),
+    _PROP_LIST: ("altnames", _altnames),
+    _PERM_ADDRESS: ("permanent_mac", _mac),
+}
+_INFO_FIELDS: dict[int, tuple[str, Callable[[bytes], object]]] = {
+    _INFO_KIND: ("kind", attrs.to_text),
+    _INFO_SLAVE_KIND: ("port_kind", attrs.to_text),
+    _INFO_SLAVE_DATA: ("port", bytes),
+}
 
 
 def get(key: int | str, *, stats: bool = False) -> Request:
@@ -234,8 +251,12 @@ def change(
         words.append(f"master {master}" if master else "no master")
     if port is not None:
         kind, data = port
-        settings = attrs.pack_text(_INFO_SLAVE_KIND, kind), attrs.pack(_INFO_SLAVE_DATA | attrs.NESTED, data)
-        parts.append(attrs.nest(_LINKINFO, *settings))
+        settings = (
+            attrs.pack(key, value) for key, value in attrs.walk(data) if kind != "bridge" or key in _BRIDGE_PORT
+        )
+        parts.append(
+            attrs.nest(_LINKINFO, attrs.pack_text(_INFO_SLAVE_KIND, kind), attrs.nest(_INFO_SLAVE_DATA, *settings))
+        )
         words.append("port settings")
     if ipv4_conf is not None:
         conf = attrs.nest(_INET_CONF, *(attrs.pack_u32(key, value) for key, value in ipv4_conf.items()))

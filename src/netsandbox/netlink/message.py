@@ -61,7 +61,12 @@ class Request:
     @property
     def is_dump(self) -> bool:
         """Whether the answer is a list."""
-        return self.flags & F_DUMP == F_DUMP
+        return self.is_get and self.flags & F_DUMP == F_DUMP
+
+    @property
+    def is_get(self) -> bool:
+        """Whether something is asked, and nothing changed; the last two bits of RTM_* tell."""
+        return self.kind & 3 == 2
 
 
 class Overrun(Exception):  # noqa: N818  a signal to the protocol, never seen by a user
@@ -71,7 +76,7 @@ class Overrun(Exception):  # noqa: N818  a signal to the protocol, never seen by
 def pack(request: Request, sequence: int) -> bytes:
     """Return the datagram of one request."""
     flags = request.flags | F_REQUEST
-    if not request.is_dump:
+    if not request.is_get:  # what is asked for is the answer: an acknowledgement would be a second one
         flags |= F_ACK
     return _HEADER.pack(HEADER_SIZE + len(request.body), request.kind, flags, sequence, 0) + request.body
 
@@ -158,3 +163,5 @@ def _collect(request: Request, sequence: int) -> Generator[None, bytes, tuple[li
                 return replies, whole
             if message.kind != NOOP:
                 replies.append(message)
+                if request.is_get and not request.is_dump:
+                    return replies, whole

@@ -4,6 +4,7 @@ Source: rtnetlink(7), include/uapi/linux/rtnetlink.h.
 """
 
 import struct
+import sys
 from dataclasses import dataclass
 from dataclasses import replace as _replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -19,13 +20,19 @@ UNIVERSE, LINK = 0, 253  # RT_SCOPE_*
 UNICAST = 1  # RTN_UNICAST
 ONLINK, CLONED = 4, 0x200  # RTNH_F_ONLINK, RTM_F_CLONED
 AF_INET, AF_INET6 = 2, 10
-TYPES = ("unspec", "unicast", "local", "broadcast", "anycast", "multicast") + (
+TYPES = (  # RTN_*
+    "unspec",
+    "unicast",
+    "local",
+    "broadcast",
+    "anycast",
+    "multicast",
     "blackhole",
     "unreachable",
     "prohibit",
     "throw",
     "nat",
-)  # RTN_*
+)
 
 _INFO = struct.Struct("=BBBBBBBBI")  # struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
 _DST, _OIF, _GATEWAY, _PRIORITY, _PREFSRC, _MULTIPATH, _CACHEINFO, _TABLE, _EXPIRES = 1, 4, 5, 6, 7, 9, 12, 15, 23
@@ -105,47 +112,41 @@ def unpack(message: Message) -> RouteEntry:
     if len(body) < _INFO.size:
         raise ProtocolError(f"route message of {len(body)} bytes")
     family, length, source_length, tos, table, protocol, scope, type_, flags = _INFO.unpack_from(body)
-    index = via = source = None
-    destination = b""
-    metric = 0
-    rest = []
-    v4 = family == AF_INET
-    make = IPv4Address if v4 else IPv6Address
+    found = attrs.unpack(body, _INFO.size)
+    take = found.pop
+    if _CACHEINFO in found:
+        found.update(_expiry(take(_CACHEINFO)))
+    oif, via, source = take(_OIF, None), take(_GATEWAY, None), take(_PREFSRC, None)
+    ip, network, everything = (
+        (IPv4Address, IPv4Network, ANY4) if family == AF_INET else (IPv6Address, IPv6Network, ANY6)
+    )
+    destination = take(_DST, b"")
     try:
-        for kind, data in attrs.walk(body, _INFO.size):
-            if kind == _DST:
-                destination = data
-            elif kind == _OIF:
-                index = attrs.to_int(data)
-            elif kind == _GATEWAY:
-                via = make(data)
-            elif kind == _PRIORITY:
-                metric = attrs.to_int(data)
-            elif kind == _PREFSRC:
-                source = make(data)
-            elif kind == _TABLE:
-                table = attrs.to_int(data)
-            elif kind == _CACHEINFO:
-                rest += _expiry(data)
-            else:
-                rest.append((kind, data))
-        if not destination or not length:
-            to: IPv4Network | IPv6Network = ANY4 if v4 else ANY6
-        else:
-            to = IPv4Network((destination, length)) if v4 else IPv6Network((destination, length))
+        return RouteEntry(
+            to=network((destination, length)) if length else everything,
+            index=None if oif is None else attrs.to_int(oif),
+            via=None if via is None else ip(via),
+            metric=attrs.to_int(take(_PRIORITY)) if _PRIORITY in found else 0,
+            source=None if source is None else ip(source),
+            table=attrs.to_int(take(_TABLE)) if _TABLE in found else table,
+            protocol=protocol,
+            scope=scope,
+            type=type_,
+            flags=flags,
+            tos=tos,
+            source_length=source_length,
+            rest=tuple(found.items()),
+        )
     except ValueError as error:
         raise ProtocolError(f"route message of family {family}: {error}") from error
-    return RouteEntry(
-        to, index, via, metric, source, table, protocol, scope, type_, flags, tos, source_length, tuple(rest)
-    )
 
 
-def _expiry(data: bytes) -> list[tuple[int, bytes]]:
+def _expiry(data: bytes) -> dict[int, bytes]:
     """Turn the cache information of a route that expires into the attribute that asks for it."""
     if len(data) < _CACHE.size:
         raise ProtocolError(f"route cache information of {len(data)} bytes")
     expires = _CACHE.unpack_from(data)[2]
-    return [(_EXPIRES, (expires // 100 + 1).to_bytes(4, "little"))] if expires > 0 else []
+    return {_EXPIRES: (expires // 100 + 1).to_bytes(4, sys.byteorder)} if expires > 0 else {}
 
 
 def dump(*, family: int = 0, table: int = 0, index: int = 0) -> Request:
