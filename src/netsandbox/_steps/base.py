@@ -56,8 +56,8 @@ class Kernel(Protocol):
     def pin(self, path: str) -> None:
         """Make *path*, and mount the namespace on it."""
 
-    def unpin(self, path: str) -> None:
-        """Take the namespace off *path*, and delete that."""
+    def unpin(self, path: str, identity: tuple[int, int]) -> None:
+        """Take the namespace with an identity off *path*, and delete that."""
 
     def pause(self, seconds: float) -> None:
         """Wait."""
