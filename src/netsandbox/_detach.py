@@ -28,6 +28,7 @@ from netsandbox._steps import (
 )
 from netsandbox.errors import NameConflictError
 from netsandbox.netlink import address as _address
+from netsandbox.netlink import conf
 from netsandbox.netlink import link as _link
 from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
@@ -57,10 +58,12 @@ def restore(netns: str, state: LinkState) -> tuple[Step, ...]:
 
 
 def port(state: LinkState) -> Port | None:
-    """Return what a link is a port of."""
+    """Return what a link is a port of; the settings of a port are known of bridges only."""
     if not state.master:
         return None
-    return Port(state.master.index, state.master.name, state.link.port_kind or "", state.link.port)
+    kind = state.link.port_kind or ""
+    settings = conf.port_changes(state.link.port) if kind == "bridge" else b""
+    return Port(state.master.index, state.master.name, kind, settings)
 
 
 def detach(items: Sequence[Plugged], target: Target, facts: Facts) -> Plan:

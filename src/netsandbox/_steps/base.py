@@ -128,7 +128,7 @@ class Change(Generic[T]):
     @property
     def settled(self) -> frozenset[int]:
         """The errnos that mean: it is so already."""
-        if self.new is None:
+        if not self.new:  # nothing, or down: of a link that is gone that is so
             return frozenset((errno.EADDRNOTAVAIL, errno.ESRCH, errno.ENOENT, errno.ENODEV))
         return frozenset((errno.EEXIST,))
 

@@ -194,9 +194,10 @@ def sweep(path: str) -> bool:
 
 
 def _is_placeholder(path: str) -> bool:
-    """Whether *path* is the empty file that a namespace is mounted on."""
-    found = os.lstat(path)
-    return stat.S_ISREG(found.st_mode) and found.st_size == 0 and not found.st_mode & 0o222
+    """Whether *path* is an empty file that nobody may write to, with nothing mounted on it, as a pin begins."""
+    found, around = os.lstat(path), os.lstat(os.path.dirname(path))
+    empty = stat.S_ISREG(found.st_mode) and found.st_size == 0 and not found.st_mode & 0o222
+    return empty and found.st_dev == around.st_dev
 
 
 def _delete(path: str) -> None:

@@ -1,9 +1,11 @@
-"""Per-link IPv6 settings: what the numbers in IFLA_INET6_CONF are called in /proc/sys/net/ipv6/conf/LINK.
+"""Settings of links: what of them can be set again, and what the numbers of IPv6 ones are called in /proc/sys.
 
-Source: enum in include/uapi/linux/ipv6.h, addrconf_sysctl[] and ipv6_store_devconf() in net/ipv6/addrconf.c.
+Source: enum in include/uapi/linux/ipv6.h, addrconf_sysctl[] and ipv6_store_devconf() in net/ipv6/addrconf.c;
+br_port_policy[] in net/bridge/br_netlink.c.
 """
 
-DISABLE_IPV6 = 26  # DEVCONF_DISABLE_IPV6
+from netsandbox.netlink import attrs
+
 IPV4_MC_FORWARDING = 2  # IPV4_DEVCONF_MC_FORWARDING: follows the multicast router, nobody can set it
 
 _NAMES = (
@@ -20,8 +22,10 @@ _NAMES = (
     "force_forwarding"
 ).split()  # "-": the MTU, multicast forwarding, a secret and a wide number, which cannot be told or set this way
 _SECONDS = frozenset(  # told in milliseconds, set in seconds
-    "router_solicitation_interval router_solicitation_delay router_probe_interval router_solicitation_max_interval".split()
+    "router_solicitation_interval router_solicitation_delay router_solicitation_max_interval "
+    "router_probe_interval".split()
 )
+_PORT = frozenset((*range(2, 13), 25, *range(27, 35), 37, 39, 40, 42, 43, 44))  # IFLA_BRPORT_*
 
 
 def ipv6_changes(now: tuple[int, ...], wanted: tuple[int, ...]) -> list[tuple[str, str]]:
@@ -41,3 +45,8 @@ def ipv4_changes(now: tuple[int, ...], wanted: tuple[int, ...]) -> dict[int, int
         for number, (old, new) in enumerate(zip(now, wanted, strict=False), 1)
         if old != new and number != IPV4_MC_FORWARDING
     }
+
+
+def port_changes(settings: bytes) -> bytes:
+    """Return what of the settings of a bridge port, as the kernel tells them, can be set: no state, no counters."""
+    return b"".join(attrs.pack(kind, data) for kind, data in attrs.walk(settings) if kind in _PORT)
