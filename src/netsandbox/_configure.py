@@ -79,7 +79,10 @@ def unset_gateway(handle: Handle, version: int) -> Plan:
 def add_route(handle: Handle, wish: Route) -> Plan:
     """Plan to add a route."""
     index = link(handle, wish.interface).index if wish.interface else _direct(handle, wish.via)
-    return _route_plan(handle, entry(wish, index), None, f"add route {wish}")
+    new = entry(wish, index)
+    if any((item.to, read_route(item, {}).metric) == (wish.to, wish.metric or None) for item in main_routes(handle)):
+        raise KernelError(errno.EEXIST, f"add route {wish} to sandbox {handle.name}", "there is such a route already")
+    return _route_plan(handle, new, None, f"add route {wish}")
 
 
 def remove_route(handle: Handle, wish: Route) -> Plan:
@@ -98,6 +101,8 @@ def add_address(handle: Handle, interface: Interface | str, wish: IPInterface) -
     """Plan to add an address."""
     found = link(handle, interface)
     operation = f"add address {wish} to {found.name} of sandbox {handle.name}"
+    if any(item.interface == wish for item in handle.box.addresses(found.index)):
+        raise KernelError(errno.EEXIST, operation, "the interface has it already")
     return single(handle.target, operation, found.name, add_step((handle.target.netns, found.index, found.name), wish))
 
 

@@ -115,13 +115,15 @@ def reindex(value: T, old: int, new: int) -> T:
     return replace(value, **changes)
 
 
-def destroy(items: Sequence[Plugged], target: Target, facts: Facts, path: str | None) -> Plan:
+def destroy(
+    items: Sequence[Plugged], target: Target, facts: Facts, path: str | None, identity: tuple[int, int]
+) -> Plan:
     """Plan to give back every link that came from the host, and to unpin the namespace from *path* (None: it stays).
 
     Links that were born in the sandbox die with its namespace; they are deleted only if it stays.
     """
     leaving = [item for item in items if path is None or not item.born]
-    last: tuple[Step, ...] = () if path is None else (Unpin(target.netns, path),)
+    last: tuple[Step, ...] = () if path is None else (Unpin(target.netns, path, identity),)
     root = Group("", {}, (detach(leaving, target, facts).root, *last))
     return Plan(f"destroy sandbox {target.name}", target.name, None, root, lenient=True)
 

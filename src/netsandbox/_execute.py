@@ -6,6 +6,7 @@ error is what the caller gets, with what was undone; if undoing fails as well, a
 left.
 """
 
+import errno
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import TypeVar
@@ -45,6 +46,22 @@ def execute(plan: Plan, world: World, commit: Callable[[], T]) -> T:
         if isinstance(error, NetSandboxError):
             _tell(error, plan, undone, left)
         raise
+
+
+def finish(steps: Iterable[Step], world: World) -> None:
+    """Carry out what is left of the steps of an interrupted plan to take something out.
+
+    Each step that finds its work done, or its link gone, counts as done; nothing is undone.
+
+    Raises:
+        NetSandboxError: A step failed; it can be tried again.
+    """
+    for step in steps:
+        try:
+            _run(step, world, [], lenient=True)
+        except KernelError as error:
+            if error.errno != errno.ENODEV or not error.answered:
+                raise
 
 
 def _run(item: Step | Group, world: World, done: list[Step], *, lenient: bool) -> None:

@@ -16,12 +16,14 @@ from netsandbox.netlink.message import Message
 
 VERSION = 1
 _VALUES = {"Address": address.unpack, "RouteEntry": route.unpack, "NeighborEntry": neighbor.unpack}
-_CLASSES = {
+_CLASSES: dict[str, type] = {
     item.__name__: item
     for item in (
         _steps.CreateLink,
         _steps.DeleteLink,
+        _steps.Lost,
         _steps.Move,
+        _steps.Pin,
         _steps.Place,
         _steps.Port,
         _steps.Conf,
@@ -34,6 +36,7 @@ _CLASSES = {
         _steps.SetRoute,
         _steps.SetSysctl,
         _steps.SetUp,
+        _steps.Unpin,
         Plugged,
     )
 }
@@ -52,6 +55,7 @@ class Record:
         pinned: Whether *path* is ours, to be taken away with the sandbox.
         next_id: Number of the next interface.
         interfaces: What is plugged in, in the order it was added.
+        pending: What is being done to it; if nobody holds its lock, what was interrupted.
     """
 
     name: str
@@ -62,6 +66,27 @@ class Record:
     pinned: bool
     next_id: int = 1
     interfaces: tuple[Plugged, ...] = ()
+    pending: "Pending | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An operation under way, with all that is needed to undo or to finish it.
+
+    Attributes:
+        operation: What was asked for, in words.
+        steps: Its steps, in order.
+        forward: Whether it is finished after a crash; otherwise it is undone.
+        then: The record after that; None: there is none.
+    """
+
+    operation: str
+    steps: tuple[_steps.Step, ...]
+    forward: bool
+    then: Record | None
+
+
+_CLASSES |= {"Record": Record, "Pending": Pending}
 
 
 def pack(record: Record) -> bytes:
@@ -77,11 +102,13 @@ def unpack(data: bytes) -> Record:
     """
     try:
         found = json.loads(data)
-        if found.pop("version") != VERSION or found.pop("is") != "Record":
+        if found.pop("version") != VERSION:
             raise ProtocolError("a record of another version")
-        record = Record(**{key: _unpack(value) for key, value in found.items()})
+        record = _unpack(found)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ProtocolError(f"a damaged record: {error}") from error
+    if not isinstance(record, Record):
+        raise ProtocolError("a damaged record: it is none")
     return record
 
 

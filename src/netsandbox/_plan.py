@@ -13,7 +13,7 @@ from dataclasses import replace
 from netsandbox._checks import MTU_MIN_IPV6, IPInterface, IPNetwork
 from netsandbox._detach import port, restore
 from netsandbox._facts import Facts, LinkState
-from netsandbox._outline import Group, Plan, Plugged, Target
+from netsandbox._outline import Group, Plan, Plugged, Target, single
 from netsandbox._steps import (
     HOST,
     CreateLink,
@@ -328,8 +328,8 @@ def _networks(facts: Facts) -> Iterator[tuple[IPNetwork, str, int, str]]:
             yield address.interface.network, str(address.interface), address.index, names.get(address.index, "?")
 
 
-def pin(target: Target, path: str | None, *, lo_is_up: bool) -> Plan:
+def pin(target: Target, path: str | None, identity: tuple[int, int], *, lo_is_up: bool) -> Plan:
     """Plan to pin a namespace at *path* (None: it stays where it is) and bring its loopback link up."""
-    steps: tuple[Step, ...] = (Pin(target.netns, path),) if path else ()
+    steps: tuple[Step, ...] = (Pin(target.netns, path, identity),) if path else ()
     steps += () if lo_is_up else (SetUp(target.netns, 1, "lo", old=False, new=True),)
-    return Plan(f"create sandbox {target.name}", target.name, None, Group("", {}, steps))
+    return single(target, f"create sandbox {target.name}", None, *steps)

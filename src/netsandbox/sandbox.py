@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, Unpack
 
-from netsandbox import _configure, _detach, _facts, _handle, _plan
+from netsandbox import _configure, _detach, _facts, _making, _plan
 from netsandbox._checks import IPAddress, IPInterface
 from netsandbox._handle import Change, Handle, Planned
 from netsandbox._journal import Record
@@ -71,7 +71,7 @@ class Sandbox:
         Source: ``NewSandbox`` of moby's osl; ip-netns(8).
         """
         _require_linux()
-        return cls(_handle.create(name, replace_old=replace, host=host))
+        return cls(_making.create(name, replace_old=replace, host=host))
 
     @classmethod
     def open(cls, name: str, *, host: str | None = None) -> Self:
@@ -88,7 +88,7 @@ class Sandbox:
         Source: ``NewSandbox(isRestore=true)`` and ``Restore`` of moby's osl.
         """
         _require_linux()
-        return cls(_handle.open_(name, host=host))
+        return cls(_making.open_(name, host=host))
 
     @classmethod
     def adopt(cls, path: str, name: str | None = None, *, host: str | None = None) -> Self:
@@ -109,7 +109,7 @@ class Sandbox:
         Source: ``GetSandboxForExternalKey`` of moby's osl; ip-netns(8), attach.
         """
         _require_linux()
-        return cls(_handle.adopt(path, name, host=host))
+        return cls(_making.adopt(path, name, host=host))
 
     @classmethod
     def host(cls, path: str | None = None) -> Self:
@@ -123,14 +123,14 @@ class Sandbox:
         Source: ``NewSandbox(osCreate=false)`` of moby's osl, the default namespace.
         """
         _require_linux()
-        return cls(_handle.host_handle(path))
+        return cls(_making.host_handle(path))
 
     @classmethod
     def temporary(cls, *, host: str | None = None) -> Self:
         """Make a sandbox with a name of its own, which is destroyed at the end of the ``with`` statement."""
         _require_linux()
         name = f"tmp-{os.getpid()}-{os.urandom(4).hex()}"
-        return cls(_handle.create(name, replace_old=False, host=host), temporary=True)
+        return cls(_making.create(name, replace_old=False, host=host), temporary=True)
 
     @staticmethod
     def list(*, everything: bool = False) -> list[str]:
@@ -139,12 +139,41 @@ class Sandbox:
         Args:
             everything: Whether to name also the namespaces there that netsandbox did not make.
         """
-        return _handle.pinned_names() if everything else _handle.names()
+        return _making.pinned_names() if everything else _making.names()
+
+    @staticmethod
+    def recover() -> tuple[str, ...]:
+        """Undo or finish what a crash interrupted, in all sandboxes; `open` does it for the one it opens.
+
+        What was being plugged in goes back to the host; what was being taken out is taken out. Records of an earlier
+        boot are forgotten.
+
+        Returns:
+            What was done, in words.
+
+        Raises:
+            NetSandboxError: Something could not be undone or finished; the others were.
+        """
+        _require_linux()
+        return _making.recover()
+
+    @staticmethod
+    def prune(*, only_say: bool = False) -> tuple[str, ...]:
+        """Recover, and forget the sandboxes whose namespace is gone. Nothing that others made is touched.
+
+        Args:
+            only_say: Whether to change nothing, and only say what would be forgotten.
+
+        Returns:
+            What was done, in words.
+        """
+        _require_linux()
+        return _making.prune(only_say=only_say)
 
     @staticmethod
     def plan_create(name: str) -> Plan:
         """Return what `create` would do."""
-        return _handle.plan_create(*_handle.where(Store(), name))
+        return _making.plan_create(*_making.where(Store(), name))
 
     def close(self) -> None:
         """Let go of the sandbox, which stays as it is; closing again does nothing."""
@@ -163,9 +192,9 @@ class Sandbox:
         """
 
         def make(record: Record) -> Change[None]:
-            facts = _handle.detach_facts(self._handle, record.interfaces)
+            facts = _making.detach_facts(self._handle, record.interfaces)
             path = record.path if record.pinned else None
-            plan = _detach.destroy(record.interfaces, self._handle.target, facts, path)
+            plan = _detach.destroy(record.interfaces, self._handle.target, facts, path, record.netns)
             return Change(plan, None, _nothing)
 
         self._change(make)
@@ -205,6 +234,11 @@ class Sandbox:
     def path(self) -> str:
         """Where its namespace is found: ``Key`` of moby's osl."""
         return self._handle.path
+
+    @property
+    def recovered(self) -> tuple[str, ...]:
+        """What was undone or finished of operations that a crash had interrupted, in words."""
+        return self._handle.recovered
 
     @property
     def interfaces(self) -> tuple[Interface, ...]:
@@ -333,7 +367,7 @@ class Sandbox:
 
         def make(record: Record) -> Change[None]:
             items = self._find(record, interface)
-            facts = _handle.detach_facts(self._handle, items)
+            facts = _making.detach_facts(self._handle, items)
             plan = _detach.detach(items, self._handle.target, facts)
             left = tuple(item for item in record.interfaces if item not in items)
             return Change(plan, replace(record, interfaces=left), _nothing)
@@ -499,7 +533,7 @@ class Sandbox:
 
     def _change(self, make: Callable[[Record], Change[T]]) -> T:
         """Carry a change out, or, if this thread only asks for its plan, do not."""
-        return self._handle.change(make, carry_out=not getattr(self._asked, "plan", False))
+        return self._handle.change(make, only_plan=getattr(self._asked, "plan", False))
 
     def _configure(self, make: Callable[[], Plan]) -> None:
         """Carry out a plan that leaves the record as it is."""

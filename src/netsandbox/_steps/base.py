@@ -56,8 +56,8 @@ class Kernel(Protocol):
     def pin(self, path: str) -> None:
         """Make *path*, and mount the namespace on it."""
 
-    def unpin(self, path: str) -> None:
-        """Take the namespace off *path*, and delete that."""
+    def unpin(self, path: str, identity: tuple[int, int]) -> None:
+        """Take the namespace with an identity off *path*, and delete that."""
 
     def pause(self, seconds: float) -> None:
         """Wait."""
@@ -128,7 +128,7 @@ class Change(Generic[T]):
     @property
     def settled(self) -> frozenset[int]:
         """The errnos that mean: it is so already."""
-        if self.new is None:
+        if not self.new:  # nothing, or down: of a link that is gone that is so
             return frozenset((errno.EADDRNOTAVAIL, errno.ESRCH, errno.ENOENT, errno.ENODEV))
         return frozenset((errno.EEXIST,))
 

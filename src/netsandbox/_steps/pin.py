@@ -13,6 +13,7 @@ class Pin:
 
     netns: str
     path: str
+    identity: tuple[int, int]  # device and inode of the namespace
     atomic: ClassVar[bool] = True
 
     def __str__(self) -> str:
@@ -29,7 +30,7 @@ class Pin:
 
     def inverse(self) -> "Unpin":
         """Return the step that takes it off."""
-        return Unpin(self.netns, self.path)
+        return Unpin(self.netns, self.path, self.identity)
 
     @property
     def settled(self) -> frozenset[int]:
@@ -43,6 +44,7 @@ class Unpin:
 
     netns: str
     path: str
+    identity: tuple[int, int]  # device and inode of the namespace
     atomic: ClassVar[bool] = True
 
     def __str__(self) -> str:
@@ -54,14 +56,14 @@ class Unpin:
 
     def apply(self, world: World) -> bool:
         """Unmount, and delete the file."""
-        world[self.netns].unpin(self.path)
+        world[self.netns].unpin(self.path, self.identity)
         return True
 
     def inverse(self) -> Pin:
         """Return the step that mounts it again."""
-        return Pin(self.netns, self.path)
+        return Pin(self.netns, self.path, self.identity)
 
     @property
     def settled(self) -> frozenset[int]:
-        """A file that is gone needs no deleting."""
-        return frozenset((errno.ENOENT,))
+        """A file that is gone, or that is another's by now, needs no deleting."""
+        return frozenset((errno.ENOENT, errno.ESTALE))

@@ -95,9 +95,9 @@ class LinuxKernel:
         """Make *path*, and mount the namespace on it."""
         namespace.pin(self.fd, path)
 
-    def unpin(self, path: str) -> None:
-        """Take the namespace off *path*, and delete that."""
-        namespace.unpin(self.fd, path)
+    def unpin(self, path: str, identity: tuple[int, int]) -> None:
+        """Take the namespace with an identity off *path*, and delete that."""
+        namespace.unpin(path, namespace.Identity(*identity))
 
     def pause(self, seconds: float) -> None:
         """Wait."""

@@ -103,6 +103,27 @@ def open_namespace(path: str, *, follow: bool = True) -> int:
     return fd
 
 
+def find(path: str, *, follow: bool) -> int | None:
+    """Return a descriptor of the network namespace at *path*; None if there is none."""
+    try:
+        return open_namespace(path, follow=follow)
+    except KernelError as error:
+        if error.errno in {errno.ENOENT, errno.EINVAL}:
+            return None
+        raise
+
+
+def identity_at(path: str, *, follow: bool) -> Identity | None:
+    """Return the identity of the network namespace at *path*; None if there is none."""
+    fd = find(path, follow=follow)
+    if fd is None:
+        return None
+    try:
+        return identity(fd)
+    finally:
+        os.close(fd)
+
+
 def identity(fd: int) -> Identity:
     """Return what tells the namespace *fd* from all others."""
     found = os.fstat(fd)
@@ -139,8 +160,8 @@ def pin(fd: int, path: str) -> None:
         raise
 
 
-def unpin(fd: int, path: str) -> None:
-    """Take the namespace *fd* off *path* and delete that; a file on which nothing is mounted is deleted too.
+def unpin(path: str, wanted: Identity) -> None:
+    """Take the namespace *wanted* off *path* and delete that; a file on which nothing is mounted is deleted too.
 
     Raises:
         KernelError: ENOENT if nothing is there; ESTALE if something else is. The namespace is pinned as before then.
@@ -148,21 +169,35 @@ def unpin(fd: int, path: str) -> None:
     there = pinned(path)
     if there is None:
         raise KernelError(errno.ENOENT, f"unpin {path}")
-    if there == identity(fd):
-        libc.unmount(path)
-    elif not _is_placeholder(path):
-        raise KernelError(errno.ESTALE, f"unpin {path}", "it is not the namespace that was pinned there")
+    if there != wanted:
+        if not sweep(path):
+            raise KernelError(errno.ESTALE, f"unpin {path}", "it is not the namespace that was pinned there")
+        return
+    fd = open_namespace(path, follow=False)  # keeps the namespace alive, so that it can be mounted again
     try:
-        _delete(path)
-    except BaseException:
-        libc.mount(f"/proc/self/fd/{fd}", path, libc.MS_BIND)
-        raise
+        libc.unmount(path)
+        try:
+            _delete(path)
+        except BaseException:
+            libc.mount(f"/proc/self/fd/{fd}", path, libc.MS_BIND)
+            raise
+    finally:
+        os.close(fd)
+
+
+def sweep(path: str) -> bool:
+    """Delete *path* if it is the file of a pin on which nothing is mounted; return whether it was."""
+    if pinned(path) is None or not _is_placeholder(path):
+        return False
+    _delete(path)
+    return True
 
 
 def _is_placeholder(path: str) -> bool:
-    """Whether *path* is the empty file that a namespace is mounted on."""
-    found = os.lstat(path)
-    return stat.S_ISREG(found.st_mode) and found.st_size == 0 and not found.st_mode & 0o222
+    """Whether *path* is an empty file that nobody may write to, with nothing mounted on it, as a pin begins."""
+    found, around = os.lstat(path), os.lstat(os.path.dirname(path))
+    empty = stat.S_ISREG(found.st_mode) and found.st_size == 0 and not found.st_mode & 0o222
+    return empty and found.st_dev == around.st_dev
 
 
 def _delete(path: str) -> None:

@@ -4,8 +4,10 @@ A record is written to a file beside it and renamed: it is there whole or not at
 its lock, which the kernel releases when the holder dies.
 """
 
+import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -14,6 +16,8 @@ from netsandbox.errors import KernelError
 
 PINS, RECORDS = "/run/netns", "/run/netsandbox"
 VARIABLE = "NETSANDBOX_DIR"
+LOCK_LIMIT = 30.0  # how long another's operation on the same sandbox is waited for, in seconds
+LOCK_PAUSE = 0.002  # how long between two looks at a lock, in seconds: less than any operation takes
 _SUFFIX = ".json"
 
 
@@ -110,19 +114,37 @@ class Store:
 
     def _lock(self, path: str) -> int:
         """Open and lock the file *path*; if it was deleted meanwhile, its successor."""
+        deadline = time.monotonic() + LOCK_LIMIT
         try:
             while True:
                 fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
                 try:
-                    fcntl.flock(fd, fcntl.LOCK_EX)
+                    self._wait(fd, deadline)
                     if os.fstat(fd).st_nlink:
+                        os.pwrite(fd, f"{os.getpid():<10}".encode(), 0)
                         return fd
                 except BaseException:
                     os.close(fd)
                     raise
                 os.close(fd)
+        except KernelError:
+            raise
         except OSError as error:
             raise KernelError(error.errno or 0, f"lock {path}") from error
+
+    def _wait(self, fd: int, deadline: float) -> None:
+        """Lock an open file; the kernel releases it when the holder dies, so that one who lives is waited for."""
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    holder = os.pread(fd, 10, 0).decode("ascii", "replace").strip()
+                    reason = f"process {holder or '?'} has held it for more than {LOCK_LIMIT:g} s"
+                    raise KernelError(errno.ETIMEDOUT, "wait for the lock of the sandbox", reason) from None
+                time.sleep(LOCK_PAUSE)
+            else:
+                return
 
     def _file(self, name: str, prefix: str = "") -> str:
         return os.path.join(self.records, prefix + name.replace("%", "%25").replace("/", "%2F") + _SUFFIX)

@@ -1,9 +1,8 @@
-"""Per-link IPv6 settings: what the numbers in IFLA_INET6_CONF are called in /proc/sys/net/ipv6/conf/LINK.
+"""Settings of links: which have to be written to bring them back, and what the numbers of IPv6 ones are called.
 
 Source: enum in include/uapi/linux/ipv6.h, addrconf_sysctl[] and ipv6_store_devconf() in net/ipv6/addrconf.c.
 """
 
-DISABLE_IPV6 = 26  # DEVCONF_DISABLE_IPV6
 IPV4_MC_FORWARDING = 2  # IPV4_DEVCONF_MC_FORWARDING: follows the multicast router, nobody can set it
 
 _NAMES = (
@@ -21,7 +20,8 @@ _NAMES = (
 ).split()  # "-": the MTU, multicast forwarding, a secret and a wide number, which cannot be told or set this way
 _STABLE_PRIVACY = 2  # IN6_ADDR_GEN_MODE_STABLE_PRIVACY
 _SECONDS = frozenset(  # told in milliseconds, set in seconds
-    "router_solicitation_interval router_solicitation_delay router_probe_interval router_solicitation_max_interval".split()
+    "router_solicitation_interval router_solicitation_delay router_solicitation_max_interval "
+    "router_probe_interval".split()
 )
 
 

@@ -1,0 +1,5 @@
+"""``python -m netsandbox``: the command line."""
+
+from netsandbox.cli import main
+
+main()

@@ -1,0 +1,219 @@
+"""How a sandbox comes to hand: made, opened, adopted; and which ones there are."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+from netsandbox import _detach, _facts, _plan
+from netsandbox._checks import sandbox_name_problem
+from netsandbox._handle import HOST_NAME, HOST_RECORD, Handle, telling
+from netsandbox._journal import Pending, Record
+from netsandbox._outline import Plan, Plugged, Target
+from netsandbox._steps import Unpin
+from netsandbox._system import namespace
+from netsandbox._system.kernel import LinuxKernel
+from netsandbox._system.store import Store, boot
+from netsandbox._transaction import carry_out, keep, load, settle, target
+from netsandbox.errors import NetSandboxError, Problem, SandboxExistsError, SandboxNotFoundError, SpecError
+
+
+def where(store: Store, name: str) -> tuple[str, str]:
+    """Return the name and the path of the sandbox that *name*, or an absolute path, says.
+
+    Raises:
+        SpecError: It is no name.
+    """
+    if str(name).startswith("/") and "\0" not in name:
+        return store.locate(name)
+    problem = sandbox_name_problem(name)
+    if problem:
+        raise SpecError([problem])
+    return name, store.path(name)
+
+
+@contextmanager
+def opening(host: str | None, name: str) -> Iterator[tuple[LinuxKernel, ExitStack]]:
+    """Open the host's namespace; what is put on the stack is closed if anything fails."""
+    with telling(name), ExitStack() as stack:
+        outside = LinuxKernel(namespace.open_namespace(host or namespace.OWN))
+        stack.callback(outside.close)
+        yield outside, stack
+        stack.pop_all()
+
+
+def create(name: str, *, replace_old: bool, host: str | None) -> Handle:
+    """Make a sandbox; see `Sandbox.create`."""
+    store = Store()
+    name, path = where(store, name)
+    store.prepare(pins=True)
+    with opening(host, name) as (outside, stack), store.locked(name):
+        record, words = settle(store, name, outside)
+        old = _existing(store, name, path, record, outside=outside, stack=stack, replace_old=replace_old)
+        box = LinuxKernel(namespace.create())
+        stack.callback(box.close)
+        handle = Handle(store, name, path, box, outside)
+        handle.recovered = (words,) if words else ()
+        new = Record(name, path, boot(), box.identity, outside.identity, pinned=True)
+        plan, world, pending = _plan.pin(handle.target, path, box.identity, lo_is_up=False), handle.world, None
+        if old and record:
+            # Two namespaces of one name: the new one goes by another spelling of its path until it is pinned.
+            directory, _, last = path.rpartition("/")
+            spelled = Target(name, f"{directory}/./{last}")
+            gone = _detach.destroy(
+                record.interfaces, old.target, detach_facts(old, record.interfaces), path, record.netns
+            )
+            plan = _detach.joined(gone, _plan.pin(spelled, path, box.identity, lo_is_up=False))
+            world = {**old.world, spelled.netns: box}
+            steps = (*gone.steps, Unpin(spelled.netns, path, box.identity))
+            pending = Pending(plan.operation, steps, forward=True, then=None)
+        before = record if old else None
+        carry_out(store, name, plan, world, before=before, then=new, pending=pending, read=lambda: None)
+        if old:
+            old.box.close()
+        return handle
+
+
+def plan_create(name: str, path: str) -> Plan:
+    """Plan to make a sandbox."""
+    return _plan.pin(target(name, path), path, (0, 0), lo_is_up=False)
+
+
+def _existing(
+    store: Store,
+    name: str,
+    path: str,
+    record: Record | None,
+    *,
+    outside: LinuxKernel,
+    stack: ExitStack,
+    replace_old: bool,
+) -> Handle | None:
+    """Return the sandbox that is to be replaced; None if the name is free."""
+    there = namespace.pinned(path)
+    if there is None:
+        return None  # a record without its namespace, if there is one, is of the past
+    if record is None or record.netns != there:
+        raise SandboxExistsError(f"create sandbox {name}", f"something that is not ours is at {path}")
+    if not replace_old:
+        raise SandboxExistsError(f"create sandbox {name}", "a sandbox of this name exists")
+    box = LinuxKernel(namespace.open_namespace(path, follow=False))
+    stack.callback(box.close)
+    return Handle(store, name, path, box, outside)
+
+
+def open_(name: str, *, host: str | None) -> Handle:
+    """Open a sandbox; see `Sandbox.open`."""
+    store = Store()
+    name, path = where(store, name)
+    request = f"open sandbox {name}"
+    record, words = load(store, name), None
+    with opening(host, name) as (outside, stack):
+        if record and (record.pending or record.boot != boot()):
+            with store.locked(name):
+                record, words = settle(store, name, outside)
+        if record is None:
+            there = namespace.pinned(path) is not None
+            reason = "netsandbox did not make this namespace; adopt it" if there else "there is none of this name"
+            raise SandboxNotFoundError(request, words or reason)
+        fd = namespace.find(record.path, follow=not record.pinned)
+        if fd is None:
+            raise SandboxNotFoundError(request, f"its namespace is no longer at {record.path}")
+        box = LinuxKernel(fd)
+        stack.callback(box.close)
+        if box.identity != record.netns:
+            raise SandboxNotFoundError(request, f"another namespace is at {record.path} now")
+        _refuse_own(box, outside, request)
+        handle = Handle(store, name, record.path, box, outside)
+        handle.recovered = (words,) if words else ()
+        return handle
+
+
+def adopt(source: str, name: str | None, *, host: str | None) -> Handle:
+    """Take a namespace that someone else made; see `Sandbox.adopt`."""
+    store = Store()
+    if not str(source).startswith("/") or "\0" in source:
+        raise SpecError([Problem("path", source, "is not an absolute path")])
+    key, path = where(store, name if name is not None else source)
+    operation = f"adopt {source} as sandbox {key}"
+    store.prepare(pins=name is not None)
+    with opening(host, key) as (outside, stack), store.locked(key):
+        box = LinuxKernel(namespace.open_namespace(source))
+        stack.callback(box.close)
+        _refuse_own(box, outside, operation)
+        record, words = settle(store, key, outside)
+        if name is not None and namespace.pinned(path):
+            raise SandboxExistsError(operation, f"something is at {path} already")
+        if record and record.netns == box.identity:
+            raise SandboxExistsError(operation, "it is a sandbox already")
+        pin = path if name is not None else None
+        new = Record(key, pin or source, boot(), box.identity, outside.identity, pinned=pin is not None)
+        handle = Handle(store, key, new.path, box, outside)
+        handle.recovered = (words,) if words else ()
+        lo = box.link("lo")
+        plan = _plan.pin(handle.target, pin, box.identity, lo_is_up=bool(lo and lo.is_up))
+        plan = replace(plan, operation=operation)
+        carry_out(store, key, plan, handle.world, before=None, then=new, read=lambda: None)
+        return handle
+
+
+def host_handle(path: str | None) -> Handle:
+    """Open the host's own namespace; see `Sandbox.host`."""
+    with opening(path, HOST_NAME) as (outside, _):
+        return Handle(Store(), HOST_NAME, path or namespace.OWN, outside, outside)
+
+
+def recover() -> tuple[str, ...]:
+    """Settle every sandbox; see `Sandbox.recover`."""
+    store = Store()
+    done: list[str] = []
+    failed: list[NetSandboxError] = []
+    with opening(None, HOST_NAME) as (outside, _):
+        for key in store.names():
+            try:
+                with telling(key), store.locked(key):
+                    words = settle(store, key, outside)[1]
+                done += (words,) if words else ()
+            except NetSandboxError as error:
+                failed.append(error)
+        outside.close()
+    if failed:
+        raise NetSandboxError("; ".join(map(str, (*done, *failed)))) from failed[0]
+    return tuple(done)
+
+
+def prune(*, only_say: bool) -> tuple[str, ...]:
+    """Settle every sandbox and forget those whose namespace is gone; see `Sandbox.prune`."""
+    store = Store()
+    said = [] if only_say else [*recover()]
+    for key in store.names():
+        with store.locked(key):
+            record = load(store, key)
+            if record is None or record.netns == namespace.identity_at(record.path, follow=not record.pinned):
+                continue
+            said.append(f"{record.name}: its namespace is no longer at {record.path}")
+            if not only_say:
+                if record.pinned:
+                    namespace.sweep(record.path)
+                keep(store, key, None)
+    return tuple(said)
+
+
+def names() -> list[str]:
+    """Return the names of all sandboxes that have a record."""
+    return [name for name in Store().names() if not name.startswith(HOST_RECORD)]
+
+
+def pinned_names() -> list[str]:
+    """Return the names of all namespaces in the runtime directory, and of all sandboxes elsewhere."""
+    return sorted({*names(), *Store().pinned()})
+
+
+def detach_facts(handle: Handle, items: tuple[Plugged, ...]) -> _facts.Facts:
+    """Return what has to be known to take interfaces out."""
+    return _facts.for_detach(handle.host, handle.box, {item.index: item.home for item in items})
+
+
+def _refuse_own(box: LinuxKernel, outside: LinuxKernel, operation: str) -> None:
+    if box.identity == outside.identity:
+        reason = "it is the namespace this thread is in, where links come from; use Sandbox.host()"
+        raise SpecError([Problem("path", operation, reason)])
