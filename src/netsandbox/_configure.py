@@ -217,7 +217,8 @@ def _direct(handle: Handle, via: IPAddress | None) -> int:
 def _known(handle: Handle, like: NeighborEntry) -> NeighborEntry | None:
     """Return the neighbour that is known under the same key as *like*: link, family and address."""
     key = "mac" if like.family == _neighbor.AF_BRIDGE else "ip"
+    table = _neighbor.SELF  # of a bridge's own table the kernel does not say NTF_MASTER (br_fdb_fill in br_fdb.c)
     for item in handle.box.neighbors(like.family, like.index):
-        if getattr(item, key) == getattr(like, key) and item.flags & like.flags == like.flags:
+        if getattr(item, key) == getattr(like, key) and item.flags & table == like.flags & table:
             return item
     return None

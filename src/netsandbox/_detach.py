@@ -15,16 +15,17 @@ from netsandbox._steps import (
     Conf,
     Lost,
     Move,
-    Place,
     Port,
     RestoreConf,
     SetAddress,
+    SetAltnames,
     SetMaster,
     SetNeighbor,
     SetRoute,
     SetUp,
     Step,
     Unpin,
+    place,
 )
 from netsandbox.errors import NameConflictError
 from netsandbox.netlink import address as _address
@@ -81,6 +82,8 @@ def _detach(item: Plugged, target: Target, facts: Facts) -> Group:
     state = facts.states.get(item.index)
     if state is None or not item.holds(state.link):
         return Group("", {}, ())
+    if not item.is_tied(state.link, facts.lowers.get(item.lower or 0), facts.siblings):
+        return Group("", {}, ())
     lost = () if target.is_host and not item.born else tuple(map(Lost, reversed(restore(target.netns, state))))
     back = _homewards(item, target, facts, state.link)
     return Group("RemoveInterface", {"srcName": item.source, "dstName": state.link.name}, (*lost, *back))
@@ -91,13 +94,17 @@ def _homewards(item: Plugged, target: Target, facts: Facts, link: Link) -> tuple
     home = item.home
     if home is None:
         return item.back
-    for wanted in (home.name, *link.altnames):
+    for wanted in (home.name, *item.altnames):
         if wanted in facts.host_links:
             request = f"give {link.name} of sandbox {target.name} back to the host as {home.name}"
             taken = facts.host_links[wanted]
             raise NameConflictError(request, f"the name {wanted} is taken by link {taken.index} there")
-    here = Place(target.netns, link.index, link.name, link.mac, link.mtu)
+    here = place(target.netns, link)
     back = tuple(replace(step, old=here) if isinstance(step, Move) else step for step in item.back)
+    if link.altnames != item.altnames:  # a name that was given inside does not leave the sandbox
+        kept = tuple(name for name in link.altnames if name in item.altnames)
+        less = SetAltnames(target.netns, link.index, link.name, link.altnames, kept)
+        back = (less, *back, SetAltnames(HOST, home.index, home.name, kept, item.altnames))
     if home.index in facts.host_links:
         free = max(key for key in facts.host_links if isinstance(key, int)) + 1
         back = tuple(reindex(step, home.index, free) for step in back)

@@ -2,12 +2,16 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
-from netsandbox._steps import Kernel, Place
+from netsandbox._outline import Plugged
+from netsandbox._steps import Kernel
 from netsandbox.netlink.address import Address
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.neighbor import AF_BRIDGE, MASTER, NOARP, NeighborEntry
 from netsandbox.netlink.route import TABLE_MAIN, RouteEntry
+
+K = TypeVar("K", bound=int | str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class Facts:
         addresses: All addresses of the sandbox.
         routes: The main routing tables of the sandbox.
         sysctls: Settings of the host that may have to come back, by their path below /proc/sys/net.
+        lowers: Links on the host that links of the sandbox are tied to, by index.
+        siblings: Indexes of all interfaces of the sandbox.
         states: Links of the sandbox with all that belongs to them, by index.
     """
 
@@ -51,6 +57,8 @@ class Facts:
     addresses: tuple[Address, ...] = ()
     routes: tuple[RouteEntry, ...] = ()
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    lowers: Mapping[int, Link] = field(default_factory=dict)
+    siblings: frozenset[int] = frozenset()
     states: Mapping[int, LinkState] = field(default_factory=dict)
 
     def link(self, index: int | None) -> Link | None:
@@ -104,29 +112,36 @@ def read_sysctls(kernel: Kernel, paths: Iterable[str]) -> dict[str, str]:
     return {path: value for path, value in values.items() if value is not None}
 
 
-def for_detach(host: Kernel, box: Kernel, homes: Mapping[int, Place | None]) -> Facts:
-    """Return what has to be known to take links out.
+def for_detach(host: Kernel, box: Kernel, items: Iterable[Plugged], plugged: Iterable[Plugged]) -> Facts:
+    """Return what has to be known to take interfaces out.
 
     Args:
         host: The namespace they go back to.
         box: The namespace they are in.
-        homes: By the index of each link in the sandbox, its place on the host, if it has one.
+        items: The interfaces.
+        plugged: All interfaces of the sandbox.
     """
-    states = {}
-    keys: set[str | int] = set()
-    indexes: set[int] = set()
-    for index, home in homes.items():
-        link = box.link(index)
-        if link:
-            states[index] = state(box, link)
-        if link and home:
-            keys |= {home.name, *link.altnames, home.index}
-            indexes.add(home.index)
+    states: dict[int, LinkState] = {}
     taken: dict[str | int, Link] = {}
-    for key in keys:
-        link = host.link(key)
-        if link:
-            taken[key] = link
+    lowers: dict[int, Link] = {}
+    indexes: set[str | int] = set()
+    for item in items:
+        link = box.link(item.index)
+        if not link:
+            continue
+        states[item.index] = state(box, link)
+        lowers |= _found(host, (item.lower,) if item.lower else ())
+        if item.home:
+            keys: tuple[str | int, ...] = (item.home.name, *item.altnames, item.home.index)
+            taken |= _found(host, keys)
+            indexes.add(item.home.index)
     if not indexes.isdisjoint(taken):  # another index is needed: know them all
         taken |= {link.index: link for link in host.links()}
-    return Facts(host_links=taken, states=states)
+    siblings = frozenset(item.index for item in plugged)
+    return Facts(host_links=taken, lowers=lowers, siblings=siblings, states=states)
+
+
+def _found(kernel: Kernel, keys: Iterable[K]) -> dict[K, Link]:
+    """Return the links that there are, of those with an index or name."""
+    found = {key: kernel.link(key) for key in keys}
+    return {key: link for key, link in found.items() if link}

@@ -29,6 +29,7 @@ _CLASSES: dict[str, type] = {
         _steps.Conf,
         _steps.RestoreConf,
         _steps.SetAddress,
+        _steps.SetAltnames,
         _steps.SetMac,
         _steps.SetMaster,
         _steps.SetMtu,

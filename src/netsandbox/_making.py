@@ -60,7 +60,7 @@ def create(name: str, *, replace_old: bool, host: str | None) -> Handle:
             directory, _, last = path.rpartition("/")
             spelled = Target(name, f"{directory}/./{last}")
             gone = _detach.destroy(
-                record.interfaces, old.target, detach_facts(old, record.interfaces), path, record.netns
+                record.interfaces, old.target, detach_facts(old, record.interfaces, record), path, record.netns
             )
             plan = _detach.joined(gone, _plan.pin(spelled, path, box.identity, lo_is_up=False))
             world = {**old.world, spelled.netns: box}
@@ -208,9 +208,9 @@ def pinned_names() -> list[str]:
     return sorted({*names(), *Store().pinned()})
 
 
-def detach_facts(handle: Handle, items: tuple[Plugged, ...]) -> _facts.Facts:
+def detach_facts(handle: Handle, items: tuple[Plugged, ...], record: Record) -> _facts.Facts:
     """Return what has to be known to take interfaces out."""
-    return _facts.for_detach(handle.host, handle.box, {item.index: item.home for item in items})
+    return _facts.for_detach(handle.host, handle.box, items, record.interfaces)
 
 
 def _refuse_own(box: LinuxKernel, outside: LinuxKernel, operation: str) -> None:

@@ -1,6 +1,6 @@
 """What a plan is made of: steps in groups, the interfaces they make, and the sandbox they are about."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
 from netsandbox._steps import HOST, Move, Place, Step
@@ -76,6 +76,8 @@ class Plugged:
         name: The name it got in the sandbox.
         kind: Kind of the link.
         born: Whether it was made in the sandbox.
+        altnames: The alternative names of its link on the host.
+        lower: Index on the host of the link below it, or at its other end, if that was there.
         back: The steps that take it out again, in order.
     """
 
@@ -85,6 +87,8 @@ class Plugged:
     name: str
     kind: str | None
     born: bool
+    altnames: tuple[str, ...] = ()
+    lower: int | None = None
     back: tuple[Step, ...] = ()
 
     @property
@@ -98,8 +102,26 @@ class Plugged:
         return next((step.new for step in self.back if isinstance(step, Move)), None)
 
     def holds(self, link: Link | None) -> bool:
-        """Whether *link*, found under the index, is this one."""
+        """Whether *link*, found under the index, looks like this one; see also `is_tied`."""
         return link is not None and link.kind == self.kind
+
+    def is_tied(self, link: Link, lower: Link | None, siblings: Container[int]) -> bool:
+        """Whether *link*, which holds, is tied to others as this one is: nobody inside can make such a link.
+
+        Args:
+            link: What is found under the index in the sandbox.
+            lower: What is found on the host under the index of the link below, or at the other end.
+            siblings: Indexes of all interfaces of the sandbox.
+        """
+        if self.lower is None:
+            return True
+        if lower and self.kind == "veth":
+            return lower.lower == self.index and lower.lower_netns is not None
+        if (
+            link.lower_netns is None
+        ):  # the other end is in the sandbox as well: if it was not plugged in, it is not ours
+            return link.lower in siblings
+        return link.lower == self.lower
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,6 @@ from netsandbox._steps import (
     Lost,
     Move,
     Pin,
-    Place,
     Port,
     SetAddress,
     SetMac,
@@ -30,6 +29,7 @@ from netsandbox._steps import (
     SetSysctl,
     SetUp,
     Step,
+    place,
 )
 from netsandbox.errors import NameConflictError, Problem, RouteConflictError, SourceNotFoundError, SpecError
 from netsandbox.links import NAME_MAX, Bridge
@@ -178,8 +178,9 @@ class _Attach:
             arrive = _in_place(spec, link, at, names)
             undoing = ()
         else:
-            old = Place(HOST, link.index, link.name, link.mac, link.mtu)
-            move = Move(old, Place(netns, index, name, spec.mac or link.mac, spec.mtu or link.mtu))
+            old = place(HOST, link)
+            there = replace(old, netns=netns, index=index, name=name)
+            move = Move(old, replace(there, mac=spec.mac or link.mac, mtu=spec.mtu or link.mtu))
             lost = tuple(map(Lost, reversed(restore(HOST, state)))) if state else ()
             arrive = [Group("moveLink", {"ifaceName": name}, (*lost, _traced(move, spec, names)))]
             undoing = (*lost, move)
@@ -195,7 +196,10 @@ class _Attach:
         items = (*arrive, configure, *up, routes) if spec.routes else (*arrive, configure, *up)
         group = Group("AddInterface", {"srcName": source, "dstPrefix": spec.prefix}, items)
         back = tuple(step.inverse() for step in reversed(tuple(group.steps()) if stays else undoing))
-        new = Plugged(number, source, index, name, link.kind if link else "bridge", link is None, back)
+        new = Plugged(number, source, index, name, "bridge", born=True, back=back)
+        if link:
+            lower = link.lower if link.lower_netns is None and not stays else None
+            new = replace(new, kind=link.kind, born=False, altnames=link.altnames, lower=lower)
         self.plugged.append(new)
         return group, new
 

@@ -192,7 +192,7 @@ class Sandbox:
         """
 
         def make(record: Record) -> Change[None]:
-            facts = _making.detach_facts(self._handle, record.interfaces)
+            facts = _making.detach_facts(self._handle, record.interfaces, record)
             path = record.path if record.pinned else None
             plan = _detach.destroy(record.interfaces, self._handle.target, facts, path, record.netns)
             return Change(plan, None, _nothing)
@@ -367,7 +367,7 @@ class Sandbox:
 
         def make(record: Record) -> Change[None]:
             items = self._find(record, interface)
-            facts = _making.detach_facts(self._handle, items)
+            facts = _making.detach_facts(self._handle, items, record)
             plan = _detach.detach(items, self._handle.target, facts)
             left = tuple(item for item in record.interfaces if item not in items)
             return Change(plan, replace(record, interfaces=left), _nothing)

@@ -7,7 +7,19 @@ leaves a namespace: nothing to do, but something to bring back.
 
 from netsandbox._steps.base import HOST, Kernel, Lost, Step, World
 from netsandbox._steps.ip import Conf, RestoreConf, SetAddress, SetNeighbor, SetRoute, SetSysctl
-from netsandbox._steps.link import CreateLink, DeleteLink, Move, Place, Port, SetMac, SetMaster, SetMtu, SetUp
+from netsandbox._steps.link import (
+    CreateLink,
+    DeleteLink,
+    Move,
+    Place,
+    Port,
+    SetAltnames,
+    SetMac,
+    SetMaster,
+    SetMtu,
+    SetUp,
+    place,
+)
 from netsandbox._steps.pin import Pin, Unpin
 
 __all__ = [
@@ -23,6 +35,7 @@ __all__ = [
     "Port",
     "RestoreConf",
     "SetAddress",
+    "SetAltnames",
     "SetMac",
     "SetMaster",
     "SetMtu",
@@ -33,4 +46,5 @@ __all__ = [
     "Step",
     "Unpin",
     "World",
+    "place",
 ]

@@ -86,7 +86,9 @@ class Step(Protocol):
 
 
 def ip(netns: str, command: str) -> str:
-    """Put a command of ip(8), whose words are quoted already, into a namespace."""
+    """Put an ip command, whose words are quoted already, into a namespace."""
+    if "/" in netns:  # ip -n takes names only (netns_switch in iproute2's lib/namespace.c)
+        return inside(netns, f"ip {command}")
     return f"ip -n {quote(netns)} {command}" if netns else f"ip {command}"
 
 

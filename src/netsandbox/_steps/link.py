@@ -24,6 +24,9 @@ class Place:
         name: Its name there.
         mac: Its link-layer address there.
         mtu: Its MTU there, in bytes.
+        alias: The text attached to it there.
+        txqlen: Length of its transmit queue there, in packets.
+        group: Its link group there.
     """
 
     netns: str
@@ -31,12 +34,23 @@ class Place:
     name: str
     mac: str | None
     mtu: int
+    alias: str = ""
+    txqlen: int = 0
+    group: int = 0
+
+
+def place(netns: str, link: Link) -> Place:
+    """Return where *link* is, and how it is set there."""
+    return Place(netns, link.index, link.name, link.mac, link.mtu, link.alias or "", link.txqlen, link.group)
 
 
 class _Settings(TypedDict, total=False):
     name: str
     mac: str
     mtu: int
+    alias: str
+    txqlen: int
+    group: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +72,9 @@ class Move:
         words = f"link set dev {quote(old.name)} netns {target} name {quote(new.name)}"
         words += f" address {new.mac}" if new.mac and new.mac != old.mac else ""
         words += f" mtu {new.mtu}" if new.mtu != old.mtu else ""
+        words += f" alias {quote(new.alias)}" if new.alias != old.alias else ""
+        words += f" txqueuelen {new.txqlen}" if new.txqlen != old.txqlen else ""
+        words += f" group {new.group}" if new.group != old.group else ""
         return ip(old.netns, words)
 
     def apply(self, world: World) -> bool:
@@ -92,6 +109,12 @@ class Move:
             lacks["mac"] = self.new.mac
         if link.mtu != self.new.mtu:
             lacks["mtu"] = self.new.mtu
+        if (link.alias or "") != self.new.alias:
+            lacks["alias"] = self.new.alias
+        if link.txqlen != self.new.txqlen:
+            lacks["txqlen"] = self.new.txqlen
+        if link.group != self.new.group:
+            lacks["group"] = self.new.group
         return lacks
 
     def inverse(self) -> "Move":
@@ -278,3 +301,27 @@ class SetMaster(Change[Port]):
         if self.new and self.new.settings:
             kernel.send(_link.change(self.index, port=(self.new.kind, self.new.settings)))
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class SetAltnames(Change[tuple[str, ...]]):
+    """Give a link other alternative names."""
+
+    def __str__(self) -> str:
+        """Say the ip(8) commands it equals."""
+        gone, made = self._differences()
+        words = [("del", name) for name in gone] + [("add", name) for name in made]
+        lines = (f"link property {verb} dev {quote(self.link)} altname {quote(name)}" for verb, name in words)
+        return " && ".join(ip(self.netns, line) for line in lines)
+
+    def apply(self, world: World) -> bool:
+        """Delete the names that are too many, and add those that are missing."""
+        gone, made = self._differences()
+        for names, add in ((gone, False), (made, True)):
+            if names:
+                world[self.netns].send(_link.altnames(self.index, names, add=add))
+        return bool(gone or made)
+
+    def _differences(self) -> tuple[list[str], list[str]]:
+        old, new = self.old or (), self.new or ()
+        return [name for name in old if name not in new], [name for name in new if name not in old]

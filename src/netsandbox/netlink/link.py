@@ -4,15 +4,15 @@ Source: rtnetlink(7), include/uapi/linux/if_link.h, net/core/rtnetlink.c.
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from netsandbox.errors import ProtocolError
 from netsandbox.netlink import attrs
-from netsandbox.netlink.message import F_CREATE, F_DUMP, F_EXCL, Message, Request
+from netsandbox.netlink.message import F_APPEND, F_CREATE, F_DUMP, F_EXCL, Message, Request
 
-NEWLINK, DELLINK, GETLINK, SETLINK = 16, 17, 18, 19  # RTM_*
+NEWLINK, DELLINK, GETLINK, SETLINK, NEWLINKPROP, DELLINKPROP = 16, 17, 18, 19, 108, 109  # RTM_*
 UP, LOOPBACK = 0x1, 0x8  # IFF_*
 AF_INET, AF_INET6 = 2, 10
 
@@ -211,6 +211,9 @@ def change(
     up: bool | None = None,
     port: tuple[str, bytes] | None = None,
     ipv4_conf: dict[int, int] | None = None,
+    alias: str | None = None,
+    txqlen: int | None = None,
+    group: int | None = None,
     namespace: int | None = None,
     new_index: int | None = None,
 ) -> Request:
@@ -225,38 +228,33 @@ def change(
         up: Administrative state.
         port: Kind of the master it is a port of, and the settings of that port, as the kernel encodes them.
         ipv4_conf: IPv4 settings by their number (IPV4_DEVCONF_*).
+        alias: Free text attached to the link; empty: none.
+        txqlen: Length of the transmit queue, in packets.
+        group: Number of the link group.
         namespace: Descriptor of the namespace to move to. The move comes first: if the request fails later, the link
             has moved all the same (behaviour.md K3).
         new_index: Index that the link gets there.
     """
+    settings: tuple[tuple[Any, str, Callable[[int, Any], bytes], int], ...] = (
+        (namespace, "move to another namespace", attrs.pack_u32, _NET_NS_FD),
+        (new_index, f"with index {new_index}", attrs.pack_u32, _NEW_IFINDEX),
+        (name, f"name {name}", attrs.pack_text, _IFNAME),
+        (None if mac is None else mac_bytes(mac), f"address {mac}", attrs.pack, _ADDRESS),
+        (mtu, f"mtu {mtu}", attrs.pack_u32, _MTU),
+        (master, f"master {master}" if master else "no master", attrs.pack_u32, _MASTER),
+        (None if alias is None else attrs.to_bytes(alias), f"alias {alias!r}", attrs.pack, _IFALIAS),
+        (txqlen, f"txqlen {txqlen}", attrs.pack_u32, _TXQLEN),
+        (group, f"group {group}", attrs.pack_u32, _GROUP),
+    )
+    given = [setting for setting in settings if setting[0] is not None]
     parts = [_INFO.pack(0, 0, index, UP if up else 0, 0 if up is None else UP)]
-    words = []
-    if namespace is not None:
-        parts.append(attrs.pack_u32(_NET_NS_FD, namespace))
-        words.append("move to another namespace")
-    if new_index is not None:
-        parts.append(attrs.pack_u32(_NEW_IFINDEX, new_index))
-        words.append(f"with index {new_index}")
-    if name is not None:
-        parts.append(attrs.pack_text(_IFNAME, name))
-        words.append(f"name {name}")
-    if mac is not None:
-        parts.append(attrs.pack(_ADDRESS, mac_bytes(mac)))
-        words.append(f"address {mac}")
-    if mtu is not None:
-        parts.append(attrs.pack_u32(_MTU, mtu))
-        words.append(f"mtu {mtu}")
-    if master is not None:
-        parts.append(attrs.pack_u32(_MASTER, master))
-        words.append(f"master {master}" if master else "no master")
+    parts += (pack(kind, value) for value, _, pack, kind in given)
+    words = [word for _, word, _, _ in given]
     if port is not None:
-        kind, data = port
-        settings = (
-            attrs.pack(key, value) for key, value in attrs.walk(data) if kind != "bridge" or key in _BRIDGE_PORT
-        )
-        parts.append(
-            attrs.nest(_LINKINFO, attrs.pack_text(_INFO_SLAVE_KIND, kind), attrs.nest(_INFO_SLAVE_DATA, *settings))
-        )
+        master_kind, data = port
+        known = [item for item in attrs.walk(data) if master_kind != "bridge" or item[0] in _BRIDGE_PORT]
+        told = attrs.nest(_INFO_SLAVE_DATA, *(attrs.pack(key, value) for key, value in known))
+        parts.append(attrs.nest(_LINKINFO, attrs.pack_text(_INFO_SLAVE_KIND, master_kind), told))
         words.append("port settings")
     if ipv4_conf is not None:
         conf = attrs.nest(_INET_CONF, *(attrs.pack_u32(key, value) for key, value in ipv4_conf.items()))
@@ -264,8 +262,8 @@ def change(
         words.append("IPv4 settings")
     if up is not None:
         words.append("up" if up else "down")
-    kind = NEWLINK if port is not None else SETLINK  # only NEWLINK takes port settings
-    return Request(f"set link {index}: {', '.join(words)}", kind, b"".join(parts))
+    verb = SETLINK if port is None else NEWLINK  # only NEWLINK takes port settings
+    return Request(f"set link {index}: {', '.join(words)}", verb, b"".join(parts))
 
 
 def create(kind: str, name: str, *, index: int, mac: str | None = None, mtu: int | None = None) -> Request:
@@ -277,6 +275,15 @@ def create(kind: str, name: str, *, index: int, mac: str | None = None, mtu: int
         parts.append(attrs.pack_u32(_MTU, mtu))
     parts.append(attrs.nest(_LINKINFO, attrs.pack_text(_INFO_KIND, kind)))
     return Request(f"create {kind} {name}", NEWLINK, b"".join(parts), F_CREATE | F_EXCL)
+
+
+def altnames(index: int, names: Iterable[str], *, add: bool) -> Request:
+    """Ask for alternative names of the link *index* to be added or deleted."""
+    wanted = tuple(names)
+    listed = attrs.nest(_PROP_LIST, *(attrs.pack_text(_ALT_IFNAME, name) for name in wanted))
+    text = f"{'add' if add else 'delete'} alternative names {', '.join(wanted)} of link {index}"
+    body = _INFO.pack(0, 0, index, 0, 0) + listed
+    return Request(text, NEWLINKPROP if add else DELLINKPROP, body, F_CREATE | F_APPEND | F_EXCL if add else 0)
 
 
 def delete(index: int) -> Request:

@@ -18,7 +18,7 @@ PERMANENT, NOARP = 0x80, 0x40  # NUD_*
 SELF, MASTER = 0x02, 0x04  # NTF_*: the forwarding table of the link itself, or of its bridge
 
 _INFO = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, index, state, flags, type
-_DST, _LLADDR, _CACHEINFO, _PROBES, _IFINDEX = 1, 2, 3, 4, 8  # NDA_*; the third and fourth are counters
+_DST, _LLADDR, _CACHEINFO, _PROBES, _IFINDEX, _OF = 1, 2, 3, 4, 8, 9  # NDA_*; the third and fourth are counters
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def unpack(message: Message) -> NeighborEntry:
         ip=(IPv4Address(ip) if len(ip) == 4 else IPv6Address(ip)) if ip else None,
         mac=mac_text(mac) if mac else None,
         state=state,
-        flags=flags,
+        flags=flags | (MASTER if family == AF_BRIDGE and _OF in found else 0),  # told by attribute, taken as flag
         rest=tuple((kind, data) for kind, data in found.items() if kind not in (_CACHEINFO, _PROBES)),
     )
 

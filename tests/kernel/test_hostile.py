@@ -1,0 +1,88 @@
+"""What a process inside a sandbox does to its links decides nothing outside: the record does."""
+
+from __future__ import annotations
+
+import pytest
+
+from netsandbox import NameConflictError, Sandbox
+from tests.kernel import lab
+
+pytestmark = pytest.mark.usefixtures("host")
+
+
+def test_names_and_texts_given_inside_do_not_leave_the_sandbox(box: Sandbox) -> None:
+    """Name, alternative names, alias, queue length and group come back as they were outside."""
+    lab.veth("v0", "p0")
+    lab.ip("link property add dev v0 altname outside altname mine")
+    lab.ip("link set v0 alias ours group 7 txqueuelen 123")
+    with lab.comes_back():
+        eth0 = box.add_interface("v0")
+        for words in (
+            "link property del dev eth0 altname mine",
+            "link property add dev eth0 altname p0",  # the name of a link of the host
+            "link property add dev eth0 altname evil",
+            "link set eth0 alias evil group 99 txqueuelen 1 name lan0",
+        ):
+            lab.ip(words, netns=box.path)
+        eth0.remove()
+
+
+def test_a_failed_removal_leaves_the_names_that_were_given_inside(box: Sandbox) -> None:
+    """What undoing brings back is what was there, not what the record says."""
+    lab.veth("v0", "p0")
+    lab.ip("link property add dev v0 altname outside")
+    eth0 = box.add_interface("v0")
+    lab.ip("link property del dev eth0 altname outside", netns=box.path)
+    lab.ip("link property add dev eth0 altname inside", netns=box.path)
+    lab.veth("outside", "other")
+    with lab.fails(box, NameConflictError, "outside"):
+        eth0.remove()
+    lab.ip("link delete outside")
+    eth0.remove()
+    assert lab.link("v0")["altnames"] == ["outside"]
+
+
+def test_a_link_put_in_the_place_of_ours_is_not_given_to_the_host(box: Sandbox) -> None:
+    """It has the name, the kind and the index of ours, but its other end is inside."""
+    lab.veth("v0", "p0")
+    eth0 = box.add_interface("v0", addresses=["10.0.0.2/24"])
+    lab.ip("link delete eth0", netns=box.path)
+    lab.ip(f"link add eth0 index {eth0.index} type veth peer name trap", netns=box.path)
+    with lab.comes_back(box.path):
+        eth0.remove()
+    assert box.interfaces == ()
+
+
+def test_a_link_put_in_the_place_of_ours_while_the_other_end_lives_is_not_given_to_the_host(box: Sandbox) -> None:
+    """The other end, on the host, tells which link is ours; ours was put elsewhere."""
+    lab.veth("v0", "p0")
+    eth0 = box.add_interface("v0")
+    with Sandbox.create("elsewhere") as other:
+        lab.ip(f"link set eth0 netns {other.path} name moved index 77", netns=box.path, check=False)
+        lab.ip(f"link set eth0 netns {other.path}", netns=box.path, check=False)
+        lab.ip(f"link add eth0 index {eth0.index} type veth peer name trap", netns=box.path)
+        with lab.comes_back(box.path):
+            eth0.remove()
+        other.destroy()
+
+
+def test_both_ends_of_a_veth_in_one_sandbox_go_home(box: Sandbox) -> None:
+    """That the other end is inside is right if it was plugged in."""
+    lab.veth("v0", "p0")
+    with lab.comes_back():
+        box.add_interface("v0")
+        box.add_interface("p0")
+        box.interfaces[0].remove()
+        box.interfaces[0].remove()
+
+
+def test_a_link_whose_other_end_was_put_elsewhere_goes_home(box: Sandbox) -> None:
+    """It is known by the index of the other end, wherever that is."""
+    lab.veth("v0", "p0")
+    eth0 = box.add_interface("v0")
+    with Sandbox.create("elsewhere") as other:
+        other.add_interface("p0")
+        eth0.remove()
+        assert "v0" in lab.links()
+        other.destroy()
+    assert lab.links().keys() == {"lo", "v0", "p0"}
