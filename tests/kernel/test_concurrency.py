@@ -1,0 +1,160 @@
+"""Many at once: threads and processes on the same sandbox and on different ones (behaviour.md I11)."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from netsandbox import KernelError, NetSandboxError, Sandbox, SandboxExistsError
+from netsandbox._system import store
+from tests.kernel import lab
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("host")
+ROUNDS = 25
+PROCESSES, ATTEMPTS = 8, 4
+
+
+def at_once(*works: Callable[[], object]) -> list[BaseException]:
+    """Do several things on threads of their own, begun together; return what they raised."""
+    raised: list[BaseException] = []
+    gate = threading.Barrier(len(works))
+
+    def body(work: Callable[[], object]) -> None:
+        gate.wait()
+        try:
+            work()
+        except NetSandboxError as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=body, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return raised
+
+
+def test_ten_parallel_adds_get_ten_names(box: Sandbox) -> None:
+    """T10: eth0 to eth9, each once."""
+    for number in range(10):
+        lab.veth(f"v{number}", f"p{number}")
+    assert at_once(*((lambda number=number: box.add_interface(f"v{number}")) for number in range(10))) == []
+    assert {item.name for item in box.interfaces} == {f"eth{number}" for number in range(10)}
+    assert lab.links(box.path).keys() == {"lo", *(f"eth{number}" for number in range(10))}
+
+
+def test_three_workers_attach_and_detach_at_once(box: Sandbox) -> None:
+    """T15: two on one sandbox, one on the host itself."""
+    for name in ("a", "b", "c"):
+        lab.veth(f"v{name}", f"p{name}")
+
+    def rounds(made: Sandbox, source: str, address: str) -> None:
+        for _ in range(ROUNDS):
+            made.add_interface(source, addresses=[address]).remove()
+
+    with lab.comes_back(box.path), Sandbox.host() as host:
+        raised = at_once(
+            lambda: rounds(box, "va", "10.1.0.1/24"),
+            lambda: rounds(box, "vb", "10.2.0.1/24"),
+            lambda: rounds(host, "vc", "10.3.0.1/24"),
+        )
+    assert raised == []
+
+
+def test_of_two_who_create_the_same_name_one_wins() -> None:
+    """The other is told that the name is in use."""
+    raised = at_once(*((lambda: Sandbox.create("one").close()) for _ in range(4)))
+    assert [type(error) for error in raised] == [SandboxExistsError] * 3
+    assert Sandbox.list() == ["one"]
+    with Sandbox.open("one") as made:
+        made.destroy()
+
+
+def test_adds_that_race_with_destroy_leave_every_link_on_the_host() -> None:
+    """Whoever comes late is refused, and no link dies with the namespace."""
+    for number in range(4):
+        lab.veth(f"v{number}", f"p{number}")
+    with lab.comes_back():
+        made = Sandbox.create("race")
+        others = [Sandbox.open("race") for _ in range(4)]
+        raised = at_once(
+            made.destroy, *((lambda n=n, other=other: other.add_interface(f"v{n}")) for n, other in enumerate(others))
+        )
+        for other in others:
+            other.close()
+    assert all("destroyed" in str(error) for error in raised)
+    assert Sandbox.list() == []
+
+
+def test_whoever_waits_too_long_is_told_who_holds_the_lock(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock that a living process holds is waited for with a limit."""
+    monkeypatch.setattr(store, "LOCK_LIMIT", 0.0)
+    with store.Store().locked(box.name), pytest.raises(KernelError, match=f"process {os.getpid()} has held it"):
+        box.unset_gateway()
+
+
+WORKER = """
+import random, sys
+from netsandbox import NetSandboxError, Sandbox
+number, seed = int(sys.argv[1]), int(sys.argv[2])
+chance = random.Random(seed)
+print("begun", flush=True)
+for attempt in range(20):
+    shared = chance.random() < 0.5
+    name = "shared" if shared else f"own{number}"
+    try:
+        try:
+            box = Sandbox.open(name)
+        except NetSandboxError:
+            box = Sandbox.create(name)
+        with box:
+            if chance.random() < 0.2:
+                box.destroy()
+            else:
+                box.add_interface(f"v{number}", addresses=[f"10.{number}.0.2/24"]).remove()
+    except NetSandboxError as error:
+        print(error, file=sys.stderr)
+"""
+
+
+@pytest.mark.timeout(120)
+def test_processes_killed_at_random_lose_no_link(tmp_path: Path) -> None:
+    """Processes work on shared and own sandboxes and are killed in the middle; the next ones clear up after them."""
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER)
+    for number in range(PROCESSES):
+        lab.veth(f"v{number}", f"p{number}")
+    chance = random.Random(7)  # noqa: S311  the kills are to fall anywhere, not to be secret
+    with lab.comes_back():
+        for _ in range(ATTEMPTS):
+            running = [
+                subprocess.Popen(
+                    [sys.executable, str(script), str(number), str(chance.random()).removeprefix("0.")],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                )
+                for number in range(PROCESSES)
+            ]
+            for worker in running:
+                assert worker.stdout
+                worker.stdout.readline()  # it works now
+            for worker in chance.sample(running, PROCESSES // 2):
+                worker.send_signal(signal.SIGKILL)
+            for worker in running:
+                worker.communicate()
+        Sandbox.recover()
+        for name in Sandbox.list():
+            with Sandbox.open(name) as made:
+                made.destroy()
+    assert Sandbox.prune() == ()
