@@ -3,31 +3,25 @@
 import os
 import subprocess
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, Unpack
 
-from netsandbox import _configure, _detach, _facts, _making, _plan
-from netsandbox._checks import IPAddress, IPInterface
+from netsandbox import _detach, _facts, _making, _plan
 from netsandbox._handle import Change, Handle, Planned
 from netsandbox._journal import Record
 from netsandbox._outline import Plan, Plugged
 from netsandbox._steps import Kernel
 from netsandbox._system.store import Store
 from netsandbox.errors import InterfaceNotFoundError, NetSandboxError, Problem, SpecError
-from netsandbox.interface import Interface, read_interfaces, read_neighbors, read_routes
+from netsandbox.interface import Interface, read_interfaces
 from netsandbox.links import Bridge
+from netsandbox.network import Network, nothing
 from netsandbox.spec import (
     InterfaceOptions,
     InterfaceSpec,
-    Neighbor,
-    Route,
-    parse_address,
-    parse_host,
     salvage,
 )
 
@@ -35,7 +29,7 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
-class Sandbox:
+class Sandbox(Network):
     """A network namespace, pinned at a path, with the interfaces that were plugged into it.
 
     Made by `create`, `open`, `adopt`, `host` and `temporary`. In a ``with`` statement it is closed at the end (a
@@ -48,9 +42,8 @@ class Sandbox:
 
     def __init__(self, handle: Handle, *, temporary: bool = False) -> None:
         """Not for users: call `create`, `open`, `adopt`, `host` or `temporary`."""
-        self._handle = handle
+        super().__init__(handle)
         self._temporary = temporary
-        self._asked = threading.local()  # whether this thread only asks for a plan
 
     # --- making, closing, destroying ---
 
@@ -195,7 +188,7 @@ class Sandbox:
             facts = _making.detach_facts(self._handle, record.interfaces, record)
             path = record.path if record.pinned else None
             plan = _detach.destroy(record.interfaces, self._handle.target, facts, path, record.netns)
-            return Change(plan, None, _nothing)
+            return Change(plan, None, nothing)
 
         self._change(make)
         self._handle.close()
@@ -244,33 +237,6 @@ class Sandbox:
     def interfaces(self) -> tuple[Interface, ...]:
         """What is plugged in, as the kernel has it now, in the order it was added; vanished links are left out."""
         return read_interfaces(self, self._handle.box, self._handle.record().interfaces)
-
-    @property
-    def routes(self) -> tuple[Route, ...]:
-        """The routes of the main tables, but for those that come with addresses."""
-        return read_routes(self._handle.box, _configure.names(self._handle))
-
-    @property
-    def gateway4(self) -> IPv4Address | None:
-        """The IPv4 default gateway, as the kernel has it; None without one, or if the default route has no gateway."""
-        entry = _configure.default_route(self._handle, 4)
-        return entry.via if entry and isinstance(entry.via, IPv4Address) else None
-
-    @property
-    def gateway6(self) -> IPv6Address | None:
-        """The IPv6 default gateway, as the kernel has it; None without one, or if the default route has no gateway."""
-        entry = _configure.default_route(self._handle, 6)
-        return entry.via if entry and isinstance(entry.via, IPv6Address) else None
-
-    @property
-    def neighbors(self) -> tuple[Neighbor, ...]:
-        """The permanent neighbours and the bridge forwarding entries."""
-        return read_neighbors(self._handle.box, _configure.names(self._handle))
-
-    @property
-    def has_ipv6(self) -> bool:
-        """Whether the loopback link has an IPv6 address: ``IPv6LoEnabled`` of moby's osl, but never out of date."""
-        return any(address.interface.version == 6 for address in self._handle.box.addresses(1))
 
     # --- interfaces ---
 
@@ -370,141 +336,9 @@ class Sandbox:
             facts = _making.detach_facts(self._handle, items, record)
             plan = _detach.detach(items, self._handle.target, facts)
             left = tuple(item for item in record.interfaces if item not in items)
-            return Change(plan, replace(record, interfaces=left), _nothing)
+            return Change(plan, replace(record, interfaces=left), nothing)
 
         self._change(make)
-
-    # --- addresses, routes, gateways, neighbours, settings ---
-
-    def add_address(self, interface: Interface | str, address: str | IPInterface) -> None:
-        """Add an alias address to an interface; no network conflict is looked for.
-
-        Raises:
-            SpecError: It is not the address of a host with its prefix length.
-            KernelError: EEXIST if the interface has it.
-
-        Source: ``AddAliasIP`` of moby's osl.
-        """
-        wish = parse_address(address)
-        self._configure(lambda: _configure.add_address(self._handle, interface, wish))
-
-    def remove_address(self, interface: Interface | str, address: str | IPInterface) -> None:
-        """Delete an address from an interface; the other addresses of its network stay.
-
-        Raises:
-            SpecError: It is not the address of a host with its prefix length.
-            KernelError: EADDRNOTAVAIL if the interface does not have it.
-
-        Source: ``RemoveAliasIP`` of moby's osl.
-        """
-        wish = parse_address(address)
-        self._configure(lambda: _configure.remove_address(self._handle, interface, wish))
-
-    def set_gateway(
-        self,
-        gateway: str | IPAddress | None,
-        interface: Interface | str | None = None,
-        *,
-        onlink: bool = False,
-        family: int = 4,
-    ) -> None:
-        """Set the default route of a family, in the place of the one there is.
-
-        Args:
-            gateway: Address of the gateway; None: the link itself reaches everything (needs *interface*).
-            interface: The interface it is reached through; found by the routes if left out.
-            onlink: Whether it is taken to be on the link, although no route says so (needs *interface*).
-            family: 4 or 6; only looked at without *gateway*.
-
-        Raises:
-            SpecError: The gateway is none, or an interface is needed.
-            KernelError: The gateway cannot be reached directly (ENETUNREACH), or the kernel refused.
-
-        Source: ``SetGateway``, ``SetGatewayIPv6``, ``SetDefaultRouteIPv4/6`` of moby's osl.
-        """
-        via = None if gateway is None else parse_host("gateway", gateway)
-        if interface is None and (via is None or onlink or via.is_link_local):
-            raise SpecError([Problem("interface", interface, f"must be given with gateway {via}")])
-        version = via.version if via else _version(family)
-        self._configure(lambda: _configure.set_gateway(self._handle, via, interface, onlink=onlink, version=version))
-
-    def unset_gateway(self, family: int = 4) -> None:
-        """Delete the default route of a family (4 or 6); without one, do nothing.
-
-        Source: ``UnsetGateway``, ``UnsetGatewayIPv6`` of moby's osl.
-        """
-        version = _version(family)
-        self._configure(lambda: _configure.unset_gateway(self._handle, version))
-
-    def add_route(self, route: Route) -> None:
-        """Add a route; without *interface*, it leads out where its next hop is reached directly.
-
-        Raises:
-            SpecError: It needs a next hop or an interface.
-            KernelError: EEXIST if it is there, ENETUNREACH if the next hop is not reached directly.
-
-        Source: ``AddStaticRoute`` of moby's osl.
-        """
-        if not route.interface and (not route.via or route.onlink or route.via.is_link_local):
-            raise SpecError([Problem("interface", route.interface, f"must be given with route {route}")])
-        self._configure(lambda: _configure.add_route(self._handle, route))
-
-    def remove_route(self, route: Route) -> None:
-        """Delete a route; what it leaves open (next hop, metric, interface, source) matches anything.
-
-        Raises:
-            KernelError: ESRCH if there is no such route.
-
-        Source: ``RemoveStaticRoute`` of moby's osl.
-        """
-        self._configure(lambda: _configure.remove_route(self._handle, route))
-
-    def add_neighbor(self, neighbor: Neighbor) -> None:
-        """Make a neighbour known for good, in the place of what is known of it.
-
-        Raises:
-            InterfaceNotFoundError: There is no such interface.
-            KernelError: The kernel refused.
-
-        Source: ``AddNeighbor`` of moby's osl.
-        """
-        self._configure(lambda: _configure.add_neighbor(self._handle, neighbor))
-
-    def remove_neighbor(self, neighbor: Neighbor) -> None:
-        """Forget a neighbour.
-
-        Raises:
-            InterfaceNotFoundError: There is no such interface.
-            KernelError: ENOENT if it is not known.
-
-        Source: ``DeleteNeighbor`` of moby's osl.
-        """
-        self._configure(lambda: _configure.remove_neighbor(self._handle, neighbor))
-
-    def disable_arp_for_vip(self, interface: Interface | str) -> None:
-        """Keep an interface from answering ARP for addresses of others (a virtual IP): arp_ignore=1, arp_announce=2.
-
-        Raises:
-            InterfaceNotFoundError: There is no such interface.
-            KernelError: A setting cannot be changed.
-
-        Source: ``DisableARPForVIP`` of moby's osl.
-        """
-        self._configure(lambda: _configure.disable_arp_for_vip(self._handle, interface))
-
-    def apply_os_tweaks(self, tweaks: str | Mapping[str, str]) -> None:
-        """Give settings of the sandbox a value; those that the kernel does not have are passed over.
-
-        Args:
-            tweaks: "ingress" or "load-balancer" (settings of IPVS, as osl has them), or values by keys below ``net.``.
-
-        Raises:
-            SpecError: A key is not below ``net.``, or no such set is known.
-            KernelError: A setting cannot be changed.
-
-        Source: ``ApplyOSTweaks`` and package kernel (knobs) of moby's osl.
-        """
-        self._configure(lambda: _configure.os_tweaks(self._handle, tweaks))
 
     # --- running inside ---
 
@@ -530,14 +364,6 @@ class Sandbox:
 
     def _kernel(self) -> Kernel:
         return self._handle.box
-
-    def _change(self, make: Callable[[Record], Change[T]]) -> T:
-        """Carry a change out, or, if this thread only asks for its plan, do not."""
-        return self._handle.change(make, only_plan=getattr(self._asked, "plan", False))
-
-    def _configure(self, make: Callable[[], Plan]) -> None:
-        """Carry out a plan that leaves the record as it is."""
-        self._change(lambda record: Change(make(), record, _nothing))
 
     def _attach_facts(self, specs: Sequence[InterfaceSpec]) -> _facts.Facts:
         """Read what has to be known to plug links in."""
@@ -574,16 +400,6 @@ class Sandbox:
         if not items:
             raise InterfaceNotFoundError(f"remove {interface} from sandbox {self.name}", "no interface has this name")
         return items
-
-
-def _nothing() -> None:
-    """Read nothing back."""
-
-
-def _version(family: int) -> int:
-    if family not in {4, 6}:
-        raise SpecError([Problem("family", family, "is neither 4 nor 6")])
-    return family
 
 
 def _require_linux() -> None:
