@@ -105,7 +105,8 @@ def undo(done: Iterable[Step], world: World) -> tuple[list[str], list[str], list
                 if inverse.apply(world):
                     undone.append(str(inverse))
             except Exception as error:  # noqa: BLE001  nothing may keep the other steps from being undone
-                if isinstance(error, KernelError) and error.answered and error.errno in inverse.settled:
+                answer = error.errno if isinstance(error, KernelError) and error.answered else None
+                if answer in {errno.ENODEV, *inverse.settled}:  # ENODEV: a link that is gone needs nothing back
                     continue
                 left.append(str(inverse))
                 failures.append(error)

@@ -1,5 +1,6 @@
 """An interface as the kernel has it: a snapshot with verbs, and how it is read."""
 
+import errno
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -7,9 +8,10 @@ from typing import Protocol
 from netsandbox._checks import IPInterface
 from netsandbox._outline import Plugged
 from netsandbox._steps import Kernel
-from netsandbox.errors import InterfaceNotFoundError
+from netsandbox.errors import InterfaceNotFoundError, KernelError
 from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
+from netsandbox.netlink.link import Link
 from netsandbox.netlink.route import RouteEntry
 from netsandbox.spec import Neighbor, Route
 from netsandbox.stats import Statistics, unpack
@@ -102,32 +104,34 @@ def read_interfaces(owner: Owner, kernel: Kernel, plugged: Iterable[Plugged]) ->
         link = links.get(item.index)
         if link is None or not item.holds(link):
             continue
-        routes = [
-            read_route(entry, names)
-            for entry in kernel.routes(table=_route.TABLE_MAIN, index=link.index)
-            if _is_made(entry)
-        ]
-        found.append(
-            Interface(
-                source=item.source,
-                name=link.name,
-                index=link.index,
-                kind=link.kind,
-                mac=link.mac,
-                mtu=link.mtu,
-                addresses=tuple(address.interface for address in kernel.addresses(link.index)),
-                routes=tuple(routes),
-                master=names.get(link.master) if link.master else None,
-                is_bridge=item.is_bridge,
-                is_up=link.is_up,
-                operstate=link.operstate,
-                flags=link.flags,
-                txqlen=link.txqlen,
-                id=item.id,
-                _owner=owner,
-            )
-        )
+        try:
+            found.append(_read(owner, kernel, item, link, names))
+        except KernelError as error:
+            if error.errno != errno.ENODEV:  # it vanished between two looks
+                raise
     return tuple(found)
+
+
+def _read(owner: Owner, kernel: Kernel, item: Plugged, link: Link, names: Mapping[int, str]) -> Interface:
+    routes = kernel.routes(table=_route.TABLE_MAIN, index=link.index)
+    return Interface(
+        source=item.source,
+        name=link.name,
+        index=link.index,
+        kind=link.kind,
+        mac=link.mac,
+        mtu=link.mtu,
+        addresses=tuple(address.interface for address in kernel.addresses(link.index)),
+        routes=tuple(read_route(entry, names) for entry in routes if _is_made(entry)),
+        master=names.get(link.master) if link.master else None,
+        is_bridge=item.is_bridge,
+        is_up=link.is_up,
+        operstate=link.operstate,
+        flags=link.flags,
+        txqlen=link.txqlen,
+        id=item.id,
+        _owner=owner,
+    )
 
 
 def read_routes(kernel: Kernel, names: Mapping[int, str]) -> tuple[Route, ...]:

@@ -143,6 +143,7 @@ def _collect(request: Request, sequence: int) -> Generator[None, bytes, tuple[li
     """Receive until *request* is answered; return the replies, and whether they are a consistent whole."""
     replies: list[Message] = []
     whole = True
+    single = request.is_get and not request.is_dump
     while True:
         try:
             datagram = yield None
@@ -150,18 +151,25 @@ def _collect(request: Request, sequence: int) -> Generator[None, bytes, tuple[li
             whole = whole and not request.is_dump  # a lost acknowledgement shows as a socket with nothing to read
             continue
         for message in unpack(datagram):
-            if message.sequence != sequence:
-                continue  # the late answer to a request that was given up
-            if message.flags & F_DUMP_INTR:
+            kind, flags, answered, _ = message
+            if answered != sequence or kind == NOOP:
+                continue  # perhaps the late answer to a request that was given up
+            if flags & F_DUMP_INTR:
                 whole = False
-            if message.kind in (ERROR, DONE):
-                code, extack = verdict(message)
-                if code == errno.EPERM and not extack:
-                    extack = "Operation not permitted; it needs CAP_NET_ADMIN"
-                if code:
-                    raise KernelError(code, request.text, extack)
+            if kind in {ERROR, DONE}:
+                _raise_refusal(request, message)
                 return replies, whole
-            if message.kind != NOOP:
-                replies.append(message)
-                if request.is_get and not request.is_dump:
-                    return replies, whole
+            if kind != request.kind - 2:  # RTM_GET* is answered by RTM_NEW*
+                raise ProtocolError(f"{request.text}: an answer of type {kind}")
+            replies.append(message)
+            if single:
+                return replies, whole
+
+
+def _raise_refusal(request: Request, message: Message) -> None:
+    """Raise the error that an acknowledgement of *request* tells, if it tells one."""
+    code, extack = verdict(message)
+    if code == errno.EPERM and not extack:
+        extack = "Operation not permitted; it needs CAP_NET_ADMIN"
+    if code:
+        raise KernelError(code, request.text, extack)

@@ -1,0 +1,161 @@
+"""What is measured: each function lets the competitors at one piece of work compete, and yields the figures."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from benchmarks import raw, ways
+from benchmarks.measure import Budget, Contestant, Figure, clock, compete, judge
+from netsandbox import _journal, telemetry
+from netsandbox._system import namespace
+from netsandbox._system.kernel import LinuxKernel
+from netsandbox._system.store import Store
+from netsandbox.netlink.route import AF_INET, TABLE_MAIN
+
+ROUTES = 5000
+CALLS = 20  # of something that takes microseconds, for one sample
+PYROUTE2 = ways.PYROUTE2
+_ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}  # as installed
+CLI = str(Path(sys.executable).with_name("netsandbox"))
+
+
+def python(rounds: int) -> Iterator[Figure]:
+    """Start the interpreter bare, with netsandbox, with pyroute2, and for our command line."""
+    bare, ours, peer, cli = "bare interpreter", "netsandbox", "pyroute2", "ls"
+    contestants: dict[str, Contestant] = {
+        bare: partial(_start, ""),
+        ours: partial(_start, "from netsandbox import Sandbox"),
+        cli: lambda: {"time": clock(partial(_output, CLI, "ls", "--json"))},
+    }
+    if PYROUTE2:
+        contestants[peer] = partial(_start, "from pyroute2 import IPRoute")
+    samples = compete(contestants, rounds)
+    time, who = samples["time"], (bare, ours, peer)
+    yield from judge("import, time", "ms", time, who, {ours: Budget(40, "+")})
+    yield from judge("import, memory", "MiB", samples["memory"], who, {ours: Budget(8, "+")})
+    time = {bare: time[bare], ours: time[cli]}
+    yield from judge("netsandbox ls --json", "ms", time, (bare, ours), {ours: Budget(100, "+")})
+
+
+def _start(script: str) -> dict[str, float]:
+    """Run a Python script that says in the end how much memory is in use (proc(5), statm)."""
+    said = []
+    script = f"{script}\nprint(open('/proc/self/statm').read())"
+    time = clock(lambda: said.append(_output(sys.executable, "-c", script)))
+    return {"time": time, "memory": int(said[0].split()[1]) * os.sysconf("SC_PAGE_SIZE")}
+
+
+def _output(*command: str) -> bytes:
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, env=_ENVIRONMENT).stdout
+
+
+def requests(rounds: int) -> Iterator[Figure]:
+    """Get one link, and a list of routes, as values that can be used."""
+    link = "bench"
+    ways.make_link(link)
+    lines = "\n".join(f"route add 10.{number >> 8}.{number & 255}.0/24 dev {link}p" for number in range(ROUTES))
+    subprocess.run(["ip", "-batch", "-"], input=lines, text=True, check=True)
+    floor, kernel = raw.Socket(), LinuxKernel(namespace.open_namespace(namespace.OWN))
+    one, many = raw.get_link(link), raw.dump_routes()
+    bare, ours, peer, tool = "datagrams, not decoded", "netsandbox", "pyroute2", "ip -j"
+
+    get: dict[str, Contestant] = {
+        bare: _timed(lambda: floor.ask(one), CALLS),
+        ours: _timed(lambda: kernel.link(link), CALLS),
+        tool: _timed(lambda: json.loads(_output("ip", "-j", "link", "show", "dev", link))),
+    }
+    dump: dict[str, Contestant] = {
+        bare: _timed(lambda: floor.dump(many)),
+        ours: _timed(lambda: kernel.routes(family=AF_INET, table=TABLE_MAIN)),
+        tool: _timed(lambda: json.loads(_output("ip", "-j", "-4", "route"))),
+    }
+    if PYROUTE2:
+        host = ways.pyroute2()
+        get[peer] = _timed(lambda: host.link("get", ifname=link), CALLS)
+        dump[peer] = _timed(lambda: tuple(host.route("dump", family=AF_INET, table=TABLE_MAIN)))
+    who = (bare, ours, peer, tool)
+    yield from judge("get one link", "µs", compete(get, rounds)["time"], who, {ours: Budget(45, "")})
+    samples = compete(dump, min(rounds, 10))["time"]
+    yield from judge(f"list {ROUTES:,} routes", "ms", samples, who, {ours: Budget(40, "")})
+    ways.sh(f"ip link delete {link}")
+    kernel.close()
+
+
+def _timed(function: Callable[[], object], times: int = 1) -> Contestant:
+    return lambda: {"time": clock(function, times)}
+
+
+def sandboxes(rounds: int) -> Iterator[Figure]:
+    """Plug an existing link in and out, and do so with a sandbox made for it."""
+    found = {who: way(f"v{at}") for at, (who, way) in enumerate(ways.WAYS.items()) if PYROUTE2 or "pyroute2" not in who}
+    bare = ways.Raw("v")
+    move, ours = "the kernel's own move", "netsandbox"
+    for way in (bare, *found.values()):
+        way.create()
+    samples = compete({move: partial(_move, bare), **{who: partial(_plug, way) for who, way in found.items()}}, rounds)
+    for way in (bare, *found.values()):
+        way.destroy()
+    who = (move, *ways.WAYS)
+    yield from judge("attach a link", "ms", samples["attach"], who, {ours: Budget(1.05, "x")})
+    # The way back is one datagram for the kernel whoever sends it.
+    who = (move, *(name for name in ways.WAYS if ways.WAYS[name] is not ways.Raw))
+    yield from judge("remove it", "ms", samples["remove"], who)
+    whole = compete({who: partial(_whole, way) for who, way in found.items()}, rounds)
+    yield from judge("create, attach, destroy", "ms", whole["time"], tuple(ways.WAYS))
+
+
+def _move(way: ways.Raw) -> dict[str, float]:
+    """Only move the link; for the way back it has to be as it is with the others."""
+    attach = clock(way.move)
+    way.configure()
+    return {"attach": attach, "remove": clock(way.remove)}
+
+
+def _plug(way: ways.Way) -> dict[str, float]:
+    return {"attach": clock(way.attach), "remove": clock(way.remove)}
+
+
+def _whole(way: ways.Way) -> dict[str, float]:
+    def whole() -> None:
+        way.create()
+        way.attach()
+        if not isinstance(way, ways.Ours):  # whose destroy() gives the link back
+            way.remove()
+        way.destroy()
+
+    return {"time": clock(whole)}
+
+
+def parts(rounds: int) -> Iterator[Figure]:
+    """Price what every change pays: a span that nobody listens to, and the record."""
+    names = {"ifaceName": ways.NAME}
+
+    def span() -> None:
+        with telemetry.span("setInterfaceName", names):
+            pass
+
+    call, ours = "a function call", "telemetry.span"
+    samples = compete({call: _timed(_nothing, 1000), ours: _timed(span, 1000)}, rounds)["time"]
+    yield from judge("tracing of a step", "ns", samples, (call, ours), {ours: Budget(1000, "")})
+
+    way = ways.Ours("record")
+    way.create()
+    way.attach()
+    store, record = Store(), way.box._handle.record()
+    data = _journal.pack(record)
+    file, both = "Store.write", "Store.write after pack"
+    contestants: dict[str, Contestant] = {
+        file: _timed(lambda: store.write(record.name, data), CALLS),
+        both: _timed(lambda: store.write(record.name, _journal.pack(record)), CALLS),
+    }
+    samples = compete(contestants, rounds)["time"]
+    yield from judge("record of a sandbox", "µs", samples, (file, both))
+    way.box.destroy()
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,149 @@
+"""Samples of several competitors at the same work, and the table they make."""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+WARM_UP = 2  # rounds that do not count
+SETTLE = 0.005  # seconds in which the kernel finishes what the competitor before has left to it
+UNITS = {"ns": 1e9, "µs": 1e6, "ms": 1e3, "MiB": 2.0**-20}  # samples are seconds or bytes
+
+Contestant = Callable[[], Mapping[str, float]]  # does the work once, and returns one sample for each part of it
+Samples = dict[str, list[float]]  # of one part of the work, by competitor
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a figure may be at most (design.md section 6).
+
+    Attributes:
+        limit: The number.
+        of: What it limits: the median itself, its distance (+) or its ratio (x) to that of the first competitor.
+    """
+
+    limit: float
+    of: Literal["", "+", "x"]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """How one competitor did at some work; the times are in *unit*.
+
+    Attributes:
+        work: What was done.
+        who: The competitor.
+        unit: A key of UNITS.
+        n: Number of samples; none: the competitor is not installed.
+        median: Half of the samples are below.
+        p10: A tenth of the samples is below.
+        p90: A tenth of the samples is above.
+        over: Distance of the median to that of the first competitor.
+        times: Ratio of the same.
+        budget: What it may be at most.
+        is_ok: Whether it is that.
+    """
+
+    work: str
+    who: str
+    unit: str
+    n: int = 0
+    median: float = 0
+    p10: float = 0
+    p90: float = 0
+    over: float = 0
+    times: float = 0
+    budget: Budget | None = None
+    is_ok: bool | None = None
+
+
+def clock(function: Callable[[], object], times: int = 1) -> float:
+    """Return how many seconds a call of *function* takes, of several in a row."""
+    begin = time.perf_counter()
+    for _ in range(times):
+        function()
+    return (time.perf_counter() - begin) / times
+
+
+def compete(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, Samples]:
+    """Let all have a go in each round, every other round in reverse, so that what drifts hits all alike.
+
+    Returns:
+        The samples by part of the work.
+    """
+    samples: dict[str, Samples] = {}
+    for number in range(-WARM_UP, rounds):
+        for who in list(contestants)[:: -1 if number % 2 else 1]:
+            gc.collect()  # nobody pays for the litter of another
+            time.sleep(SETTLE)
+            for part, value in contestants[who]().items():
+                if number >= 0:
+                    samples.setdefault(part, {}).setdefault(who, []).append(value)
+    return samples
+
+
+def judge(
+    work: str, unit: str, samples: Samples, who: Sequence[str], budgets: Mapping[str, Budget] | None = None
+) -> Iterator[Figure]:
+    """Yield how each of *who* did, the first of which the others are compared with."""
+    scale = UNITS[unit]
+    first = statistics.median(samples[who[0]])
+    for name in who:
+        values = samples.get(name)
+        if not values:
+            yield Figure(work, name, unit)
+            continue
+        median = statistics.median(values)
+        tenths = statistics.quantiles(values, n=10, method="inclusive") if len(values) > 1 else values
+        kinds = {"": median * scale, "+": (median - first) * scale, "x": median / first}
+        budget = budgets.get(name) if budgets else None
+        yield Figure(
+            work,
+            name,
+            unit,
+            n=len(values),
+            median=kinds[""],
+            p10=tenths[0] * scale,
+            p90=tenths[-1] * scale,
+            over=kinds["+"],
+            times=kinds["x"],
+            budget=budget,
+            is_ok=kinds[budget.of] <= budget.limit if budget else None,
+        )
+
+
+def table(figures: Sequence[Figure]) -> str:
+    """Return figures as a table in Markdown that reads well as it is."""
+    rows: list[tuple[str, ...]] = [("work", "who", "median", "p10 .. p90", "n", "+ first", "x first", "budget")]
+    last = ""
+    for item in figures:
+        rows.append((item.work if item.work != last else "", item.who, *_cells(item, first=item.work != last)))
+        last = item.work
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [f"| {' | '.join(_pad(row, widths))} |" for row in rows]
+    rule = ("-" * width if at in {0, 1, 7} else "-" * (width - 1) + ":" for at, width in enumerate(widths))
+    return "\n".join((lines[0], f"| {' | '.join(rule)} |", *lines[1:]))
+
+
+def _cells(item: Figure, *, first: bool) -> tuple[str, ...]:
+    if not item.n:
+        return ("not installed", "", "", "", "", "")
+    compared = ("", "") if first else (_number(item.over), _number(item.times))
+    verdict = ""
+    if item.budget:
+        limit = f"{item.budget.of} {item.budget.limit:g}{'' if item.budget.of == 'x' else f' {item.unit}'}".strip()
+        verdict = f"{limit}: {'ok' if item.is_ok else 'over'}"
+    spread = f"{_number(item.p10)} .. {_number(item.p90)}"
+    return (f"{_number(item.median)} {item.unit}", spread, str(item.n), *compared, verdict)
+
+
+def _number(value: float) -> str:
+    size = abs(value)
+    return f"{value:,.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}"
+
+
+def _pad(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    for at, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+        yield cell.ljust(width) if at in {0, 1, 7} else cell.rjust(width)

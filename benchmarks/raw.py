@@ -1,0 +1,107 @@
+"""The floor: datagrams encoded beforehand, sent and received, and not decoded. Nothing of netsandbox's codec is used.
+
+Source: rtnetlink(7); include/uapi/linux/if_link.h, if_addr.h, rtnetlink.h.
+"""
+
+import os
+import socket
+import struct
+from ipaddress import ip_address, ip_interface, ip_network
+
+_GETLINK, _SETLINK, _NEWADDR, _NEWROUTE, _GETROUTE = 18, 19, 20, 24, 26
+_REQUEST, _ACK, _DUMP, _EXCL, _CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
+_ERROR, _DONE = struct.pack("=H", 2), struct.pack("=H", 3)  # NLMSG_*
+_UP, _NODAD = 0x1, 0x02
+_MAIN, _BOOT, _LINK, _UNICAST = 254, 3, 253, 1
+_SIZE = 65536
+
+
+class Socket:
+    """A netlink socket in the namespace of the thread that makes it."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        self._socket.setsockopt(270, 12, 1)  # SOL_NETLINK, NETLINK_GET_STRICT_CHK: the kernel filters dumps
+
+    def close(self) -> None:
+        """Close it."""
+        self._socket.close()
+
+    def ask(self, datagram: bytes) -> bytes:
+        """Send a request and return the datagram that answers it."""
+        self._socket.send(datagram)
+        answer = self._socket.recv(_SIZE)
+        if answer[4:6] == _ERROR and (code := -struct.unpack_from("=i", answer, 16)[0]):
+            raise OSError(code, os.strerror(code))
+        return answer
+
+    def dump(self, datagram: bytes) -> int:
+        """Ask for a list and return how many bytes it has."""
+        self._socket.send(datagram)
+        size = 0
+        while True:
+            answer = self._socket.recv(_SIZE)
+            size += len(answer)
+            if answer[-16:-14] == _DONE:  # struct nlmsghdr and an errno close the list
+                return size
+
+
+def _message(kind: int, flags: int, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    return struct.pack("=IHHII", 16 + len(body), kind, flags | _REQUEST, 1, 0) + body
+
+
+def _attribute(kind: int, data: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) & 3)
+
+
+def _u32(kind: int, value: int) -> bytes:
+    return _attribute(kind, struct.pack("=I", value))
+
+
+def _text(kind: int, value: str) -> bytes:
+    return _attribute(kind, value.encode() + b"\0")
+
+
+def _link(index: int = 0, flags: int = 0) -> bytes:
+    return struct.pack("=BxHiII", 0, 0, index, flags, flags)
+
+
+def get_link(name: str) -> bytes:
+    """Ask for one link, without its counters."""
+    return _message(_GETLINK, 0, _link(), _text(3, name), _u32(29, 8))
+
+
+def dump_routes() -> bytes:
+    """Ask for the IPv4 routes of the main table."""
+    return _message(_GETROUTE, _DUMP, struct.pack("=BBBBBBBBI", 2, 0, 0, 0, 0, 0, 0, 0, 0), _u32(15, _MAIN))
+
+
+def move(index: int, fd: int, name: str, mac: str, mtu: int) -> bytes:
+    """Ask for a link to be moved to the namespace *fd*, with its index, name, MAC and MTU there."""
+    address = _attribute(1, bytes.fromhex(mac.replace(":", "")))
+    return _message(_SETLINK, _ACK, _link(index), _u32(28, fd), _u32(49, index), _text(3, name), address, _u32(4, mtu))
+
+
+def up(index: int) -> bytes:
+    """Ask for a link to be brought up."""
+    return _message(_SETLINK, _ACK, _link(index, _UP))
+
+
+def add_address(index: int, text: str) -> bytes:
+    """Ask for an address, IPv6 without duplicate address detection."""
+    address = ip_interface(text)
+    v4 = address.version == 4
+    header = struct.pack("=BBBBI", 2 if v4 else 10, address.network.prefixlen, 0 if v4 else _NODAD, 0, index)
+    return _message(
+        _NEWADDR, _ACK | _CREATE | _EXCL, header, _attribute(2, address.packed), _attribute(1, address.packed)
+    )
+
+
+def add_route(index: int, text: str, via: str = "") -> bytes:
+    """Ask for an IPv4 route out of a link, or through a gateway."""
+    network = ip_network(text)
+    header = struct.pack("=BBBBBBBBI", 2, network.prefixlen, 0, 0, _MAIN, _BOOT, 0 if via else _LINK, _UNICAST, 0)
+    gateway = _attribute(5, ip_address(via).packed) if via else b""
+    destination = _attribute(1, network.network_address.packed)
+    return _message(_NEWROUTE, _ACK | _CREATE | _EXCL, header, destination, _u32(4, index), gateway)

@@ -1,0 +1,112 @@
+"""Commands that plug interfaces into a sandbox and take them out."""
+
+from typing import Any
+
+import click
+
+from netsandbox.cli import output, text, view, words
+from netsandbox.cli.app import (
+    Settings,
+    complete_interface,
+    complete_link,
+    dry_run_option,
+    json_option,
+    pass_settings,
+    sandbox_argument,
+)
+from netsandbox.errors import Problem, SpecError
+from netsandbox.links import Bridge
+from netsandbox.sandbox import Sandbox
+from netsandbox.spec import InterfaceSpec, Route
+
+
+@click.command
+@sandbox_argument
+@click.argument("source", shell_complete=complete_link)
+@click.option("--bridge", is_flag=True, help="Make SOURCE: a bridge, born inside.")
+@click.option("--prefix", metavar="P", help="The name inside is P and the lowest free number [eth].")
+@click.option("--name", metavar="N", help="The name inside, verbatim.")
+@click.option("--mac", "--lladdr", metavar="M", help="Link-layer address, such as 02:42:ac:11:00:02.")
+@click.option("--mtu", metavar="N", type=int, help="Largest packet, in bytes.")
+@click.option("--address", "addresses", metavar="A", multiple=True, help="IP address with prefix length; repeatable.")
+@click.option("--master", metavar="S", help="Source name of a bridge that was attached before.")
+@click.option("--route", "routes", metavar="R", multiple=True, help="Network, or 'NET via IP metric N'; repeatable.")
+@click.option(
+    "--sysctl", "sysctls", metavar="K=V", multiple=True, help="Such as net.ipv4.conf.IFNAME.rp_filter=2; repeatable."
+)
+@click.option(
+    "--on-conflict", type=click.Choice(["error", "ignore"]), help="What an overlap with an existing route means."
+)
+@dry_run_option
+@json_option
+@pass_settings
+def attach(settings: Settings, /, sandbox: str, source: str, *, bridge: bool, **options: Any) -> None:  # noqa: ANN401
+    """Plug a link into a sandbox, all of it or none of it.
+
+    SOURCE is a link of the host, which is moved in, or with --bridge the name of a bridge to make. Prints the
+    interface.
+    """
+    with Sandbox.open(sandbox) as box:
+        wish, keywords = _wish(source, options, bridge=bridge)
+        made = settings.change(box, box.add_interface, wish, **keywords)
+        if made is None:
+            return
+        if settings.json:
+            output.data(view.interfaces(box, [made])[0])
+        else:
+            output.text(text.line(made))
+
+
+def _wish(source: str, options: dict[str, Any], *, bridge: bool) -> tuple[str | Bridge, dict[str, Any]]:
+    """Return what is asked for as `Sandbox.add_interface` takes it.
+
+    Raises:
+        SpecError: A route or the name of a bridge makes no sense; all else that is wrong is in it as well.
+    """
+    keywords = {key: value for key, value in options.items() if value not in (None, ())}
+    problems: list[Problem] = []
+    routes: list[Route | str] = []
+    for given in keywords.pop("routes", ()):
+        parts = given.split()
+        try:
+            routes.append(given if len(parts) == 1 and given != "default" else words.route(parts, {}))
+        except SpecError as error:
+            problems += (Problem("route", given, _reason(problem)) for problem in error.problems)
+    keywords["routes"] = routes
+    wish: str | Bridge = source
+    try:
+        wish = Bridge(source) if bridge else source
+    except SpecError as error:
+        problems += error.problems
+    if problems:
+        try:
+            InterfaceSpec(source, **keywords)
+        except SpecError as error:
+            problems += (problem for problem in error.problems if problem not in problems)
+        raise SpecError(problems)
+    return wish, keywords
+
+
+def _reason(problem: Problem) -> str:
+    return problem.reason if problem.field == "to" else str(problem)
+
+
+@click.command
+@sandbox_argument
+@click.argument("interfaces", metavar="INTERFACE...", nargs=-1, required=True, shell_complete=complete_interface)
+@dry_run_option
+@json_option
+@pass_settings
+def detach(settings: Settings, sandbox: str, interfaces: tuple[str, ...]) -> None:
+    """Take interfaces out, back to the host as they were.
+
+    A bridge that was made inside is deleted. If one of the names is wrong, nothing is done.
+    """
+    with Sandbox.open(sandbox) as box:
+        names = tuple(dict.fromkeys(interfaces))
+        plans = [box.plan(box.remove_interface, name) for name in names]  # refuses a wrong name before anything is done
+        if settings.dry_run:
+            settings.show_plan(tuple(command for plan in plans for command in plan.commands))
+            return
+        for name in names:
+            box.remove_interface(name)

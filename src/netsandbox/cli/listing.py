@@ -1,0 +1,26 @@
+"""The command that lists sandboxes; it is to be quick, and imports nothing of the library but the runtime directory."""
+
+import click
+
+from netsandbox._system.store import Store
+from netsandbox.cli import output
+from netsandbox.cli.app import Settings, json_option, pass_settings
+
+_HOSTS = "/../"  # how the names of records of hosts begin; no sandbox is called so
+
+
+@click.command
+@click.option("-a", "--all", "everything", is_flag=True, help="Also the namespaces that netsandbox did not make.")
+@json_option
+@pass_settings
+def ls(settings: Settings, *, everything: bool) -> None:
+    """List the sandboxes; also called list."""
+    store = Store()
+    ours = [name for name in store.names() if not name.startswith(_HOSTS)]
+    names = sorted({*ours, *store.pinned()}) if everything else ours
+    if settings.json:
+        output.data([{"name": name, "managed": name in ours} if everything else {"name": name} for name in names])
+    elif everything:
+        output.table(["NAME", "MADE BY"], [(name, "netsandbox" if name in ours else "others") for name in names])
+    else:
+        output.table(["NAME"], [(name,) for name in names])

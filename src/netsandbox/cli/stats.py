@@ -1,0 +1,103 @@
+"""The command that shows the counters of interfaces, once or again and again."""
+
+import itertools
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+import click
+
+from netsandbox.cli import output, view
+from netsandbox.cli.app import Settings, complete_interface, json_option, pass_settings, sandbox_argument
+from netsandbox.errors import InterfaceNotFoundError
+from netsandbox.interface import Interface
+from netsandbox.sandbox import Sandbox
+from netsandbox.stats import Statistics
+
+Reading = Mapping[int, tuple[Interface, Statistics]]  # by the interface's number in the sandbox
+_FIELDS = ("bytes", "packets", "errors", "dropped")
+_HEADERS = ("NAME", "SIDE", *map(str.upper, _FIELDS))
+
+
+@click.command
+@sandbox_argument
+@click.argument("interface", required=False, shell_complete=complete_interface)
+@click.option("-w", "--watch", is_flag=True, help="Show them again and again, with rates, until interrupted.")
+@click.option("--interval", metavar="S", type=click.FloatRange(min=0.01), default=1.0, help="Seconds between [1].")
+@click.option("-c", "--count", metavar="N", type=click.IntRange(min=1), help="End a watch after N readings.")
+@json_option
+@pass_settings
+def stats(  # noqa: PLR0917  click hands them over by name
+    settings: Settings, /, sandbox: str, interface: str | None, watch: bool, interval: float, count: int | None
+) -> None:
+    """Show the counters of interfaces.
+
+    Of all of SANDBOX, or of one INTERFACE. Under --json they are called as ip -j -s -s link calls them, and a watch
+    prints one line for each reading.
+    """
+    with Sandbox.open(sandbox) as box:
+        if not watch:
+            _show(settings, _read(box, interface), {}, 0)
+            return
+        _watch(settings, lambda: _read(box, interface), interval=interval, count=count)
+
+
+def _read(box: Sandbox, name: str | None) -> Reading:
+    """Read the counters; an interface that vanishes meanwhile is left out, unless it is the one that was named."""
+    if name is not None:
+        item = view.find(box, name)
+        return {item.id: (item, item.statistics())}
+    found = {}
+    for item in box.interfaces:
+        try:
+            found[item.id] = (item, item.statistics())
+        except InterfaceNotFoundError:
+            continue
+    return found
+
+
+def _watch(settings: Settings, read: Callable[[], Reading], *, interval: float, count: int | None) -> None:
+    """Show reading after reading."""
+    before: Reading = {}
+    then = time.monotonic()
+    screen = None
+    if sys.stdout.isatty() and not settings.json:
+        from netsandbox.cli import terminal  # noqa: PLC0415  rich takes longer to import than all the rest
+
+        screen = terminal.live()
+    try:
+        for number in itertools.count(1):
+            now = read()
+            elapsed = time.monotonic() - then
+            if screen:
+                headers, rows = _table(now, before, elapsed)
+                screen.update(terminal.table(headers, output.escaped(rows)), refresh=True)
+            else:
+                _show(settings, now, before, elapsed)
+            if number == count:
+                return
+            before, then = now, then + elapsed
+            time.sleep(interval)
+    finally:
+        if screen:
+            screen.stop()
+
+
+def _show(settings: Settings, now: Reading, before: Reading, elapsed: float) -> None:
+    if settings.json:
+        output.data([view.statistics(item, counters) for item, counters in now.values()])
+    else:
+        output.table(*_table(now, before, elapsed))
+
+
+def _table(now: Reading, before: Reading, elapsed: float) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Return headers and rows, two for each interface; the rate is that since the reading before, in bytes."""
+    rows = []
+    for key, (item, counters) in now.items():
+        earlier = before[key][1] if key in before else counters
+        for side in ("rx", "tx"):
+            row = [item.name, side.upper(), *(str(getattr(counters, f"{side}_{field}")) for field in _FIELDS)]
+            if elapsed:
+                row.append(str(round(getattr(counters - earlier, f"{side}_bytes") / elapsed)))
+            rows.append(row)
+    return (*_HEADERS, "BYTES/S") if elapsed else _HEADERS, rows

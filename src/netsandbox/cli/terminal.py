@@ -1,0 +1,47 @@
+"""What a terminal shows, by rich, which is imported with this module."""
+
+import os
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+_UNLIMITED = 100_000  # columns
+# rich takes colours away for NO_COLOR (no-color.org), and leaves bold; without a colour system it leaves nothing.
+console = Console(highlight=False, color_system=None if os.environ.get("NO_COLOR") else "auto")
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", prose: int = 1) -> Table:
+    """Return a table without lines; only the last *prose* columns are wrapped, and at spaces."""
+    made = Table(box=None, pad_edge=False, title=title or None, title_justify="left", title_style="bold")
+    whole = len(headers) - prose
+    for number, (header, *cells) in enumerate(zip(headers, *rows, strict=True)):
+        words = (header, *cells) if number < whole else (word for cell in (header, *cells) for word in cell.split())
+        made.add_column(Text(header, "bold"), min_width=max(map(cell_len, words)), no_wrap=number < whole)
+    for row in rows:
+        made.add_row(*map(Text, row))  # as Text: square brackets in a name are no markup
+    return made
+
+
+def heading(words: str) -> None:
+    """Print a heading."""
+    console.print(Text(words, "bold"))
+
+
+def show(thing: Table) -> None:
+    """Print a table; on a terminal that is too narrow its lines go on below, but nothing is cut."""
+    unlimited = console.options.update(max_width=_UNLIMITED)
+    least = console.measure(thing, options=unlimited).minimum
+    if least > console.width:
+        thing.width = least
+    console.print(thing, crop=False)
+
+
+def live() -> Live:
+    """Return a part of the screen that is drawn anew when it is updated; the caller stops it."""
+    part = Live(console=console, auto_refresh=False)
+    part.start()
+    return part

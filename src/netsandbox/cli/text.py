@@ -1,0 +1,87 @@
+"""Sandboxes and what is in them as text for people."""
+
+from collections.abc import Iterable
+
+from netsandbox.cli import output
+from netsandbox.interface import Interface
+from netsandbox.sandbox import Sandbox
+from netsandbox.spec import Neighbor, Route
+
+INTERFACE_HEADERS = ("NAME", "SOURCE", "KIND", "STATE", "MAC", "MTU", "MASTER", "ADDRESSES")
+
+
+def line(item: Interface) -> str:
+    """Return an interface and its settings in words."""
+    words = [item.name, "source", item.source, "kind", item.kind or "-", "state", item.operstate]
+    words += ["mac", item.mac] if item.mac else []
+    words += ["mtu", str(item.mtu)]
+    for address in item.addresses:
+        words += ["address", str(address)]
+    words += ["master", item.master] if item.master else []
+    for route in item.routes:
+        words += ["route", _quoted(_without_link(route))]
+    return " ".join(words)
+
+
+def _quoted(words: str) -> str:
+    return f'"{words}"' if " " in words else words
+
+
+def _without_link(route: Route) -> str:
+    return str(Route(route.to, route.via, metric=route.metric, onlink=route.onlink, source=route.source))
+
+
+def sandbox(box: Sandbox) -> None:
+    """Show all there is to know of a sandbox."""
+    found = box.routes
+    output.text(f"sandbox {box.name} at {box.path}")
+    interfaces(box.interfaces, title="interfaces")
+    routes([item for item in found if item.to.prefixlen == 0], title="gateways")
+    routes([item for item in found if item.to.prefixlen], title="routes")
+    neighbors(box.neighbors, title="neighbors")
+
+
+def interfaces(items: Iterable[Interface], *, title: str = "") -> None:
+    """Show interfaces."""
+    rows = [
+        (
+            item.name,
+            item.source,
+            item.kind or "-",
+            item.operstate,
+            item.mac or "-",
+            item.mtu,
+            item.master or "-",
+            " ".join(map(str, item.addresses)) or "-",
+        )
+        for item in items
+    ]
+    output.table(INTERFACE_HEADERS, rows, title=title)
+
+
+def routes(items: Iterable[Route], *, title: str = "") -> None:
+    """Show routes."""
+    rows = [
+        (
+            item.to if item.to.prefixlen else f"default (IPv{item.to.version})",
+            item.via or "-",
+            item.interface or "-",
+            "-" if item.metric is None else item.metric,
+            item.source or "-",
+            "onlink" if item.onlink else "-",
+        )
+        for item in items
+    ]
+    output.table(("TO", "VIA", "INTERFACE", "METRIC", "SOURCE", "FLAGS"), rows, title=title)
+
+
+def neighbors(items: Iterable[Neighbor], *, title: str = "") -> None:
+    """Show neighbors and forwarding entries."""
+    rows = [(item.ip or "-", item.mac, item.interface, "bridge" if item.bridge else "-") for item in items]
+    output.table(("IP", "MAC", "INTERFACE", "TABLE"), rows, title=title)
+
+
+def addresses(items: Iterable[Interface]) -> None:
+    """Show the addresses of interfaces, one a line."""
+    rows = [(item.name, address) for item in items for address in item.addresses]
+    output.table(("INTERFACE", "ADDRESS"), rows)

@@ -1,0 +1,163 @@
+"""Sandboxes and what is in them as JSON, under the names that ``ip -j`` and ``bridge -j`` give the same things.
+
+Source: print_linkinfo() and print_addrinfo() in iproute2's ip/ipaddress.c, print_route() in ip/iproute.c.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from netsandbox.errors import InterfaceNotFoundError
+from netsandbox.interface import Interface
+from netsandbox.netlink.address import Address
+from netsandbox.netlink.link import Link
+from netsandbox.sandbox import Sandbox
+from netsandbox.spec import Neighbor, Route
+from netsandbox.stats import Statistics
+
+Json = dict[str, Any]
+
+_UP, _RUNNING = 0x1, 0x40
+# IFF_* in the order in which ip(8) says them; include/uapi/linux/if.h
+_FLAGS = (
+    (0x8, "LOOPBACK"),
+    (0x2, "BROADCAST"),
+    (0x10, "POINTOPOINT"),
+    (0x1000, "MULTICAST"),
+    (0x80, "NOARP"),
+    (0x200, "ALLMULTI"),
+    (0x100, "PROMISC"),
+    (0x400, "MASTER"),
+    (0x800, "SLAVE"),
+    (0x4, "DEBUG"),
+    (0x8000, "DYNAMIC"),
+    (0x4000, "AUTOMEDIA"),
+    (0x2000, "PORTSEL"),
+    (0x20, "NOTRAILERS"),
+    (0x1, "UP"),
+    (0x10000, "LOWER_UP"),
+    (0x20000, "DORMANT"),
+    (0x40000, "ECHO"),
+)
+_ADDRESS_FLAGS = ((0x04, "optimistic"), (0x08, "dadfailed"), (0x20, "deprecated"), (0x40, "tentative"), (0x02, "nodad"))
+_TYPES = {1: "ether", 772: "loopback", 65534: "none"}  # ARPHRD_*; include/uapi/linux/if_arp.h
+_SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}  # RT_SCOPE_*
+
+
+def flags(bits: int) -> list[str]:
+    """Return the flags of a link as ip(8) says them."""
+    no_carrier = ["NO-CARRIER"] if bits & _UP and not bits & _RUNNING else []
+    return no_carrier + [name for bit, name in _FLAGS if bits & bit]
+
+
+def address(item: Address) -> Json:
+    """Return an entry of ``addr_info``."""
+    made: Json = {
+        "family": "inet" if item.interface.version == 4 else "inet6",
+        "local": str(item.interface.ip),
+        "prefixlen": item.interface.network.prefixlen,
+    }
+    if item.peer:
+        made["address"] = str(item.peer)
+    if item.broadcast:
+        made["broadcast"] = str(item.broadcast)
+    made["scope"] = _SCOPES.get(item.scope, str(item.scope))
+    return made | {name: True for bit, name in _ADDRESS_FLAGS if item.flags & bit}
+
+
+def route(item: Route) -> Json:
+    """Return a route; ``family`` is ours: ip(8) is asked for one family at a time."""
+    whole = item.to.prefixlen == item.to.max_prefixlen
+    made: Json = {"dst": str(item.to.network_address if whole else item.to) if item.to.prefixlen else "default"}
+    if item.via:
+        made["gateway"] = str(item.via)
+    if item.interface:
+        made["dev"] = item.interface
+    if item.source:
+        made["prefsrc"] = str(item.source)
+    if item.metric is not None:
+        made["metric"] = item.metric
+    made["flags"] = ["onlink"] if item.onlink else []
+    return made | {"family": "inet" if item.to.version == 4 else "inet6"}
+
+
+def neighbor(item: Neighbor) -> Json:
+    """Return a neighbour as ``ip -j neighbor`` does, or a forwarding entry as ``bridge -j fdb`` does."""
+    ip = {"dst": str(item.ip)} if item.ip else {}
+    if item.bridge:
+        return {"mac": item.mac, "ifname": item.interface, **ip}
+    return {**ip, "dev": item.interface, "lladdr": item.mac, "state": ["PERMANENT"]}
+
+
+def interface(item: Interface, link: Link, addresses: Iterable[Address]) -> Json:
+    """Return an interface as ``ip -j address`` does; ``source`` and ``routes`` are ours."""
+    made: Json = {
+        "ifindex": item.index,
+        "ifname": item.name,
+        "flags": flags(item.flags),
+        "mtu": item.mtu,
+        **({"master": item.master} if item.master else {}),
+        "operstate": item.operstate,
+        "txqlen": item.txqlen,
+        "link_type": _TYPES.get(link.type, f"[{link.type}]"),
+    }
+    if item.mac:
+        made["address"] = item.mac
+    if item.kind:
+        made["linkinfo"] = {"info_kind": item.kind}
+    made["addr_info"] = [address(entry) for entry in addresses]
+    return made | {"source": item.source, "routes": [route(entry) for entry in item.routes]}
+
+
+def interfaces(box: Sandbox, items: Iterable[Interface]) -> list[Json]:
+    """Return interfaces, with the addresses they have now."""
+    kernel = box._kernel()  # noqa: SLF001  the flags, broadcast and scope of addresses, which Interface leaves out
+    found = []
+    for item in items:
+        link = kernel.link(item.index)
+        if link is not None:
+            found.append(interface(item, link, kernel.addresses(item.index)))
+    return found
+
+
+def gateways(routes: Iterable[Route]) -> dict[str, Json | None]:
+    """Return the default route of each family that counts: the one of the lowest metric."""
+    found: dict[str, Json | None] = {"ipv4": None, "ipv6": None}
+    defaults = [item for item in routes if not item.to.prefixlen]
+    for item in sorted(defaults, key=lambda item: item.metric or 0, reverse=True):
+        found[f"ipv{item.to.version}"] = {"gateway": str(item.via) if item.via else None, "dev": item.interface}
+    return found
+
+
+def sandbox(box: Sandbox) -> Json:
+    """Return all there is to know of a sandbox."""
+    routes = box.routes
+    return {
+        "name": box.name,
+        "path": box.path,
+        "interfaces": interfaces(box, box.interfaces),
+        "gateways": gateways(routes),
+        "routes": [route(item) for item in routes],
+        "neighbors": [neighbor(item) for item in box.neighbors],
+    }
+
+
+def statistics(item: Interface, counters: Statistics) -> Json:
+    """Return the counters of an interface as ``ip -j -s -s link`` does, and all others the same way."""
+    rx: dict[str, int] = {}
+    tx: dict[str, int] = {}
+    for field in Statistics.__dataclass_fields__:
+        side, _, name = field.partition("_")
+        (tx if side in {"tx", "collisions"} else rx)[name or side] = getattr(counters, field)
+    return {"ifindex": item.index, "ifname": item.name, "stats64": {"rx": rx, "tx": tx}}
+
+
+def find(box: Sandbox, name: str) -> Interface:
+    """Return the interface called *name*.
+
+    Raises:
+        InterfaceNotFoundError: There is none.
+    """
+    for item in box.interfaces:
+        if item.name == name:
+            return item
+    raise InterfaceNotFoundError(f"look for {name} in sandbox {box.name}", "no interface has this name")

@@ -1,0 +1,200 @@
+"""attach and detach: as a user calls them, judged by ip(8)."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.kernel import lab
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from netsandbox import Sandbox
+    from tests.cli.conftest import Result
+
+    Cli = Callable[..., Result]
+
+pytestmark = pytest.mark.usefixtures("host")
+EVERYTHING = [
+    "--prefix=wan",
+    "--mac=02:00:00:00:00:42",
+    "--mtu=1450",
+    "--address=172.17.0.2/16",
+    "--address=fd00::2/64",
+    "--route=192.168.2.1/32",
+    "--route=10.1.0.0/16 via 172.17.0.1 metric 7",
+    "--route=default via 172.17.0.1",
+    "--sysctl=net.ipv4.conf.IFNAME.rp_filter=2",
+]
+
+
+def test_attach_fulfils_every_option_and_prints_the_interface(cli: Cli, box: Sandbox) -> None:
+    lab.veth()
+    made = cli("attach box v0 --json", *EVERYTHING).json
+    found = lab.link("wan0", box.path)
+    assert (made["ifname"], made["source"], made["ifindex"]) == ("wan0", "v0", found["ifindex"])
+    assert (made["address"], made["mtu"]) == (found["address"], found["mtu"]) == ("02:00:00:00:00:42", 1450)
+    assert [f"{item['local']}/{item['prefixlen']}" for item in made["addr_info"]][:2] == ["172.17.0.2/16", "fd00::2/64"]
+    assert lab.addresses("wan0", box.path) == {"172.17.0.2/16", "fd00::2/64"}
+    assert lab.routes(box.path) == {
+        "10.1.0.0/16 via 172.17.0.1 dev wan0 metric 7",
+        "192.168.2.1 dev wan0 scope link",
+        "default via 172.17.0.1 dev wan0",
+    }
+    assert {item["dst"] for item in made["routes"]} == {"10.1.0.0/16", "192.168.2.1", "default"}
+    assert lab.sysctl("ipv4/conf/wan0/rp_filter", netns=box.path) == "2"
+
+
+def test_attach_prints_one_line_for_people(cli: Cli, box: Sandbox) -> None:  # noqa: ARG001
+    lab.veth()
+    [line] = cli(
+        "attach box v0 --mac 02:00:00:00:00:42", "--address=10.0.0.2/24", "--route=10.1.0.0/16 via 10.0.0.9"
+    ).lines
+    words = r"eth0 source v0 kind veth state [A-Z]+ mac 02:00:00:00:00:42 mtu 1500 address 10\.0\.0\.2/24 "
+    assert re.fullmatch(words + r'route "10\.1\.0\.0/16 via 10\.0\.0\.9"', line)
+
+
+def test_a_bridge_is_made_and_is_a_master(cli: Cli, box: Sandbox) -> None:
+    lab.veth()
+    assert cli("attach box br0 --bridge --name lan --json").json["linkinfo"] == {"info_kind": "bridge"}
+    assert cli("attach box v0 --master br0 -j").json["master"] == "lan"
+    assert lab.link("eth0", box.path)["master"] == "lan"
+    assert set(lab.links()) == {"lo", "p0"}
+
+
+def test_conflicts_are_refused_or_ignored(cli: Cli, box: Sandbox) -> None:  # noqa: ARG001
+    lab.veth()
+    lab.veth("v1", "p1")
+    cli("attach box v0 --address 10.0.0.2/24")
+    error = cli("attach box v1 --address 10.0.0.3/16 -j", status=1).error
+    assert error["code"] == "route-conflict"
+    assert "eth0" in error["message"]
+    cli("attach box v1 --address 10.0.0.3/16 --on-conflict ignore")
+
+
+@pytest.mark.parametrize("options", [EVERYTHING, ["--name=x0"], ["--address=10.0.0.2/24", "--route=default"]])
+def test_the_plan_makes_the_same_in_a_shell(cli: Cli, run_netns: Path, options: list[str]) -> None:
+    make = "link add v0 index 77 address 02:00:00:00:00:01 type veth peer name p0 index 78 address 02:00:00:00:00:02"
+    for name in ("real", "pasted"):
+        cli(f"create {name}")
+    lab.ip(make.replace("index 78 ", ""))
+    untouched = lab.snapshot()
+    plan = cli("attach pasted v0 --dry-run", *options)
+    assert lab.snapshot() == untouched
+    assert cli("attach pasted v0 -nj", *options).json == plan.lines
+    subprocess.run(["sh", "-e"], input=plan.out, check=True, text=True, capture_output=True)
+    pasted = lab.snapshot(str(run_netns / "pasted"))
+    lab.ip("link delete p0")
+    lab.ip(make.replace("index 78 ", ""))
+    cli("attach real v0", *options)
+    assert without_peer(lab.snapshot(str(run_netns / "real"))) == without_peer(pasted)
+    cli("destroy real pasted")
+
+
+def without_peer(state: lab.Snapshot) -> lab.Snapshot:
+    """Leave out the number of the other end, which is another one each time."""
+    for item in state["links"].values():
+        item.pop("link_index", None)
+    return state
+
+
+def test_all_that_is_wrong_is_said_at_once_and_nothing_is_done(cli: Cli, box: Sandbox) -> None:
+    wrong = ["--mtu=3", "--mac=01:00:00:00:00:01", "--address=10.0.0.0/24", "--route=10.1.1.1/8", "--sysctl=x=1"]
+    wrong += ["--route=10.0.0.0/8 via fe80::1", "--master=br9"]
+    with lab.comes_back(box.path):
+        error = cli("attach box nope -j", *wrong, status=1).error
+        told = cli("attach box nope", *wrong, status=1)
+    assert error["code"] == "spec"
+    fields = [problem["field"] for problem in error["problems"]]
+    assert set(fields) >= {"mtu", "mac", "address", "route", "sysctl"}
+    assert fields.count("route") == 2
+    assert {"field": "mtu", "value": 3, "reason": "is not a number from 68 to 65535"} in error["problems"]
+    assert told.out == ""
+    assert len(told.err.splitlines()) == len(fields)
+    assert all(line.startswith("netsandbox: error: ") for line in told.err.splitlines())
+
+
+def test_a_bridge_with_a_wrong_name_is_refused_with_all_the_rest(cli: Cli, box: Sandbox) -> None:  # noqa: ARG001
+    problems = cli("attach box a/b --bridge --mtu 3 -j", status=1).error["problems"]
+    assert [(item["field"], item["value"]) for item in problems] == [("source", "a/b"), ("mtu", 3)]
+
+
+def test_a_missing_source_is_said(cli: Cli, box: Sandbox) -> None:  # noqa: ARG001
+    error = cli("attach box nope -j", status=1).error
+    assert (error["code"], error["errno"]) == ("source-not-found", "ENODEV")
+    assert error["problems"] == [{"field": "source", "value": "nope", "reason": "no such link on the host"}]
+
+
+def test_what_the_kernel_refuses_is_rolled_back_and_told(cli: Cli, box: Sandbox) -> None:
+    lab.veth()
+    command = ["attach box v0 --address 10.0.0.2/24", "--route=10.9.0.0/16 via 192.0.2.1"]
+    with lab.comes_back(box.path):
+        error = cli(command[0] + " -j", command[1], status=1).error
+        told = cli(*command, status=1)
+    assert list(error) == ["code", "errno", "message", "extack", "step", "undone", "left"]
+    assert (error["code"], error["errno"], error["left"]) == ("kernel", "ENETUNREACH", [])
+    assert error["extack"] == "Nexthop has invalid gateway"
+    assert error["step"].endswith("route add 10.9.0.0/16 via 192.0.2.1 dev eth0")
+    assert error["message"].startswith("attach v0 to sandbox box: add route")
+    assert "name v0" in error["undone"][-1]
+    lines = told.err.splitlines()
+    assert lines[0].startswith("netsandbox: error: attach v0 to sandbox box: add route")
+    assert lines[1] == f"netsandbox: failed at: {error['step']}"
+    assert lines[2:] == [f"netsandbox: undone: {line}" for line in error["undone"]]
+
+
+def test_detach_gives_links_back(cli: Cli, box: Sandbox) -> None:
+    lab.veth()
+    before = lab.snapshot()
+    cli("attach box br0 --bridge")
+    cli("attach box v0 --master br0 --mtu 1400")
+    assert cli("detach box eth1 eth0").out == ""
+    assert lab.snapshot() == before
+    assert set(lab.links(box.path)) == {"lo"}
+
+
+def test_if_one_of_several_interfaces_is_wrong_none_is_detached(cli: Cli, box: Sandbox) -> None:
+    lab.veth()
+    cli("attach box v0")
+    with lab.comes_back(box.path):
+        error = cli("detach box eth0 eth9 -j", status=1).error
+    assert (error["code"], error["errno"]) == ("interface-not-found", "ENODEV")
+
+
+def test_the_plan_of_detach_gives_the_link_back(cli: Cli, run_netns: Path) -> None:
+    cli("create box")
+    lab.veth()
+    before = lab.snapshot()
+    cli("attach box v0 --mtu 1400 --mac 02:00:00:00:00:05 --address 10.0.0.2/24")
+    plan = cli("detach box eth0 -n")
+    with lab.comes_back(str(run_netns / "box")):
+        assert cli("detach box eth0 -n -j").json == plan.lines
+    subprocess.run(["sh", "-e"], input=plan.out, check=True, text=True, capture_output=True)
+    assert lab.snapshot() == before
+    cli("destroy box")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "attach box",
+        "attach box v0 --mtu many",
+        "attach box v0 --nope",
+        "attach box v0 --on-conflict maybe",
+        "detach box",
+    ],
+)
+def test_a_wrong_command_line_is_a_usage_error(cli: Cli, box: Sandbox, words: str) -> None:  # noqa: ARG001
+    error = cli(f"{words} --json", status=2).error
+    rest: dict[str, Any] = {"errno": None, "extack": None, "step": None, "undone": [], "left": []}
+    assert error == {"code": "usage", "message": error["message"], **rest}
+    told = cli(words, status=2)
+    assert told.out == ""
+    assert told.err.startswith(f"Usage: netsandbox {words.partition(' ')[0]} ")
+    assert f"netsandbox: error: {error['message']}" in told.err
+    assert cli("attach box v0", "--route=10.0.0.0/8 via", status=2).err.endswith("in route '10.0.0.0/8 via'\n")

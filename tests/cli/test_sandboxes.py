@@ -1,0 +1,223 @@
+"""create, adopt, ls, inspect, destroy: as a user calls them, judged by ip(8)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from netsandbox import Sandbox
+from tests.kernel import lab
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.cli.conftest import Result
+
+    Cli = Callable[..., Result]
+
+pytestmark = pytest.mark.usefixtures("host")
+
+
+def netns() -> list[str]:
+    return [item["name"] for item in lab.ip_json("netns list")]
+
+
+def shell(script: str) -> None:
+    done = subprocess.run(["sh", "-e"], input=script, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_created_sandbox_is_one_of_ip_netns_and_loopback_is_up(cli: Cli, run_netns: Path) -> None:
+    assert cli("create web").out == ""
+    assert netns() == ["web"]
+    assert "UP" in lab.link("lo", str(run_netns / "web"))["flags"]
+    cli("destroy web")
+    assert netns() == []
+
+
+def test_create_says_name_and_path_as_json(cli: Cli, tmp_path: Path) -> None:
+    assert cli("create web --json").json == {"name": "web", "path": f"{tmp_path}/netns/web"}
+    cli("destroy web")
+
+
+def test_a_name_in_use_is_refused_and_replaced_on_demand(cli: Cli) -> None:
+    cli("create web")
+    error = cli("create web -j", status=1).error
+    assert (error["code"], error["errno"]) == ("sandbox-exists", "EEXIST")
+    lab.veth()
+    cli("attach web v0")
+    cli("create web --replace")
+    assert "v0" in lab.links()
+    assert cli("inspect web -j").json[0]["interfaces"] == []
+    cli("destroy web")
+
+
+def test_the_plan_of_create_makes_the_same_in_a_shell(cli: Cli, run_netns: Path) -> None:
+    plan = cli("create web --dry-run")
+    assert netns() == []
+    shell(plan.out)
+    assert netns() == ["web"]
+    pasted = lab.snapshot(str(run_netns / "web"))
+    shell("ip netns delete web")
+    cli("create web")
+    assert lab.snapshot(str(run_netns / "web")) == pasted
+    assert cli("create other -n --json").json == [line.replace("web", "other") for line in plan.lines]
+    assert "in use" in cli("create -n web", status=1).err
+    assert cli("create -n --replace web").lines == ["ip netns delete web", *plan.lines]
+    cli("destroy web")
+
+
+def test_ls_lists_ours_and_on_demand_all(cli: Cli, run_netns: Path) -> None:  # noqa: ARG001
+    assert cli("ls").out == ""
+    cli("create web")
+    cli("create db")
+    lab.ip("netns add foreign")
+    assert cli("ls").lines == ["NAME", "db", "web"]
+    assert cli("list --json").json == cli("--json ls").json == [{"name": "db"}, {"name": "web"}]
+    every = cli("ls --all -j").json
+    assert {item["name"] for item in every} == set(netns())
+    assert [item["name"] for item in every if not item["managed"]] == ["foreign"]
+    assert cli("ls -a").lines == ["NAME     MADE BY", "db       netsandbox", "foreign  others", "web      netsandbox"]
+    cli("destroy web db")
+    lab.ip("netns delete foreign")
+
+
+def test_ls_names_what_the_library_names(cli: Cli) -> None:
+    lab.veth()
+    for name in ("web", "db"):
+        cli(f"create {name}")
+    with Sandbox.host() as host:
+        plugged = host.add_interface("v0")
+        assert [item["name"] for item in cli("ls -j").json] == Sandbox.list()
+        assert [item["name"] for item in cli("ls -a -j").json] == Sandbox.list(everything=True)
+        plugged.remove()
+    cli("destroy web db")
+
+
+def test_an_adopted_namespace_stays_when_it_is_destroyed(cli: Cli, tmp_path: Path) -> None:
+    with Sandbox.create(str(tmp_path / "other")) as theirs:
+        path = theirs.path
+    Sandbox.open(path).close()
+    process = subprocess.Popen(["nsenter", f"--net={path}", "cat"], stdin=subprocess.PIPE)
+    process_path = f"/proc/{process.pid}/ns/net"
+    while os.stat(process_path).st_ino != os.stat(path).st_ino:  # noqa: PTH116  until nsenter has entered
+        pass
+    made = cli("adopt", process_path, "mine", "--json").json
+    assert made == {"name": "mine", "path": f"{tmp_path}/netns/mine"}
+    lab.veth()
+    cli("attach mine v0 --name x0")
+    assert "x0" in lab.links(path)
+    cli("destroy mine")
+    assert "v0" in lab.links()
+    assert set(lab.links(path)) == {"lo"}
+    process.communicate()
+    cli("destroy", path)
+
+
+def test_the_plan_of_adopt_makes_the_same_in_a_shell(cli: Cli, run_netns: Path, tmp_path: Path) -> None:
+    path = str(tmp_path / "theirs")
+    shell(f"touch {path} && unshare --net={path} true")
+    assert cli("adopt -n", path).lines == [f"nsenter --net={path} ip link set dev lo up"]
+    plan = cli("adopt -n", path, "mine")
+    assert netns() == []
+    shell(plan.out)
+    assert (run_netns / "mine").stat().st_ino == Path(path).stat().st_ino
+    assert "UP" in lab.link("lo", path)["flags"]
+    assert "in use" in cli("adopt -n", path, "mine", status=1).err
+    shell(f"ip netns delete mine; umount {path}")
+
+
+def test_what_cannot_be_adopted_is_said(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    error = cli("adopt -j", str(file), status=1).error
+    assert (error["code"], error["errno"]) == ("kernel", "EINVAL")
+    assert "no namespace file" in error["extack"]
+    assert cli("adopt -j relative", status=1).error["problems"][0]["field"] == "path"
+
+
+def test_if_one_of_several_names_is_wrong_nothing_is_destroyed(cli: Cli) -> None:
+    cli("create web")
+    error = cli("destroy web nope -j", status=1).error
+    assert (error["code"], error["errno"]) == ("sandbox-not-found", "ENOENT")
+    assert [item["name"] for item in cli("ls -j").json] == ["web"]
+    cli("destroy web web")
+    assert cli("ls").out == ""
+
+
+def test_the_plan_of_destroy_gives_links_back(cli: Cli, run_netns: Path) -> None:  # noqa: ARG001
+    cli("create web")
+    lab.veth()
+    before = lab.snapshot()
+    cli("attach web v0 --mtu 1400")
+    plan = cli("destroy web -n")
+    assert netns() == ["web"]
+    assert cli("destroy web --json -n").json == plan.lines
+    shell(plan.out)
+    assert netns() == []
+    assert lab.snapshot() == before
+    cli("create web")  # its record is of the past
+    cli("destroy web")
+
+
+def test_inspect_tells_what_ip_tells(cli: Cli) -> None:
+    cli("create web")
+    lab.veth()
+    lab.veth("v1", "p1", up=True)
+    cli("attach web br0 --bridge")
+    wish = "--master br0 --address 10.0.0.2/24 --address 10.0.0.3/24 --address fd00::2/64 --route 10.8.0.0/16"
+    cli(f"attach web v0 {wish}")
+    cli("attach web v1 --name wan0 --mac 02:00:00:00:00:07 --mtu 1400 --address 192.0.2.1/31")
+    cli("gateway web 10.0.0.1")
+    cli("gateway web fd00::1")
+    cli("neighbor web add 10.0.0.9 lladdr 02:00:00:00:00:09 dev eth1")
+    [found] = cli("inspect web --json").json
+    path = found["path"]
+    assert found["name"] == "web"
+    assert [item["source"] for item in found["interfaces"]] == ["br0", "v0", "v1"]
+    for item in found["interfaces"]:
+        theirs = lab._settled(lab.link(item["ifname"], path))
+        ours = lab._settled(item)
+        assert {"ifindex", "ifname", "mtu", "address", "flags", "link_type", "addr_info"} <= set(ours)
+        for key in set(ours) - {"addr_info", "linkinfo", "source", "routes"}:
+            assert ours[key] == theirs[key], key
+        assert ours["linkinfo"]["info_kind"] == theirs["linkinfo"]["info_kind"]
+        assert ("operstate" in item, item.get("master")) == (True, theirs.get("master"))
+        pairs = [
+            pair for pair in zip(ours["addr_info"], theirs["addr_info"], strict=True) if pair[0]["scope"] != "link"
+        ]
+        assert all(mine.items() <= judge.items() for mine, judge in pairs)
+    assert sum(len(item["addr_info"]) for item in found["interfaces"]) >= len("10.0.0.2 10.0.0.3 fd00::2 x".split())
+    told = [item for item in found["routes"] if item["family"] == "inet"]
+    asked = [item for item in lab.ip_json("-4 route show", netns=path) if item["protocol"] != "kernel"]
+    assert len(told) == len(asked) == 2
+    for mine in told:
+        judge = next(item for item in asked if item["dst"] == mine["dst"])
+        assert all(judge[key] == mine[key] for key in ("dst", "gateway", "dev") if key in mine)
+        assert set(mine) & {"gateway", "metric"} == set(judge) & {"gateway", "metric"}
+    gateways = {"ipv4": {"gateway": "10.0.0.1", "dev": "eth1"}, "ipv6": {"gateway": "fd00::1", "dev": "eth1"}}
+    assert found["gateways"] == gateways
+    assert [item for item in found["neighbors"] if "dst" in item] == lab.ip_json(
+        "neighbor show nud permanent", netns=path
+    )
+    cli("destroy web")
+
+
+def test_inspect_is_readable(cli: Cli) -> None:
+    cli("create web")
+    lab.veth()
+    cli("attach web v0 --address 10.0.0.2/24 --mac 02:00:00:00:00:02")
+    cli("gateway web 10.0.0.1")
+    lines = cli("inspect web").lines
+    assert lines[0].startswith("sandbox web at /")
+    assert lines[1] == "interfaces"
+    assert lines[2].split() == "NAME SOURCE KIND STATE MAC MTU MASTER ADDRESSES".split()
+    row = lines[3].split()
+    assert row[:3] + row[4:] == "eth0 v0 veth 02:00:00:00:00:02 1500 - 10.0.0.2/24".split()
+    assert lines[4] == "gateways"
+    assert lines[6].split() == "default (IPv4) 10.0.0.1 eth0 - - -".split()
+    cli("destroy web")

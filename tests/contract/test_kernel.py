@@ -1,0 +1,842 @@
+"""What FakeKernel answers is what the kernel answers: every request goes to both, and so does every look.
+
+The judge is the running kernel, in namespaces of the test's own. After each request both are compared whole: links,
+addresses, routes, neighbours and a few settings, here and in a second namespace. Left out is what comes in its own time:
+the link-local address that the kernel makes, with its route (a test of its own), and detection.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+from time import monotonic
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+
+from netsandbox._system import namespace
+from netsandbox._system.kernel import LinuxKernel
+from netsandbox.errors import KernelError
+from netsandbox.netlink import address, attrs, neighbor, route
+from netsandbox.netlink import link as links
+from netsandbox.netlink.neighbor import AF_BRIDGE, NeighborEntry
+from netsandbox.netlink.route import RouteEntry
+from netsandbox.testing import FakeKernel
+from tests.kernel import lab
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from netsandbox._steps import Kernel
+    from netsandbox.netlink.message import Request
+
+T = TypeVar("T")
+HERE, THERE, AWAY = "here", "there", "away"
+SETTINGS = ("ipv4/conf/{}/rp_filter", "ipv4/conf/{}/arp_ignore", "ipv6/conf/{}/disable_ipv6", "ipv6/conf/{}/accept_ra")
+OURS = "02:aa:"  # what MACs of forwarding entries begin with, to tell them from the kernel's own
+MAC = "02:00:00:00:00:{:02x}"
+
+
+class Twins:
+    """Two pairs of namespaces, of the fake and of the kernel, in the same state."""
+
+    def __init__(self) -> None:
+        self.fake: dict[str, FakeKernel] = {name: FakeKernel(name) for name in (HERE, THERE)}
+        self.real: dict[str, LinuxKernel] = {}
+        for name in (HERE, THERE, AWAY):  # the other ends of the veths are away, and up
+            self.real[name] = LinuxKernel(namespace.create())
+        for side in (HERE, THERE):
+            for path in SETTINGS:
+                self.set("default", path.format("default"), "0", side)
+
+    def close(self) -> None:
+        for kernel in self.real.values():
+            kernel.close()
+
+    def ip(self, words: str, side: str = HERE) -> None:
+        lab.ip(words, netns=f"/proc/{os.getpid()}/fd/{self.real[side].fd}")
+
+    def veth(self, name: str, index: int, side: str = HERE, *altnames: str) -> int:
+        """Make a veth end on both, whose other end is away."""
+        away = f"/proc/{os.getpid()}/fd/{self.real[AWAY].fd}"
+        self.ip(f"link add {name} index {index} address {MAC.format(index)} type veth peer name {side}{index}", side)
+        self.ip(f"link set {side}{index} netns {away} up", side)
+        for altname in altnames:
+            self.ip(f"link property add dev {name} altname {altname}", side)
+        self.fake[side].add_link(name, index=index, altnames=altnames)
+        self.compare()
+        return index
+
+    def bridge(self, name: str, index: int, side: str = HERE) -> int:
+        assert self.ask(links.create("bridge", name, index=index, mac=MAC.format(index)), side) == 0
+        return index
+
+    def up(self, *indexes: int) -> None:
+        for index in indexes:
+            assert self.ask(links.change(index, up=True)) == 0
+
+    def ask(self, request: Request | Callable[[dict[str, Kernel]], Request], side: str = HERE) -> int:
+        """Send a request to both; return the errno, 0 for success, that both answer."""
+        answers = []
+        for world in (self.fake, self.real):
+            made = request(dict(world)) if callable(request) else request
+            answers.append(_errno(lambda world=world, made=made: world[side].send(made)))  # type: ignore[misc]
+        assert answers[0] == answers[1], f"fake: {answers[0]}, kernel: {answers[1]}"
+        self.compare()
+        return answers[1]
+
+    def move(self, index: int, name: str | None = None, **changes: object) -> int:
+        return self.ask(lambda world: links.change(index, namespace=world[THERE].fd, name=name, **changes))  # type: ignore[arg-type]
+
+    def set(self, name: str, path: str, value: str, side: str = HERE) -> bool | int:
+        """Give both a setting; return what both return, or the errno."""
+        answers = [
+            _outcome(lambda kernel=kernel: kernel.set_sysctl(path.format(name), value)) for kernel in self.at(side)
+        ]  # type: ignore[misc]
+        assert answers[0] == answers[1]
+        self.compare()
+        return answers[1]
+
+    def look(self, question: Callable[[Kernel], T], side: str = HERE) -> T | int:
+        """Return what both answer to a question."""
+        answers = [_outcome(lambda kernel=kernel: question(kernel)) for kernel in self.at(side)]  # type: ignore[misc]
+        assert answers[0] == answers[1]
+        return answers[1]
+
+    def at(self, side: str) -> tuple[Kernel, Kernel]:
+        return self.fake[side], self.real[side]
+
+    def compare(self) -> None:
+        for side in (HERE, THERE):
+            fake, real = (_observe(kernel) for kernel in self.at(side))
+            assert fake == real
+
+
+def _errno(call: Callable[[], object]) -> int:
+    try:
+        call()
+    except KernelError as error:
+        assert error.answered
+        return error.errno or -1
+    return 0
+
+
+def _outcome(call: Callable[[], T]) -> T | int:
+    try:
+        return call()
+    except KernelError as error:
+        return error.errno or -1
+
+
+def _observe(kernel: Kernel) -> dict[str, object]:
+    found = [link for link in kernel.links() if not link.is_loopback]
+    names = {link.name for link in found}
+    return {
+        "links": {
+            link.index: (
+                link.name,
+                link.altnames,
+                link.kind,
+                link.mac,
+                link.mtu,
+                link.is_up,
+                link.master,
+                link.port_kind,
+            )
+            for link in found
+        },
+        "ports": {
+            link.index: [(key, data) for key, data in attrs.walk(link.port) if key in {2, 3, 4}] for link in found
+        },
+        "addresses": [
+            replace(item, flags=item.flags & ~address.TENTATIVE, rest=())
+            for item in kernel.addresses()
+            if not _is_made(item)
+        ],
+        "routes": sorted(
+            str(replace(item, flags=item.flags & route.ONLINK, rest=()))
+            for item in kernel.routes(table=route.TABLE_MAIN)
+            if item.to != ip_network("fe80::/64")
+        ),
+        "neighbors": sorted(
+            str(replace(item, rest=())) for item in kernel.neighbors() if item.state & neighbor.PERMANENT
+        ),
+        "forwarding": sorted(
+            str(replace(item, rest=())) for item in kernel.neighbors(AF_BRIDGE) if str(item.mac).startswith(OURS)
+        ),
+        "settings": {path.format(name): kernel.sysctl(path.format(name)) for name in names for path in SETTINGS},
+    }
+
+
+def _is_made(item: address.Address) -> bool:
+    """Whether the kernel makes an address when the link has carrier."""
+    return item.interface.version == 6 and item.interface.packed[8:] in {
+        bytes([0, 0, 0, 0xFF, 0xFE, 0, 0, index]) for index in range(256)
+    }
+
+
+def _add(text: str, index: int = 7) -> Request:
+    return address.add(address.new(index, ip_interface(text)))
+
+
+def _delete(text: str, index: int = 7) -> Request:
+    return address.delete(address.new(index, ip_interface(text)))
+
+
+def _entry(to: str, via: str | None = None, index: int | None = 7, **fields: object) -> RouteEntry:
+    hop = None if via is None else ip_address(via)
+    usual = {"scope": 0 if via or ":" in to else route.LINK}
+    return RouteEntry(ip_network(to), index, hop, **usual | fields)  # type: ignore[arg-type]
+
+
+def _neighbor(ip: str, index: int = 7, mac: str = "02:00:00:00:00:99") -> NeighborEntry:
+    return NeighborEntry(10 if ":" in ip else 2, index, ip_address(ip), mac)
+
+
+@pytest.fixture
+def twins(isolated: None) -> Iterator[Twins]:  # noqa: ARG001
+    made = Twins()
+    yield made
+    made.compare()
+    made.close()
+
+
+# --- links ---
+
+
+def test_a_new_namespace_has_a_loopback_link_that_is_down(twins: Twins) -> None:
+    lo = twins.look(lambda kernel: [(link.index, link.name, link.is_up, link.is_loopback) for link in kernel.links()])
+    assert lo == [(1, "lo", False, True)]
+
+
+def test_the_loopback_link_has_its_addresses_once_it_is_up(twins: Twins) -> None:
+    twins.up(1)
+    found = twins.look(lambda kernel: [(str(item.interface), item.scope) for item in kernel.addresses(1)])
+    assert found == [("127.0.0.1/8", 254), ("::1/128", 254)]
+    twins.ask(links.change(1, up=False))
+    assert twins.look(lambda kernel: [str(item.interface) for item in kernel.addresses(1)]) == ["127.0.0.1/8"]
+
+
+@pytest.mark.parametrize("key", [7, "v0", "other", "another-long-name"])
+def test_a_link_is_found_by_index_name_and_altname(twins: Twins, key: int | str) -> None:
+    twins.veth("v0", 7, HERE, "other", "another-long-name")
+    assert twins.look(lambda kernel: getattr(kernel.link(key), "name", None)) == "v0"
+    assert twins.look(lambda kernel: len(getattr(kernel.link(key, stats=True), "stats", ""))) == 200
+
+
+@pytest.mark.parametrize("key", [8, "v1", "nothing-of-this-name"])
+def test_no_link_is_none(twins: Twins, key: int | str) -> None:
+    twins.veth("v0", 7)
+    assert twins.look(lambda kernel: kernel.link(key)) is None
+
+
+def test_a_bridge_is_made_with_its_name_index_mac_and_mtu(twins: Twins) -> None:
+    assert twins.ask(links.create("bridge", "br0", index=9, mac=MAC.format(9), mtu=1400)) == 0
+    found = twins.look(lambda kernel: [(link.name, link.mac, link.mtu, link.kind) for link in kernel.links()[1:]])
+    assert found == [("br0", MAC.format(9), 1400, "bridge")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "index", "code"),
+    [
+        ("bridge", "v0", 9, errno.EEXIST),
+        ("bridge", "other", 9, errno.EEXIST),
+        ("bridge", "br0", 7, errno.EEXIST),
+        ("nonsense", "br0", 9, errno.EOPNOTSUPP),
+        ("bridge", "x" * 16, 9, errno.ERANGE),
+        ("bridge", "a b", 9, errno.EINVAL),
+    ],
+)
+def test_a_link_is_not_made(twins: Twins, kind: str, name: str, index: int, code: int) -> None:
+    twins.veth("v0", 7, HERE, "other")
+    assert twins.ask(links.create(kind, name, index=index)) == code
+
+
+def test_a_link_is_renamed_up_or_down_and_keeps_its_settings(twins: Twins) -> None:
+    twins.veth("v0", 7)
+    twins.set("v0", "ipv4/conf/{}/rp_filter", "2")
+    assert twins.ask(links.change(7, name="w0")) == 0
+    twins.up(7)
+    assert twins.ask(links.change(7, name="eth0")) == 0
+    assert twins.ask(links.change(7, name="eth0")) == 0
+    assert twins.look(lambda kernel: kernel.sysctl("ipv4/conf/eth0/rp_filter")) == "2"
+    assert twins.look(lambda kernel: kernel.sysctl("ipv4/conf/v0/rp_filter")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("w0", errno.EEXIST),
+        ("other", errno.EEXIST),
+        ("own", errno.EEXIST),
+        ("x" * 16, errno.ERANGE),
+        ("a/b", errno.EINVAL),
+        ("all", errno.EINVAL),
+        ("", 0),
+    ],
+)
+def test_a_name_is_refused_or_ignored(twins: Twins, name: str, code: int) -> None:
+    twins.veth("v0", 7, HERE, "own")
+    twins.veth("w0", 8, HERE, "other")
+    assert twins.ask(links.change(7, name=name)) == code
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"mac": "02:00:00:00:00:42"}, 0),
+        ({"mac": "01:00:00:00:00:42"}, errno.EADDRNOTAVAIL),
+        ({"mac": "00:00:00:00:00:00"}, errno.EADDRNOTAVAIL),
+        ({"mtu": 1400}, 0),
+        ({"mtu": 67}, errno.EINVAL),
+        ({"mtu": 65536}, errno.EINVAL),
+        ({"ipv4_conf": {8: 2, 19: 1}}, 0),
+        ({"up": True, "mtu": 1300, "name": "w0"}, 0),
+    ],
+)
+def test_a_link_is_changed(twins: Twins, change: dict[str, object], code: int) -> None:
+    twins.veth("v0", 7)
+    assert twins.ask(links.change(7, **change)) == code  # type: ignore[arg-type]
+
+
+def test_a_change_of_no_link_is_refused(twins: Twins) -> None:
+    assert twins.ask(links.change(77, up=True)) == errno.ENODEV
+    assert twins.ask(links.change(77, port=("bridge", b""))) == errno.ENODEV
+    assert twins.ask(links.delete(77)) == errno.ENODEV
+
+
+def test_a_link_is_deleted_with_all_that_belongs_to_it(twins: Twins) -> None:
+    twins.veth("v0", 7)
+    twins.ask(_add("10.0.0.2/24"))
+    twins.up(7)
+    assert twins.ask(links.delete(7)) == 0
+    assert twins.look(lambda kernel: kernel.link(7)) is None
+
+
+def test_the_loopback_link_stays(twins: Twins) -> None:
+    assert twins.ask(links.delete(1)) == errno.EOPNOTSUPP
+    assert twins.move(1) == errno.EINVAL
+
+
+def test_of_two_macvlans_with_one_mac_the_second_does_not_come_up(twins: Twins) -> None:
+    lower = twins.veth("v0", 7)
+    twins.up(7)
+    for index, name in ((8, "m0"), (9, "m1")):
+        twins.ip(f"link add {name} index {index} link v0 address {OURS}00:00:00:01 type macvlan mode bridge")
+        twins.fake[HERE].add_link(name, index=index, kind="macvlan", lower=lower, mac=f"{OURS}00:00:00:01")
+    twins.up(8)
+    assert twins.ask(links.change(9, up=True)) == errno.EADDRINUSE
+
+
+# --- moving ---
+
+
+def test_a_link_is_moved_renamed_and_changed_in_one_request(twins: Twins) -> None:
+    twins.veth("v0", 7)
+    assert twins.move(7, "eth0", new_index=5, mac="02:00:00:00:00:42", mtu=1400) == 0
+    found = twins.look(lambda kernel: [(link.index, link.name, link.mac) for link in kernel.links()[1:]], THERE)
+    assert found == [(5, "eth0", "02:00:00:00:00:42")]
+
+
+def test_a_move_drops_addresses_routes_master_neighbours_and_settings_and_sets_the_link_down(twins: Twins) -> None:
+    twins.veth("v0", 7, HERE, "other")
+    twins.bridge("br0", 9)
+    twins.ask(links.change(7, master=9))
+    for text in ("10.0.0.2/24", "fd00::2/64"):
+        twins.ask(_add(text))
+    twins.up(7)
+    twins.ask(route.add(_entry("10.9.0.0/16", "10.0.0.1")))
+    twins.ask(neighbor.replace(_neighbor("10.0.0.9")))
+    twins.set("v0", "ipv4/conf/{}/rp_filter", "2")
+    assert twins.move(7) == 0
+    assert twins.look(
+        lambda kernel: [(link.altnames, link.is_up, link.master) for link in kernel.links()[1:]], THERE
+    ) == [(("other",), False, None)]
+    assert twins.look(lambda kernel: kernel.addresses(7), THERE) == []
+    assert twins.look(lambda kernel: kernel.sysctl("ipv4/conf/v0/rp_filter"), THERE) == "0"
+
+
+@pytest.mark.parametrize(
+    ("there", "name", "code"),  # behaviour.md K2 and K3
+    [
+        (("eth0",), None, 0),
+        (("v0",), None, errno.EEXIST),
+        (("v0",), "eth0", 0),
+        (("v0", "eth0"), "eth0", errno.EEXIST),
+        (("eth0",), "eth0", errno.EEXIST),
+        (("other",), "eth0", errno.EEXIST),
+    ],
+)
+def test_whether_a_link_moves_goes_by_the_names_there(
+    twins: Twins, there: tuple[str, ...], name: str | None, code: int
+) -> None:
+    twins.veth("v0", 7, HERE, "other")
+    for index, taken in enumerate(there, 20):
+        twins.veth(taken, index, THERE)
+    assert twins.move(7, name) == code
+    moved = not code or (there, name) == (("eth0",), "eth0")
+    assert (twins.look(lambda kernel: kernel.link(7)) is None) == moved
+
+
+def test_a_refused_mac_comes_after_the_move(twins: Twins) -> None:
+    twins.veth("v0", 7)
+    assert twins.move(7, "eth0", mac="01:00:00:00:00:42") == errno.EADDRNOTAVAIL
+    assert twins.look(lambda kernel: getattr(kernel.link(7), "name", None), THERE) == "v0"
+
+
+def test_an_index_that_is_taken_there_is_refused_if_asked_for_and_else_changed(twins: Twins) -> None:
+    twins.veth("v0", 7)
+    twins.veth("w0", 7, THERE)
+    assert twins.move(7, new_index=7) == errno.EBUSY
+    assert twins.move(7) == 0
+    indexes = twins.look(lambda kernel: len(kernel.links()), THERE)
+    assert indexes == 3
+
+
+def test_a_bridge_does_not_move(twins: Twins) -> None:
+    twins.bridge("br0", 9)
+    assert twins.move(9) == errno.EINVAL
+
+
+def test_a_move_to_where_the_link_is_does_nothing(twins: Twins) -> None:
+    twins.veth("v0", 7)
+    twins.up(7)
+    assert twins.ask(lambda world: links.change(7, namespace=world[HERE].fd)) == 0
+
+
+def test_a_move_to_no_namespace_is_refused(twins: Twins) -> None:
+    twins.veth("v0", 7)
+    assert twins.ask(links.change(7, namespace=999)) == errno.EBADF
+
+
+# --- masters ---
+
+
+def test_a_port_has_settings_until_it_is_released(twins: Twins) -> None:
+    twins.veth("v0", 7)
+    twins.bridge("br0", 9)
+    assert twins.ask(links.change(7, port=("bridge", attrs.pack_u8(4, 1)))) == errno.EOPNOTSUPP
+    assert twins.ask(links.change(7, master=9)) == 0
+    assert twins.ask(links.change(7, master=9)) == 0
+    assert twins.ask(links.change(7, port=("bridge", attrs.pack_u8(4, 1) + attrs.pack_u32(3, 55)))) == 0
+    assert twins.ask(links.change(7, master=0)) == 0
+    assert twins.ask(links.change(7, master=0)) == 0
+    assert twins.ask(links.change(7, master=9)) == 0
+
+
+def test_a_link_that_has_a_master_gets_another(twins: Twins) -> None:
+    twins.veth("v0", 7)
+    twins.bridge("br0", 8)
+    twins.bridge("br1", 9)
+    twins.ask(links.change(7, master=8))
+    assert twins.ask(links.change(7, master=9)) == 0
+
+
+def test_ports_are_released_when_their_bridge_is_deleted(twins: Twins) -> None:
+    twins.veth("v0", 7)
+    twins.bridge("br0", 9)
+    twins.ask(links.change(7, master=9))
+    assert twins.ask(links.delete(9)) == 0
+
+
+@pytest.mark.parametrize(
+    ("index", "master", "code"),
+    [(7, 77, errno.EINVAL), (7, 8, errno.EOPNOTSUPP), (9, 10, errno.ELOOP), (1, 9, errno.EINVAL)],
+)
+def test_not_every_link_is_a_master_or_a_port(twins: Twins, index: int, master: int, code: int) -> None:
+    twins.veth("v0", 7)
+    twins.veth("v1", 8)
+    twins.bridge("br0", 9)
+    twins.bridge("br1", 10)
+    assert twins.ask(links.change(index, master=master)) == code
+
+
+# --- addresses ---
+
+
+def test_addresses_have_the_kernels_order_and_flags(twins: Twins) -> None:
+    twins.veth("v0", 7)
+    for text in (
+        "10.0.0.2/24",
+        "10.0.0.3/24",
+        "169.254.9.9/16",
+        "10.1.0.2/24",
+        "10.0.0.4/32",
+        "fe80::42/64",
+        "fd00::2/64",
+        "fd00::3/64",
+        "fe80::43/64",
+    ):
+        assert twins.ask(_add(text)) == 0
+    twins.up(7)
+    found = twins.look(lambda kernel: [item.flags & 1 for item in kernel.addresses(7)])
+    assert isinstance(found, list)
+    assert sum(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "index", "code"),
+    [
+        ("10.0.0.2/24", 7, errno.EEXIST),
+        ("10.0.0.2/25", 7, 0),
+        ("10.0.0.2/24", 8, 0),
+        ("fd00::2/64", 7, errno.EEXIST),
+        ("fd00::2/65", 7, errno.EEXIST),
+        ("fd00::2/64", 8, 0),
+        ("10.0.0.9/24", 77, errno.ENODEV),
+        ("fd00::9/64", 77, errno.ENODEV),
+    ],
+)
+def test_an_address_is_there_once(twins: Twins, text: str, index: int, code: int) -> None:
+    twins.veth("v0", 7)
+    twins.veth("v1", 8)
+    twins.up(7, 8)
+    twins.ask(_add("10.0.0.2/24"))
+    twins.ask(_add("fd00::2/64"))
+    assert twins.ask(_add(text, index)) == code
+
+
+def test_a_secondary_of_another_scope_is_refused(twins: Twins) -> None:
+    twins.veth("v0", 7)
+    twins.ask(_add("10.0.0.2/24"))
+    assert twins.ask(address.add(replace(address.new(7, ip_interface("10.0.0.3/24")), scope=253))) == errno.EINVAL
+
+
+def test_the_flags_of_an_address_are_changed(twins: Twins) -> None:
+    twins.veth("v0", 7)
+    wish = address.new(7, ip_interface("fd00::2/64"))
+    twins.ask(address.add(wish))
+    assert twins.ask(address.update(replace(wish, flags=address.PERMANENT))) == 0
+
+
+def test_an_address_has_a_peer(twins: Twins) -> None:
+    twins.veth("v0", 7)
+    twins.up(7)
+    wish = replace(address.new(7, ip_interface("10.0.0.2/24")), peer=ip_address("10.5.0.1"), broadcast=None)
+    assert twins.ask(address.add(wish)) == 0
+
+
+@pytest.mark.parametrize("text", ["10.0.0.9/24", "10.0.0.2/25", "fd00::9/64", "fd00::2/65"])
+def test_an_address_that_is_not_there_is_not_deleted(twins: Twins, text: str) -> None:
+    twins.veth("v0", 7)
+    twins.ask(_add("10.0.0.2/24"))
+    twins.ask(_add("fd00::2/64"))
+    assert twins.ask(_delete(text)) == errno.EADDRNOTAVAIL
+    assert twins.ask(_delete(text, 77)) == errno.ENODEV
+
+
+def test_secondaries_go_with_the_primary_address(twins: Twins) -> None:
+    twins.veth("v0", 7)
+    twins.up(7)
+    for text in ("10.0.0.2/24", "10.1.0.2/24", "10.0.0.3/24", "10.0.0.4/24", "fd00::2/64", "fd00::3/64"):
+        twins.ask(_add(text))
+    twins.ask(route.add(_entry("10.9.0.0/16", "10.0.0.1")))
+    for text in ("10.0.0.3/24", "fd00::2/64", "10.0.0.2/24", "fd00::3/64"):
+        assert twins.ask(_delete(text)) == 0
+    left = twins.look(lambda kernel: [str(item.interface) for item in kernel.addresses(7) if not _is_made(item)])
+    assert left == ["10.1.0.2/24"]
+
+
+def test_a_secondary_is_promoted_if_the_link_is_set_so(twins: Twins) -> None:
+    twins.veth("v0", 7)
+    twins.set("v0", "ipv4/conf/{}/promote_secondaries", "1")
+    twins.up(7)
+    for text in ("10.0.0.2/24", "10.0.0.3/24", "10.1.0.2/24", "10.0.0.4/24"):
+        twins.ask(_add(text))
+    assert twins.ask(_delete("10.0.0.2/24")) == 0
+    assert twins.ask(_delete("10.0.0.3/24")) == 0
+
+
+def test_with_the_last_ipv4_address_all_ipv4_routes_of_the_link_go(twins: Twins) -> None:
+    twins.veth("v0", 7)
+    twins.veth("v1", 8)
+    twins.up(7, 8)
+    twins.ask(_add("10.0.0.2/24"))
+    twins.ask(route.add(_entry("10.9.0.0/16", "10.0.0.1")))
+    twins.ask(route.add(_entry("10.8.0.0/16")))
+    twins.ask(route.add(_entry("10.7.0.0/16", index=8)))
+    assert twins.ask(_delete("10.0.0.2/24")) == 0
+    assert twins.look(lambda kernel: [str(item.to) for item in kernel.routes(family=2, table=254)]) == ["10.7.0.0/16"]
+
+
+def test_routes_with_a_source_address_go_with_it(twins: Twins) -> None:
+    twins.veth("v0", 7)
+    twins.veth("v1", 8)
+    twins.up(7, 8)
+    twins.ask(_add("10.0.0.2/24"))
+    twins.ask(_add("10.1.0.2/24"))
+    twins.ask(route.add(_entry("10.9.0.0/16", index=8, source=ip_address("10.0.0.2"))))
+    assert twins.ask(_delete("10.0.0.2/24")) == 0
+
+
+def test_ipv6_goes_when_the_link_goes_down_and_ipv4_addresses_stay(twins: Twins) -> None:
+    twins.veth("v0", 7)
+    for text in ("10.0.0.2/24", "fd00::2/64"):
+        twins.ask(_add(text))
+    twins.up(7)
+    twins.ask(route.add(_entry("10.9.0.0/16", "10.0.0.1")))
+    twins.ask(route.add(_entry("fd09::/32", "fd00::1")))
+    twins.ask(neighbor.replace(_neighbor("10.0.0.9")))
+    twins.ask(neighbor.replace(_neighbor("fd00::9")))
+    assert twins.ask(links.change(7, up=False)) == 0
+    assert twins.look(lambda kernel: [str(item.interface) for item in kernel.addresses(7)]) == ["10.0.0.2/24"]
+    assert twins.look(lambda kernel: kernel.routes(table=254)) == []
+    twins.up(7)
+
+
+def test_the_switch_takes_ipv6_away_and_refuses_more(twins: Twins) -> None:
+    twins.veth("v0", 7)
+    twins.up(7)
+    twins.ask(_add("fd00::2/64"))
+    twins.ask(neighbor.replace(_neighbor("fd00::9")))
+    assert twins.set("v0", "ipv6/conf/{}/disable_ipv6", "1") is True
+    assert twins.look(lambda kernel: kernel.addresses(7)) == []
+    assert twins.ask(_add("fd00::2/64")) == errno.EACCES
+    assert twins.ask(route.add(_entry("fd09::/32"))) == errno.EACCES
+    assert twins.set("v0", "ipv6/conf/{}/disable_ipv6", "0") is True
+    assert twins.ask(_add("fd00::2/64")) == 0
+
+
+def _local(kernel: Kernel) -> list[tuple[str, int]]:
+    return [(str(item.interface), item.flags & address.PERMANENT) for item in kernel.addresses(7) if _is_made(item)]
+
+
+@pytest.mark.parametrize("how", ["up", "switch"])
+def test_a_link_that_is_up_gets_a_link_local_address_with_its_route(twins: Twins, how: str) -> None:
+    twins.veth("v0", 7)
+    if how == "switch":
+        twins.set("v0", "ipv6/conf/{}/disable_ipv6", "1")
+    twins.up(7)
+    if how == "switch":
+        twins.set("v0", "ipv6/conf/{}/disable_ipv6", "0")
+    wanted = [("fe80::ff:fe00:7/64", address.PERMANENT)]
+    assert _local(twins.fake[HERE]) == wanted
+    end = monotonic() + 10
+    while _local(twins.real[HERE]) != wanted:  # it waits for carrier
+        assert monotonic() < end
+    for kernel in twins.at(HERE):
+        routes = kernel.routes(family=10, table=254, index=7)
+        assert [(str(item.to), item.metric, item.protocol) for item in routes] == [("fe80::/64", 256, route.KERNEL)]
+
+
+def test_a_link_that_makes_no_address_by_itself_has_none(twins: Twins) -> None:
+    twins.veth("v0", 7)
+    twins.set("v0", "ipv6/conf/{}/addr_gen_mode", "1")
+    twins.up(7)
+    assert twins.look(_local) == []
+
+
+# --- routes ---
+
+
+@pytest.fixture
+def routed(twins: Twins) -> Twins:
+    """Two links that are up, with 10.0.0.2/24 and fd00::2/64 on the first, and one that is down."""
+    for index, name in ((7, "v0"), (8, "v1"), (9, "v2")):
+        twins.veth(name, index)
+    twins.up(7, 8)
+    twins.ask(_add("10.0.0.2/24"))
+    twins.ask(_add("fd00::2/64"))
+    return twins
+
+
+@pytest.mark.parametrize(
+    ("entry", "code"),
+    [
+        (_entry("10.9.0.0/16"), 0),
+        (_entry("10.9.0.0/16", "10.0.0.1"), 0),
+        (_entry("10.9.0.0/16", "10.0.0.1", metric=7), 0),
+        (_entry("10.9.0.0/16", table=100), 0),
+        (_entry("0.0.0.0/0", "10.0.0.1"), 0),
+        (_entry("0.0.0.0/0"), 0),
+        (_entry("10.9.0.0/16", source=ip_address("10.0.0.2")), 0),
+        (_entry("10.9.0.0/16", source=ip_address("10.0.0.3")), errno.EINVAL),
+        (_entry("10.9.0.0/16", "10.5.0.1"), errno.ENETUNREACH),
+        (_entry("10.9.0.0/16", "10.0.0.1", 8), errno.ENETUNREACH),
+        (_entry("10.9.0.0/16", "10.5.0.1", flags=route.ONLINK), 0),
+        (_entry("10.9.0.0/16", index=9), errno.ENETDOWN),
+        (_entry("10.9.0.0/16", index=77), errno.ENODEV),
+        (_entry("10.0.0.0/24", index=8), errno.EEXIST),
+        (_entry("10.0.0.0/24", index=8, metric=7), 0),
+        (_entry("10.9.0.0/16", index=None, type=7), 0),
+        (_entry("fd09::/32"), 0),
+        (_entry("fd09::/32", "fd00::1"), 0),
+        (_entry("::/0", "fd00::1", metric=7), 0),
+        (_entry("fd09::/32", "fd05::1"), errno.EHOSTUNREACH),
+        (_entry("fd09::/32", index=9), errno.ENETDOWN),
+        (_entry("fd09::/32", index=77), errno.ENODEV),
+        (_entry("fd00::/64", index=8), 0),
+        (_entry("fd00::/64", index=8, metric=256), errno.EEXIST),
+    ],
+    ids=str,
+)
+def test_a_route_is_added_or_refused(routed: Twins, entry: RouteEntry, code: int) -> None:
+    assert routed.ask(route.add(entry)) == code
+
+
+@pytest.mark.parametrize("to", ["10.9.0.0/16", "fd09::/32"])
+def test_a_route_is_there_once_and_can_be_replaced(routed: Twins, to: str) -> None:
+    assert routed.ask(route.add(_entry(to))) == 0
+    assert routed.ask(route.add(_entry(to))) == errno.EEXIST
+    assert routed.ask(route.add(_entry(to, index=8))) == errno.EEXIST
+    assert routed.ask(route.replace(_entry(to, index=8))) == 0
+    assert routed.ask(route.replace(_entry(to, index=8))) == 0
+    assert routed.ask(route.replace(_entry(to, metric=7))) == 0
+    assert routed.ask(route.delete(_entry(to, index=8))) == 0
+    assert routed.ask(route.delete(_entry(to, index=8))) == errno.ESRCH
+
+
+@pytest.mark.parametrize(
+    ("wish", "code"),
+    [
+        (_entry("10.9.0.0/16", "10.0.0.1"), 0),
+        (_entry("10.9.0.0/16", "10.0.0.3"), errno.ESRCH),
+        (_entry("10.9.0.0/16", "10.0.0.1", 8), errno.ESRCH),
+        (_entry("10.9.0.0/16", "10.0.0.1", None), 0),
+        (_entry("10.9.0.0/16", "10.0.0.1", metric=7), errno.ESRCH),
+        (_entry("10.9.0.0/16", "10.0.0.1", protocol=route.KERNEL), errno.ESRCH),
+        (_entry("10.8.0.0/16", "10.0.0.1"), errno.ESRCH),
+        (_entry("fd09::/32", "fd00::1"), 0),
+        (_entry("fd09::/32", "fd00::3"), errno.ESRCH),
+        (_entry("fd09::/32", "fd00::1", metric=7), errno.ESRCH),
+    ],
+    ids=str,
+)
+def test_a_route_that_fits_is_deleted(routed: Twins, wish: RouteEntry, code: int) -> None:
+    routed.ask(route.add(_entry("10.9.0.0/16", "10.0.0.1")))
+    routed.ask(route.add(_entry("fd09::/32", "fd00::1")))
+    assert routed.ask(route.delete(wish)) == code
+
+
+@pytest.mark.parametrize(
+    ("to", "outcome"),
+    [
+        ("10.0.0.9", (7, None, 1)),
+        ("10.9.0.9", (7, "10.0.0.1", 1)),
+        ("10.9.9.9", (8, None, 1)),
+        ("10.0.0.2", (1, None, 2)),
+        ("10.6.0.1", errno.EHOSTUNREACH),
+        ("10.5.0.1", errno.ENETUNREACH),
+        ("fd00::9", (7, None, 1)),
+        ("fd09::9", (7, "fd00::1", 1)),
+        ("fd05::1", errno.ENETUNREACH),
+    ],
+)
+def test_the_longest_prefix_leads(routed: Twins, to: str, outcome: object) -> None:
+    for entry in (
+        _entry("10.9.0.0/16", "10.0.0.1"),
+        _entry("10.9.9.0/24", index=8),
+        _entry("10.6.0.0/16", index=None, type=7),
+        _entry("fd09::/32", "fd00::1"),
+    ):
+        routed.ask(route.add(entry))
+
+    def lead(kernel: Kernel) -> tuple[int | None, str | None, int]:
+        found = kernel.route_to(ip_address(to))
+        return found.index, str(found.via) if found.via else None, found.type
+
+    assert routed.look(lead) == outcome
+
+
+def test_routes_are_listed_by_family_table_and_link(routed: Twins) -> None:
+    routed.ask(route.add(_entry("10.9.0.0/16", index=8)))
+    routed.ask(route.add(_entry("10.8.0.0/16", table=100)))
+    for question in ({"family": 2, "table": 254}, {"table": 100}, {"family": 2, "table": 254, "index": 8}):
+        found = routed.look(lambda kernel, asked=question: {str(item.to) for item in kernel.routes(**asked)})  # type: ignore[misc]
+        assert found
+
+
+# --- neighbours ---
+
+
+@pytest.mark.parametrize("ip", ["10.0.0.9", "fd00::9"])
+def test_a_neighbour_is_set_replaced_and_deleted(routed: Twins, ip: str) -> None:
+    assert routed.ask(neighbor.replace(_neighbor(ip))) == 0
+    assert routed.ask(neighbor.replace(_neighbor(ip, mac="02:00:00:00:00:98"))) == 0
+    assert routed.ask(neighbor.replace(_neighbor(ip, 8))) == 0
+    assert routed.ask(neighbor.delete(_neighbor(ip))) == 0
+    assert routed.ask(neighbor.delete(_neighbor(ip))) == errno.ENOENT
+    assert routed.ask(neighbor.delete(_neighbor(ip, 77))) == errno.ENODEV
+    assert routed.ask(neighbor.replace(_neighbor(ip, 77))) == errno.ENODEV
+
+
+def test_permanent_neighbours_go_with_the_mac_of_the_link(routed: Twins) -> None:
+    for ip in ("10.0.0.9", "fd00::9"):
+        routed.ask(neighbor.replace(_neighbor(ip)))
+    assert routed.ask(links.change(7, mac="02:00:00:00:00:77")) == 0
+    assert routed.look(lambda kernel: [item for item in kernel.neighbors(index=7) if item.state & 0x80]) == []
+
+
+def test_forwarding_entries_belong_to_the_link_or_to_its_bridge(routed: Twins) -> None:
+    routed.bridge("br0", 11)
+    own = NeighborEntry(AF_BRIDGE, 7, None, f"{OURS}00:00:00:01", neighbor.PERMANENT, neighbor.SELF)
+    of_bridge = NeighborEntry(AF_BRIDGE, 7, None, f"{OURS}00:00:00:02", neighbor.NOARP, neighbor.MASTER)
+    assert routed.ask(neighbor.replace(of_bridge)) == errno.EOPNOTSUPP
+    routed.ask(links.change(7, master=11))
+    assert routed.ask(neighbor.replace(of_bridge)) == 0
+    assert routed.ask(neighbor.replace(own)) == 0
+    assert routed.ask(neighbor.delete(own)) == 0
+    assert routed.ask(neighbor.delete(own)) == errno.ENOENT
+    assert routed.ask(links.change(7, master=0)) == 0
+
+
+# --- settings, pins ---
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "ipv4/conf/v0/rp_filter",
+        "ipv4/conf/v0/nonsense",
+        "ipv4/conf/v9/rp_filter",
+        "ipv6/conf/v0/disable_ipv6",
+        "ipv6/conf/v0/-",
+        "nonsense/conf/v0/rp_filter",
+    ],
+)
+def test_a_setting_has_a_value_or_is_not_there(twins: Twins, path: str) -> None:
+    twins.veth("v0", 7)
+    there = path in {"ipv4/conf/v0/rp_filter", "ipv6/conf/v0/disable_ipv6"}
+    assert twins.look(lambda kernel: kernel.sysctl(path)) == ("0" if there else None)
+    assert twins.set("v0", path, "1") == (True if there else errno.ENOENT)
+    assert twins.set("v0", path, "1") == (False if there else errno.ENOENT)
+
+
+def test_settings_are_told_with_the_link(twins: Twins) -> None:
+    twins.veth("v0", 7)
+    twins.set("v0", "ipv4/conf/{}/rp_filter", "2")
+    twins.set("v0", "ipv6/conf/{}/router_solicitation_interval", "9")
+    twins.set("v0", "ipv6/conf/{}/disable_ipv6", "1")
+
+    def told(kernel: Kernel) -> tuple[int, int, int]:
+        found = kernel.link(7)
+        assert found
+        return found.conf(2)[7], found.conf(10)[8], found.conf(10)[26]
+
+    assert twins.look(told) == (2, 9000, 1)
+
+
+def test_new_links_get_the_default_settings(twins: Twins) -> None:
+    twins.set("default", "ipv4/conf/{}/rp_filter", "2")
+    twins.set("default", "ipv6/conf/{}/disable_ipv6", "1")
+    twins.veth("v0", 7)
+    assert twins.look(lambda kernel: kernel.sysctl("ipv4/conf/v0/rp_filter")) == "2"
+    assert twins.set("all", "ipv6/conf/{}/accept_ra", "1") in {True, False}
+
+
+def test_a_namespace_is_pinned_and_unpinned_once(twins: Twins, tmp_path: Path) -> None:
+    path = str(tmp_path / "pin")
+    for call, code in (("pin", 0), ("pin", 0), ("unpin", 0), ("unpin", errno.ENOENT)):
+        assert [_errno(lambda kernel=kernel, call=call: getattr(kernel, call)(path)) for kernel in twins.at(HERE)] == [  # type: ignore[misc]
+            code,
+            code,
+        ]
+    assert twins.fake[HERE].pins == set()
+
+
+def test_pauses_pass(twins: Twins) -> None:
+    assert twins.look(lambda kernel: kernel.pause(0)) is None
+    assert twins.fake[HERE].pauses == [0]

@@ -1,0 +1,235 @@
+"""Namespaces of others, the host that is meant, and directories that are not to be trusted (faults E2, E6, E8; T14)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from netsandbox import (
+    Bridge,
+    KernelError,
+    NetSandboxError,
+    Sandbox,
+    SandboxExistsError,
+    SandboxNotFoundError,
+    SpecError,
+)
+from tests.kernel.lab import addresses, comes_back, fails, inside, ip, link, links, snapshot, veth
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.usefixtures("host")
+
+
+@contextmanager
+def process() -> Iterator[str]:
+    """Have a process in a namespace of its own; yield where that is found."""
+    with subprocess.Popen(
+        ["unshare", "-n", "sh", "-c", "echo; read x"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        yield f"/proc/{holder.pid}/ns/net"
+
+
+def test_t14_a_namespace_of_a_process_is_used_in_place_and_given_back() -> None:
+    veth(up=True)
+    with process() as path:
+        before = snapshot()
+        box = Sandbox.adopt(path)
+        assert (box.name, box.path) == (path, path)
+        assert "UP" in link("lo", path)["flags"]
+        box.add_interface("v0", addresses=["10.0.0.2/24"])
+        box.add_interface(Bridge("b"))
+        assert addresses("eth0", path) == {"10.0.0.2/24"}
+        box.destroy()
+        assert snapshot() == before
+        assert set(links(path)) == {"lo"}
+        assert Sandbox.list() == []
+
+
+def test_t14_a_namespace_is_pinned_under_a_name() -> None:
+    with process() as path:
+        box = Sandbox.adopt(path, "ctr")
+        assert Path(box.path).stat().st_ino == Path(path).stat().st_ino
+        assert Sandbox.list() == ["ctr"]
+        box.close()
+        Sandbox.open("ctr").destroy()
+        assert set(links(path)) == {"lo"}
+
+
+def test_a_pinned_namespace_outlives_its_process() -> None:
+    veth()
+    with comes_back():
+        with process() as path:
+            box = Sandbox.adopt(path, "ctr")
+        box.add_interface("v0")
+        assert set(links(box.path)) == {"lo", "eth0"}
+        box.destroy()
+
+
+def test_a_namespace_that_ip_made_is_adopted_and_stays(run_netns: Path) -> None:
+    ip("netns add theirs")
+    before = snapshot("/run/netns/theirs")["links"]["lo"]["flags"]
+    box = Sandbox.adopt("/run/netns/theirs")
+    assert box.name == "theirs"
+    box.close()
+    with Sandbox.open("theirs") as again:
+        again.destroy()
+    assert ip("netns list").split() == ["theirs"]
+    assert before == ["LOOPBACK"]
+    ip("netns delete theirs")
+    assert list(run_netns.iterdir()) == []
+
+
+def test_links_that_were_there_before_are_left_alone() -> None:
+    veth()
+    with process() as path:
+        ip("link add eth0 type bridge", netns=path)
+        with Sandbox.adopt(path) as box:
+            assert box.interfaces == ()
+            assert box.add_interface("v0").name == "eth1"
+            box.destroy()
+        assert set(links(path)) == {"lo", "eth0"}
+
+
+def test_adopting_again_is_refused() -> None:
+    with process() as path, Sandbox.adopt(path) as box:
+        with pytest.raises(SandboxExistsError, match="it is a sandbox already"):
+            Sandbox.adopt(path)
+        box.destroy()
+
+
+def test_adopting_under_a_name_in_use_is_refused(box: Sandbox) -> None:
+    with process() as path, fails(box, SandboxExistsError, match="already"):
+        Sandbox.adopt(path, "box")
+
+
+@pytest.mark.parametrize("path", ["/proc/self/ns/net", "/proc/thread-self/ns/net"])
+def test_the_own_namespace_is_refused(path: str) -> None:
+    with comes_back(), pytest.raises(SpecError, match=r"use Sandbox\.host"):
+        Sandbox.adopt(path)
+    assert Sandbox.list() == []
+
+
+@pytest.mark.parametrize("path", ["relative/path", "", "/a\0b"])
+def test_what_is_no_absolute_path_is_refused(path: str) -> None:
+    with pytest.raises(SpecError, match="path"):
+        Sandbox.adopt(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/etc/passwd", "no namespace file"),
+        ("/proc/self/ns/mnt", "another kind"),
+        ("/dev/null", "no namespace file"),
+        ("/proc", "no namespace"),
+    ],
+)
+def test_e2_what_is_no_network_namespace_is_told(path: str, words: str) -> None:
+    with pytest.raises(KernelError, match=words) as info:
+        Sandbox.adopt(path, "ctr")
+    assert info.value.errno == errno.EINVAL
+    assert Sandbox.list() == []
+
+
+def test_what_does_not_exist_is_told() -> None:
+    with pytest.raises(KernelError, match="ENOENT"):
+        Sandbox.adopt("/proc/0/ns/net", "ctr")
+
+
+def test_a_pin_that_another_namespace_was_mounted_on_is_not_touched(tmp_path: Path) -> None:
+    box = Sandbox.create("web")
+    subprocess.run(["umount", box.path], check=True)
+    with process() as path:
+        subprocess.run(["mount", "--bind", path, box.path], check=True)
+        with pytest.raises(SandboxNotFoundError, match="no longer at"):
+            box.add_interface(Bridge("b"))
+        with pytest.raises(SandboxNotFoundError, match="another namespace is at"):
+            Sandbox.open("web")
+        assert set(links(path)) == {"lo"}
+        subprocess.run(["umount", box.path], check=True)
+    box.close()
+    assert len(Sandbox.prune()) == 1
+    assert list((tmp_path / "netns").glob("[!.]*")) == []
+
+
+def test_e6_the_host_is_the_namespace_of_the_thread_that_makes_the_sandbox() -> None:
+    with process() as elsewhere:
+        veth(netns=elsewhere)
+        box = inside(elsewhere, lambda: Sandbox.create("web"))
+        with comes_back(elsewhere):
+            assert box.add_interface("v0").name == "eth0"
+            box.remove_interface("eth0")
+        box.destroy()
+
+
+def test_e6_another_host_can_be_named() -> None:
+    with process() as elsewhere:
+        veth(netns=elsewhere)
+        with comes_back(elsewhere), Sandbox.create("web", host=elsewhere) as box:
+            box.add_interface("v0", addresses=["10.0.0.2/24"])
+            box.destroy()
+        with Sandbox.host(elsewhere) as theirs, comes_back(elsewhere):
+            theirs.add_interface("v0", addresses=["10.0.0.2/24"])
+            assert addresses("v0", elsewhere) == {"10.0.0.2/24"}
+            theirs.destroy()
+
+
+def test_e6_links_do_not_go_back_to_a_strange_host() -> None:
+    veth()
+    with process() as elsewhere, Sandbox.create("web") as box:
+        box.add_interface("v0")
+        with Sandbox.open("web", host=elsewhere) as strange:
+            with fails(box, NetSandboxError, match="came from another namespace"):
+                strange.remove_interface("eth0")
+            with fails(box, NetSandboxError, match="came from another namespace"):
+                strange.destroy()
+        box.destroy()
+        assert set(links(elsewhere)) == {"lo"}
+
+
+def test_e8_the_runtime_directory_is_looked_up_every_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    box = Sandbox.create("one")
+    monkeypatch.setenv("NETSANDBOX_DIR", str(tmp_path / "other"))
+    assert Sandbox.list() == []
+    other = Sandbox.create("one")
+    assert other.path == str(tmp_path / "other" / "one")
+    other.destroy()
+    assert box.interfaces == ()
+    box.destroy()
+
+
+def test_e8_a_runtime_directory_that_cannot_be_made_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("NETSANDBOX_DIR", str(tmp_path / "file" / "below"))
+    with pytest.raises(KernelError, match="ENOTDIR"):
+        Sandbox.create("web")
+
+
+@pytest.mark.parametrize("what", ["symlink", "group", "others", "somebody"])
+@pytest.mark.parametrize("part", ["netns", "netns/.state"])
+def test_a_runtime_directory_that_others_can_tamper_with_is_refused(tmp_path: Path, what: str, part: str) -> None:
+    directory = tmp_path / part
+    directory.parent.mkdir(exist_ok=True)
+    if what == "symlink":
+        (tmp_path / "real").mkdir()
+        directory.symlink_to(tmp_path / "real")
+    else:
+        directory.mkdir()
+        directory.chmod({"group": 0o775, "others": 0o777}.get(what, 0o755))
+        if what == "somebody":
+            os.chown(directory, 65534, 65534)
+    with comes_back(), pytest.raises(NetSandboxError, match="runtime directory"):
+        Sandbox.create("web")
+    assert not list((tmp_path / "netns").glob("[!.]*"))
+    if what == "symlink":
+        directory.unlink()

@@ -1,0 +1,56 @@
+"""The benchmarks run; how fast anything is is none of a test's business."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+ISOLATED = ("unshare", "-nm", "sh", "-c", 'mount -t tmpfs -o mode=755 tmpfs /run && exec "$@"', "sh")
+COMPETITORS = {  # by their work, without those of which the tests do not have the package
+    "import, time": {"bare interpreter", "netsandbox"},
+    "import, memory": {"bare interpreter", "netsandbox"},
+    "netsandbox ls --json": {"bare interpreter", "netsandbox"},
+    "get one link": {"datagrams, not decoded", "netsandbox", "ip -j"},
+    "list 5,000 routes": {"datagrams, not decoded", "netsandbox", "ip -j"},
+    "attach a link": {
+        "the kernel's own move",
+        "pre-encoded datagrams",
+        "netsandbox",
+        "ip -batch",
+        "ip, a command each",
+    },
+    "remove it": {"the kernel's own move", "netsandbox", "ip -batch", "ip, a command each"},
+    "create, attach, destroy": {"pre-encoded datagrams", "netsandbox", "ip -batch", "ip, a command each"},
+    "tracing of a step": {"a function call", "telemetry.span"},
+    "record of a sandbox": {"Store.write", "Store.write after pack"},
+}
+
+
+def bench(*arguments: str) -> str:
+    command = (*ISOLATED, sys.executable, "-m", "benchmarks", *arguments)
+    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def test_every_competitor_at_every_work_gets_figures() -> None:
+    report = json.loads(bench("--quick", "--json", "-"))
+    measured: dict[str, set[str]] = {}
+    for item in report["figures"]:
+        if item["n"] and "pyroute2" not in item["who"]:
+            assert 0 < item["p10"] <= item["median"] <= item["p90"], item
+            measured.setdefault(item["work"], set()).add(item["who"])
+    assert measured == COMPETITORS
+    assert {"kernel", "CPUs", "Python", "netsandbox", "pyroute2"} <= report["machine"].keys()
+
+
+def test_the_table_names_what_is_not_installed(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    rows = bench("--quick", "--json", str(file)).splitlines()
+    figures = json.loads(file.read_text(encoding="utf-8"))["figures"]
+    lines = [row for row in rows if row.startswith("|")][2:]
+    assert len(lines) == len(figures)
+    for line, item in zip(lines, figures, strict=True):
+        assert item["who"] in line
+        assert ("not installed" in line) == (not item["n"])

@@ -1,0 +1,142 @@
+"""Addresses that overlap what another link reaches (behaviour.md I6; faults C1 to C3; behaviours T2, T3; U3)."""
+
+from __future__ import annotations
+
+import errno
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from netsandbox import Bridge, InterfaceSpec, KernelError, RouteConflictError, Sandbox
+from tests.kernel.lab import addresses, comes_back, fails, ip, routes, veth
+
+
+@pytest.fixture
+def lan(box: Sandbox) -> Sandbox:
+    """Have a link in the sandbox that reaches 10.0.0.0/16 and fd00::/48, and one more on the host."""
+    veth(up=True)
+    veth("v1", "p1", up=True)
+    box.add_interface("v0", addresses=["10.0.0.2/16", "fd00::2/48"])
+    return box
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "10.0.0.2/16",
+        "10.0.5.5/24",
+        "10.1.0.1/8",
+        "10.0.0.2/32",
+        "fd00::2/48",
+        "fd00::5:1/64",
+        "fd00:0:9::1/32",
+        "fd00::2/128",
+    ],
+)
+def test_t2_an_overlapping_address_is_refused_and_the_owner_is_named(lan: Sandbox, address: str) -> None:
+    with fails(lan, RouteConflictError) as info:
+        lan.add_interface("v1", addresses=["192.168.0.1/24", address])
+    assert info.value.owner == "eth0"
+    assert info.value.address == address
+    assert "conflicts with existing route" in str(info.value)
+    assert "of link eth0" in str(info.value)
+
+
+@pytest.mark.parametrize("address", ["10.1.0.1/16", "11.0.0.1/24", "fd00:1::1/48"])
+def test_t2_a_neighbouring_network_is_not_refused(lan: Sandbox, address: str) -> None:
+    lan.add_interface("v1", addresses=[address])
+    assert addresses("eth1", lan.path) == {address}
+
+
+def test_an_overlap_can_be_allowed_per_interface(lan: Sandbox) -> None:
+    lan.add_interface("v1", addresses=["10.0.0.3/16", "fd00::3/48"], on_conflict="ignore")
+    assert addresses("eth1", lan.path) == {"10.0.0.3/16", "fd00::3/48"}
+
+
+def test_the_same_link_may_have_several_addresses_of_a_network(box: Sandbox) -> None:
+    veth()
+    box.add_interface("v0", addresses=["10.0.0.2/24", "10.0.0.3/24", "fd00::2/64", "fd00::3/64"])
+    assert len(addresses("eth0", box.path)) == 4
+
+
+def test_those_added_together_count_too(box: Sandbox) -> None:
+    veth()
+    with fails(box, RouteConflictError) as info:
+        box.add_interfaces(
+            [InterfaceSpec(Bridge("b"), addresses=["10.0.0.1/24"]), InterfaceSpec("v0", addresses=["10.0.0.2/24"])]
+        )
+    assert info.value.owner == "eth0"
+
+
+@pytest.mark.parametrize("route", ["default", "0.0.0.0/1", "128.0.0.0/1"])
+@pytest.mark.parametrize("how", ["via 10.0.0.1", "dev eth0"])
+def test_c1_default_and_half_default_routes_claim_no_network(lan: Sandbox, route: str, how: str) -> None:
+    ip(f"route add {route} {how}", netns=lan.path)
+    lan.add_interface("v1", addresses=["192.168.1.2/24", "172.17.0.2/16"])
+    assert addresses("eth1", lan.path) == {"192.168.1.2/24", "172.17.0.2/16"}
+
+
+@pytest.mark.parametrize("route", ["default", "::/1", "8000::/1"])
+def test_c1_default_and_half_default_ipv6_routes_claim_no_network(lan: Sandbox, route: str) -> None:
+    ip(f"-6 route add {route} via fd00::1", netns=lan.path)
+    lan.add_interface("v1", addresses=["fd05::2/64", "2001:db8::2/64"])
+    assert addresses("eth1", lan.path) == {"fd05::2/64", "2001:db8::2/64"}
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        "unreachable 192.168.0.0/16",
+        "blackhole 192.168.0.0/16",
+        "prohibit 192.168.0.0/16",
+        "192.168.0.0/16 via 10.0.0.1",
+    ],
+)
+def test_c2_routes_that_reach_nothing_or_go_through_a_gateway_claim_no_network(lan: Sandbox, route: str) -> None:
+    ip(f"route add {route}", netns=lan.path)
+    lan.add_interface("v1", addresses=["192.168.1.2/24"])
+    assert addresses("eth1", lan.path) == {"192.168.1.2/24"}
+
+
+def test_c2_a_route_out_of_another_link_claims_its_network(lan: Sandbox) -> None:
+    ip("route add 192.168.0.0/16 dev eth0", netns=lan.path)
+    with fails(lan, RouteConflictError, match=r"192\.168\.0\.0/16 of link eth0"):
+        lan.add_interface("v1", addresses=["192.168.1.2/24"])
+
+
+def test_c2_an_address_without_a_route_of_its_own_claims_its_network(lan: Sandbox) -> None:
+    ip("address add 192.168.1.2/32 dev eth0", netns=lan.path)  # K13: leaves no route in the main table
+    with fails(lan, RouteConflictError, match="eth0"):
+        lan.add_interface("v1", addresses=["192.168.1.3/16"])
+
+
+def test_c2_of_two_adds_at_once_of_one_address_one_is_refused(box: Sandbox) -> None:
+    def add(number: int) -> bool:
+        try:
+            box.add_interface(Bridge(f"b{number}"), addresses=["10.0.0.1/24"])
+        except RouteConflictError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(add, range(4))) == [False, False, False, True]
+
+
+def test_c3_link_local_networks_are_on_every_link(lan: Sandbox) -> None:
+    lan.add_interface("v1", addresses=["fe80::5/64", "169.254.1.1/16"])
+    added = lan.add_interface(Bridge("b"), addresses=["fe80::5/64", "169.254.1.2/16"])
+    assert addresses(added.name, lan.path) == {"fe80::5/64", "169.254.1.2/16"}
+
+
+def test_t3_addresses_are_there_when_the_sandbox_is_opened_again(lan: Sandbox) -> None:
+    with comes_back(lan.path), Sandbox.open("box") as again:
+        with pytest.raises(KernelError) as info:
+            again.add_address("eth0", "10.0.0.2/16")
+        assert info.value.errno == errno.EEXIST
+        with pytest.raises(RouteConflictError):
+            again.add_interface("v1", addresses=["10.0.0.3/16"])
+
+
+def test_routes_asked_for_are_not_checked_but_the_kernel_refuses_equal_ones(lan: Sandbox) -> None:
+    lan.add_interface("v1", addresses=["192.168.1.2/24"], routes=["10.0.5.0/24"])
+    assert "10.0.5.0/24 dev eth1 scope link" in routes(lan.path)

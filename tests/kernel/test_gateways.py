@@ -1,0 +1,263 @@
+"""Gateways and routes (behaviour.md I7; faults C7 to C11; behaviours T16, T33 to T38)."""
+
+from __future__ import annotations
+
+import errno
+from ipaddress import ip_address
+
+import pytest
+
+from netsandbox import Bridge, InterfaceSpec, KernelError, NetSandboxError, Route, Sandbox, SpecError
+from tests.kernel.lab import comes_back, fails, ip, routes, veth
+
+
+@pytest.fixture
+def lan(box: Sandbox) -> Sandbox:
+    """Have two links in the sandbox, each with IPv4 and IPv6."""
+    veth(up=True)
+    veth("v1", "p1", up=True)
+    box.add_interfaces(
+        [
+            InterfaceSpec("v0", addresses=["10.0.0.2/24", "fd00::2/64"]),
+            InterfaceSpec("v1", addresses=["10.1.0.2/24", "fd01::2/64"]),
+        ]
+    )
+    return box
+
+
+def defaults(box: Sandbox) -> set[str]:
+    return routes(box.path, "default")
+
+
+def test_a_gateway_is_set_and_unset_per_family(lan: Sandbox) -> None:
+    assert (lan.gateway4, lan.gateway6) == (None, None)
+    with comes_back(lan.path):
+        lan.set_gateway("10.0.0.1")
+        lan.set_gateway("fd00::1")
+        assert (lan.gateway4, lan.gateway6) == (ip_address("10.0.0.1"), ip_address("fd00::1"))
+        assert defaults(lan) == {"default via 10.0.0.1 dev eth0", "default via fd00::1 dev eth0 metric 1024"}
+        lan.unset_gateway(4)
+        assert (lan.gateway4, lan.gateway6) == (None, ip_address("fd00::1"))
+        lan.unset_gateway(6)
+    lan.unset_gateway()
+    lan.unset_gateway(6)
+
+
+@pytest.mark.parametrize(("first", "second"), [("10.0.0.1", "10.1.0.1"), ("fd00::1", "fd01::1")])
+def test_c8_a_gateway_takes_the_place_of_the_one_before(lan: Sandbox, first: str, second: str) -> None:
+    lan.set_gateway(first)
+    lan.set_gateway(second)
+    assert len(defaults(lan)) == 1
+    assert defaults(lan).pop().startswith(f"default via {second} dev eth1")
+    lan.set_gateway(second)
+    assert len(defaults(lan)) == 1
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_t33_c8_a_foreign_default_route_is_replaced(lan: Sandbox, family: int) -> None:
+    theirs, ours = ("10.0.0.9", "10.1.0.1") if family == 4 else ("fd00::9", "fd01::1")
+    ip(f"-{family} route add default via {theirs}", netns=lan.path)
+    lan.set_gateway(ours)
+    assert len(defaults(lan)) == 1
+    assert f"default via {ours} dev eth1" in defaults(lan).pop()
+
+
+def test_c8_a_link_local_gateway_needs_its_interface(lan: Sandbox) -> None:
+    with fails(lan, SpecError, match="interface"):
+        lan.set_gateway("fe80::1")
+    lan.set_gateway("fe80::1", interface="eth1")
+    assert defaults(lan) == {"default via fe80::1 dev eth1 metric 1024"}
+
+
+@pytest.mark.parametrize("gateway", ["192.168.7.1", "2001:db8::1"])
+def test_c8_a_gateway_off_the_link_needs_onlink(lan: Sandbox, gateway: str) -> None:
+    with fails(lan, KernelError) as info:
+        lan.set_gateway(gateway)
+    assert info.value.errno == errno.ENETUNREACH
+    lan.set_gateway(gateway, interface="eth1", onlink=True)
+    assert f"default via {gateway} dev eth1" in defaults(lan).pop()
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_default_route_may_have_no_gateway(lan: Sandbox, family: int) -> None:
+    lan.set_gateway("10.0.0.1" if family == 4 else "fd00::1")
+    lan.set_gateway(None, interface="eth1", family=family)
+    assert defaults(lan) == {"default dev eth1 scope link" if family == 4 else "default dev eth1 metric 1024"}
+    assert (lan.gateway4 if family == 4 else lan.gateway6) is None
+    lan.unset_gateway(family)
+    assert defaults(lan) == set()
+
+
+def test_c8_a_default_route_with_a_metric_is_a_route(lan: Sandbox) -> None:
+    lan.add_route(Route("0.0.0.0/0", "10.0.0.1", metric=100))
+    lan.add_route(Route("0.0.0.0/0", "10.1.0.1", metric=50))
+    assert defaults(lan) == {"default via 10.0.0.1 dev eth0 metric 100", "default via 10.1.0.1 dev eth1 metric 50"}
+
+
+def test_t16_the_gateway_is_that_of_the_lowest_metric(lan: Sandbox) -> None:
+    lan.add_route(Route("0.0.0.0/0", "10.0.0.1", metric=100))
+    assert lan.gateway4 == ip_address("10.0.0.1")
+    lan.add_route(Route("0.0.0.0/0", "10.1.0.1", metric=50))
+    assert lan.gateway4 == ip_address("10.1.0.1")
+
+
+@pytest.mark.parametrize("gateway", ["10.0.0.2", "fd00::2", "10.0.0.0/24", "224.0.0.1", "::", "nonsense", "10.0.0.255"])
+def test_a_gateway_that_is_none_is_refused(lan: Sandbox, gateway: str) -> None:
+    with fails(lan, NetSandboxError):
+        lan.set_gateway(gateway)
+
+
+def test_a_gateway_of_an_interface_that_is_not_there_is_refused(lan: Sandbox) -> None:
+    with fails(lan, KernelError, match="eth7"):
+        lan.set_gateway("10.0.0.1", interface="eth7")
+
+
+@pytest.mark.parametrize("gateway", ["10.0.0.1", "fd00::1"])
+def test_c9_the_gateway_goes_with_its_link(lan: Sandbox, gateway: str) -> None:
+    lan.set_gateway(gateway)
+    lan.remove_interface("eth0")
+    assert (lan.gateway4, lan.gateway6) == (None, None)
+    lan.unset_gateway(4)
+    lan.unset_gateway(6)
+
+
+def test_c10_a_route_goes_with_its_link_and_an_equal_one_is_found(lan: Sandbox) -> None:
+    lan.add_route(Route("10.7.0.0/16", "10.0.0.1"))
+    lan.add_route(Route("10.8.0.0/16", "10.1.0.1"))
+    lan.remove_interface("eth0")
+    assert lan.routes == (Route("10.8.0.0/16", "10.1.0.1"),)
+    with fails(lan, KernelError) as info:
+        lan.remove_route(Route("10.7.0.0/16", "10.0.0.1"))
+    assert info.value.errno == errno.ESRCH
+    lan.remove_route(Route("10.8.0.0/16", via="10.1.0.1"))
+    assert routes(lan.path) == set()
+
+
+@pytest.mark.parametrize(("gateway", "far"), [("10.0.0.1", "10.9.0.1"), ("fd00::1", "fd09::1")])
+def test_c11_a_next_hop_behind_another_gateway_is_refused(lan: Sandbox, gateway: str, far: str) -> None:
+    lan.set_gateway(gateway)
+    with fails(lan, KernelError) as info:
+        lan.set_gateway(far)
+    assert info.value.errno == errno.ENETUNREACH
+    with fails(lan, KernelError) as info:
+        lan.add_route(Route("10.8.0.0/16" if "." in far else "fd08::/64", far))
+    assert info.value.errno == errno.ENETUNREACH
+
+
+def test_c7_routes_to_half_of_everything_are_installed(box: Sandbox) -> None:
+    veth()
+    box.add_interface(
+        "v0", addresses=["10.0.0.2/24", "fd00::2/64"], routes=["0.0.0.0/1", "128.0.0.0/1", "::/3", "0.0.0.0/0"]
+    )
+    assert routes(box.path) == {
+        "0.0.0.0/1 dev eth0 scope link",
+        "128.0.0.0/1 dev eth0 scope link",
+        "default dev eth0 scope link",
+        "::/3 dev eth0 metric 1024",
+    }
+
+
+def test_static_routes_are_added_listed_and_removed(lan: Sandbox) -> None:
+    wishes = [
+        Route("10.7.0.0/16", "10.0.0.1"),
+        Route("10.7.0.0/16", "10.1.0.1", metric=20),
+        Route("10.8.0.0/16", interface="eth1"),
+        Route("10.9.0.0/16", "192.168.0.1", interface="eth0", onlink=True),
+        Route("10.10.0.0/16", "10.0.0.1", source="10.0.0.2"),
+        Route("fd07::/64", "fd01::1"),
+        Route("fd08::/64", "fe80::1", interface="eth0", metric=7),
+    ]
+    with comes_back(lan.path):
+        for wish in wishes:
+            lan.add_route(wish)
+        assert routes(lan.path) == {
+            "10.7.0.0/16 via 10.0.0.1 dev eth0",
+            "10.7.0.0/16 via 10.1.0.1 dev eth1 metric 20",
+            "10.8.0.0/16 dev eth1 scope link",
+            "10.9.0.0/16 via 192.168.0.1 dev eth0 onlink",
+            "10.10.0.0/16 via 10.0.0.1 dev eth0 src 10.0.0.2",
+            "fd07::/64 via fd01::1 dev eth1 metric 1024",
+            "fd08::/64 via fe80::1 dev eth0 metric 7",
+        }
+        assert set(lan.routes) == set(wishes)
+        for wish in wishes:
+            lan.remove_route(wish)
+
+
+def test_a_route_that_is_there_already_is_refused(lan: Sandbox) -> None:
+    lan.add_route(Route("10.7.0.0/16", "10.0.0.1"))
+    with fails(lan, KernelError) as info:
+        lan.add_route(Route("10.7.0.0/16", "10.0.0.1"))
+    assert info.value.errno == errno.EEXIST
+
+
+def test_a_route_to_nowhere_is_refused(lan: Sandbox) -> None:
+    with fails(lan, SpecError, match="interface"):
+        lan.add_route(Route("10.7.0.0/16"))
+
+
+@pytest.mark.parametrize("how", [Route("10.7.0.0/16", "10.0.0.1"), Route("10.7.0.0/16", interface="eth0")])
+def test_t34_a_next_hop_whose_link_is_down_is_refused_and_the_link_can_still_leave(lan: Sandbox, how: Route) -> None:
+    ip("link set eth0 down", netns=lan.path)
+    with fails(lan, KernelError):
+        lan.add_route(how)
+    with fails(lan, KernelError):
+        lan.set_gateway("10.0.0.1", interface="eth0")
+    lan.remove_interface("eth0")
+    assert [item.name for item in lan.interfaces] == ["eth1"]
+
+
+def test_t35_the_routes_after_each_attach_and_detach_are_exactly_those_of_what_is_there(box: Sandbox) -> None:
+    veth(up=True)
+    veth("v1", "p1", up=True)
+    expected = {
+        0: {"10.7.0.0/24 dev eth0 scope link", "default via 10.0.0.1 dev eth0"},
+        1: {"fd07::/64 dev eth1 metric 1024"},
+    }
+    for _ in range(2):
+        first = box.add_interface("v0", addresses=["10.0.0.2/24"], routes=["10.7.0.0/24"])
+        box.set_gateway("10.0.0.1")
+        assert routes(box.path) == expected[0]
+        second = box.add_interface("v1", addresses=["fd01::2/64"], routes=["fd07::/64"])
+        assert routes(box.path) == expected[0] | expected[1]
+        first.remove()
+        assert routes(box.path) == expected[1]
+        second.remove()
+        assert routes(box.path) == set()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("10.0.0.0/31", "10.0.0.1/31"), ("fd00::2/127", "fd00::3/127"), ("10.0.0.1/24", "10.0.0.2/24")]
+)
+def test_t37_two_sandboxes_without_gateway_reach_each_other(box: Sandbox, one: str, other: str) -> None:
+    veth()
+    with Sandbox.temporary() as second:
+        box.add_interface("v0", addresses=[one])
+        second.add_interface("p0", addresses=[other])
+        done = box.exec(["ping", "-c1", "-W5", other.partition("/")[0]], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+
+
+def test_t38_without_gateway_neighbours_answer_and_the_rest_is_unreachable(box: Sandbox) -> None:
+    veth()
+    ip("address add 10.0.0.1/24 dev p0")
+    ip("link set p0 up")
+    box.add_interface("v0", addresses=["10.0.0.2/24"])
+    near = box.exec(["ping", "-c1", "-W5", "10.0.0.1"], capture_output=True, text=True)
+    far = box.exec(["ping", "-c1", "-W5", "10.9.0.1"], capture_output=True, text=True)
+    assert near.returncode == 0
+    assert far.returncode != 0
+    assert "Network is unreachable" in far.stderr
+
+
+def test_ports_of_a_bridge_in_a_third_sandbox_reach_each_other(box: Sandbox) -> None:
+    veth("a0", "a1")
+    veth("b0", "b1")
+    with Sandbox.temporary() as one, Sandbox.temporary() as two:
+        box.add_interfaces(
+            [InterfaceSpec(Bridge("b")), InterfaceSpec("a1", master="b"), InterfaceSpec("b1", master="b")]
+        )
+        one.add_interface("a0", addresses=["10.0.0.1/24", "fd00::1/64"])
+        two.add_interface("b0", addresses=["10.0.0.2/24", "fd00::2/64"])
+        for address in ("10.0.0.2", "fd00::2"):
+            assert one.exec(["ping", "-c1", "-W5", address], capture_output=True).returncode == 0

@@ -1,0 +1,142 @@
+"""The host as a sandbox: nothing is moved or renamed, and what was there comes back (fault A9, behaviour T12)."""
+
+from __future__ import annotations
+
+import pytest
+
+from netsandbox import Bridge, KernelError, Sandbox, SpecError
+from tests.kernel.lab import addresses, comes_back, ip, link, links, routes, snapshot, sysctl, veth
+
+BAD = {"net.ipv4.conf.IFNAME.forwarding": "1", "net.ipv4.conf.IFNAME.no_such_setting": "1"}
+
+
+@pytest.fixture
+def home(host: None) -> Sandbox:  # noqa: ARG001
+    """Have a host with a link in use: up, with addresses and routes."""
+    veth(up=True)
+    ip("address add 10.0.0.1/24 dev v0")
+    ip("address add fd00::1/64 dev v0 nodad")
+    ip("route add default via 10.0.0.9")
+    ip("route add fd09::/64 via fd00::9")
+    return Sandbox.host()
+
+
+def test_a9_a_link_keeps_its_name_state_and_addresses_and_gets_more(home: Sandbox) -> None:
+    with home, comes_back():
+        added = home.add_interface(
+            "v0",
+            mac="02:00:00:00:00:11",
+            mtu=1400,
+            addresses=["10.1.0.2/24", "fd01::2/64"],
+            routes=["10.7.0.0/24"],
+            sysctls={"net.ipv4.conf.IFNAME.forwarding": "1"},
+        )
+        found = link("v0")
+        assert (added.source, added.name, added.index) == ("v0", "v0", found["ifindex"])
+        assert (found["address"], found["mtu"], "UP" in found["flags"]) == ("02:00:00:00:00:11", 1400, True)
+        assert addresses("v0") >= {"10.0.0.1/24", "fd00::1/64", "10.1.0.2/24", "fd01::2/64"}
+        assert {"10.7.0.0/24 dev v0 scope link", "default via 10.0.0.9 dev v0"} <= routes()
+        assert sysctl("ipv4/conf/v0/forwarding") == "1"
+        added.remove()
+
+
+def test_a9_a_link_that_was_down_is_down_again(host: None) -> None:  # noqa: ARG001
+    veth()
+    with Sandbox.host() as home, comes_back():
+        home.add_interface("v0", addresses=["10.1.0.2/24", "fd01::2/64"])
+        assert "UP" in link("v0")["flags"]
+        assert addresses("v0") == {"10.1.0.2/24", "fd01::2/64"}
+        home.remove_interface("v0")
+
+
+def test_a9_a_link_without_ipv6_loses_it_only_while_it_is_plugged_in(host: None) -> None:  # noqa: ARG001
+    veth()
+    with Sandbox.host() as home, comes_back():
+        home.add_interface("v0", addresses=["10.1.0.2/24"])
+        assert sysctl("ipv6/conf/v0/disable_ipv6") == "1"
+        home.remove_interface("v0")
+
+
+def test_a9_a_failed_add_changes_nothing(home: Sandbox) -> None:
+    with home, comes_back(), pytest.raises(KernelError, match="no_such_setting") as info:
+        home.add_interface(
+            "v0", mac="02:00:00:00:00:11", mtu=1400, addresses=["10.1.0.2/24", "fd01::2/64"], sysctls=BAD
+        )
+    assert info.value.undone
+
+
+def test_a_bridge_is_made_on_the_host_under_its_source_name(home: Sandbox) -> None:
+    with home, comes_back():
+        bridge = home.add_interface(Bridge("br0"), addresses=["10.5.0.1/24"])
+        port = home.add_interface("v0", master="br0")
+        assert (bridge.name, port.master, links()["v0"]["master"]) == ("br0", "br0", "br0")
+        home.remove_interface("v0")
+        home.remove_interface("br0")
+
+
+def test_a_former_master_comes_back(home: Sandbox) -> None:
+    ip("link add br1 type bridge")
+    ip("link set v0 master br1")
+    ip("link set v0 type bridge_slave cost 42")
+    with home, comes_back():
+        home.add_interface(Bridge("br0"))
+        home.add_interface("v0", master="br0")
+        home.remove_interface("v0")
+        home.remove_interface("br0")
+
+
+def test_nothing_is_renamed(home: Sandbox) -> None:
+    with home, comes_back(), pytest.raises(SpecError, match="on the host nothing is renamed"):
+        home.add_interface("v0", name="wan0")
+
+
+def test_a_host_has_no_loopback_to_plug_in(home: Sandbox) -> None:
+    with home, comes_back(), pytest.raises(SpecError, match="loopback"):
+        home.add_interface("lo")
+
+
+def test_an_interface_is_known_to_the_next_host_object_and_removed_there(home: Sandbox) -> None:
+    before = snapshot()
+    with home:
+        home.add_interface("v0", addresses=["10.1.0.2/24"])
+    with Sandbox.host() as again:
+        assert [item.source for item in again.interfaces] == ["v0"]
+        again.remove_interface("v0")
+        assert again.interfaces == ()
+    assert snapshot() == before
+
+
+def test_t12_several_share_the_host_and_come_and_go_in_any_order(home: Sandbox) -> None:
+    veth("v1", "p1", up=True)
+    with home, Sandbox.host() as other, comes_back():
+        for _ in range(2):
+            home.add_interface("v0", addresses=["10.1.0.2/24"])
+            other.add_interface("v1", addresses=["10.2.0.2/24"])
+            assert [item.name for item in home.interfaces] == ["v0", "v1"]
+            home.remove_interface("v0")
+            other.remove_interface("v1")
+
+
+def test_destroying_the_host_object_gives_back_and_leaves_the_namespace(home: Sandbox) -> None:
+    with comes_back():
+        home.add_interface("v0", addresses=["10.1.0.2/24"])
+        home.add_interface(Bridge("br0"))
+        home.destroy()
+
+
+def test_gateways_and_statistics_work_on_the_host(home: Sandbox) -> None:
+    with home, comes_back():
+        added = home.add_interface("v0", addresses=["10.1.0.2/24"])
+        assert added.statistics().tx_errors == 0
+        home.set_gateway("10.1.0.1")
+        assert "default via 10.1.0.1 dev v0" in routes()
+        home.set_gateway("10.0.0.9")
+        added.remove()
+
+
+def test_a_link_that_vanished_counts_as_removed(home: Sandbox) -> None:
+    with home:
+        added = home.add_interface("v0", addresses=["10.1.0.2/24"])
+        ip("link delete v0")
+        added.remove()
+        assert home.interfaces == ()
