@@ -1,27 +1,58 @@
-"""Network sandboxes for Linux: all of it or none of it, in a millisecond."""
+"""Network sandboxes for Linux: all of it or none of it.
 
-from netsandbox._outline import Plan
-from netsandbox.errors import (
-    InterfaceNotFoundError,
-    KernelError,
-    NameConflictError,
-    NetSandboxError,
-    Problem,
-    ProtocolError,
-    RollbackError,
-    RouteConflictError,
-    SandboxClosedError,
-    SandboxExistsError,
-    SandboxNotFoundError,
-    SourceNotFoundError,
-    SpecError,
-)
-from netsandbox.interface import Interface
-from netsandbox.links import Bridge
-from netsandbox.sandbox import Sandbox
-from netsandbox.spec import InterfaceSpec, Neighbor, Route
-from netsandbox.stats import Statistics
+The names are imported when they are first used (PEP 562): a program that only lists sandboxes does not pay for those
+that change them.
+"""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from netsandbox._outline import Plan
+    from netsandbox.errors import (
+        InterfaceNotFoundError,
+        KernelError,
+        NameConflictError,
+        NetSandboxError,
+        Problem,
+        ProtocolError,
+        RollbackError,
+        RouteConflictError,
+        SandboxClosedError,
+        SandboxExistsError,
+        SandboxNotFoundError,
+        SourceNotFoundError,
+        SpecError,
+    )
+    from netsandbox.interface import Interface
+    from netsandbox.links import Bridge
+    from netsandbox.sandbox import Sandbox
+    from netsandbox.spec import InterfaceSpec, Neighbor, Route
+    from netsandbox.stats import Statistics
+
+_HOMES = {
+    "Bridge": "links",
+    "Interface": "interface",
+    "InterfaceNotFoundError": "errors",
+    "InterfaceSpec": "spec",
+    "KernelError": "errors",
+    "NameConflictError": "errors",
+    "Neighbor": "spec",
+    "NetSandboxError": "errors",
+    "Plan": "_outline",
+    "Problem": "errors",
+    "ProtocolError": "errors",
+    "RollbackError": "errors",
+    "Route": "spec",
+    "RouteConflictError": "errors",
+    "Sandbox": "sandbox",
+    "SandboxClosedError": "errors",
+    "SandboxExistsError": "errors",
+    "SandboxNotFoundError": "errors",
+    "SourceNotFoundError": "errors",
+    "SpecError": "errors",
+    "Statistics": "stats",
+}
 __all__ = [
     "Bridge",
     "Interface",
@@ -45,3 +76,16 @@ __all__ = [
     "SpecError",
     "Statistics",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"netsandbox.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted(__all__)

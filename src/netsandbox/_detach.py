@@ -13,6 +13,7 @@ from netsandbox._outline import Group, Plan, Plugged, Target
 from netsandbox._steps import (
     HOST,
     Conf,
+    DeleteLink,
     Lost,
     Move,
     Port,
@@ -20,6 +21,7 @@ from netsandbox._steps import (
     SetAddress,
     SetAltnames,
     SetMaster,
+    SetMtu,
     SetNeighbor,
     SetRoute,
     SetUp,
@@ -47,7 +49,7 @@ def restore(netns: str, state: LinkState) -> tuple[Step, ...]:
     steps += (SetAddress(*at, None, address) for address in (*ipv4, *reversed(ipv6)))  # the kernel lists IPv6 backwards
     if state.master:
         steps.append(SetMaster(*at, None, port(state)))
-    steps += (SetMaster(netns, item.index, item.name, None, Port(link.index, link.name)) for item in state.ports)
+    steps += (SetMaster(netns, item.index, item.name, None, _port(item, link)) for item in state.ports)
     if link.is_up:
         steps.append(SetUp(*at, old=False, new=True))
     made = [entry for entry in state.routes if entry.protocol != _route.KERNEL]
@@ -60,9 +62,11 @@ def restore(netns: str, state: LinkState) -> tuple[Step, ...]:
 
 def port(state: LinkState) -> Port | None:
     """Return what a link is a port of."""
-    if not state.master:
-        return None
-    return Port(state.master.index, state.master.name, state.link.port_kind or "", state.link.port, former=True)
+    return _port(state.link, state.master) if state.master else None
+
+
+def _port(link: Link, master: Link) -> Port:
+    return Port(master.index, master.name, link.port_kind or "", link.port, former=True)
 
 
 def detach(items: Sequence[Plugged], target: Target, facts: Facts) -> Plan:
@@ -85,6 +89,8 @@ def _detach(item: Plugged, target: Target, facts: Facts) -> Group:
     if not item.is_tied(state.link, facts.lowers.get(item.lower or 0), facts.siblings):
         return Group("", {}, ())
     lost = () if target.is_host and not item.born else tuple(map(Lost, reversed(restore(target.netns, state))))
+    if item.born:  # a link that moves takes its MTU along
+        lost += (Lost(SetMtu(target.netns, state.link.index, state.link.name, None, state.link.mtu)),)
     back = _homewards(item, target, facts, state.link)
     return Group("RemoveInterface", {"srcName": item.source, "dstName": state.link.name}, (*lost, *back))
 
@@ -93,7 +99,9 @@ def _homewards(item: Plugged, target: Target, facts: Facts, link: Link) -> tuple
     """Return the recorded way home, as things stand now: on both sides they may have changed meanwhile."""
     home = item.home
     if home is None:
-        return item.back
+        return tuple(
+            replace(step, link=link.name, mac=link.mac) if isinstance(step, DeleteLink) else step for step in item.back
+        )
     for wanted in (home.name, *item.altnames):
         if wanted in facts.host_links:
             request = f"give {link.name} of sandbox {target.name} back to the host as {home.name}"

@@ -21,7 +21,6 @@ from netsandbox._transaction import carry_out, load, settle, target
 from netsandbox.errors import NetSandboxError, SandboxClosedError, SandboxNotFoundError
 
 T = TypeVar("T")
-HOST_RECORD = "/../net:"  # what the names of records of hosts begin with; no normal path does
 HOST_NAME = "host"
 
 
@@ -70,7 +69,7 @@ class Handle:
         self.target = Target(HOST_NAME, HOST) if box is host else target(name, path)
         self.recovered: tuple[str, ...] = ()
         self._using = threading.RLock()  # held while the descriptors must not be closed
-        self._key = "{}{}-{}".format(HOST_RECORD, *box.identity) if box is host else name
+        self._key = store.host_key(box.identity) if box is host else name
 
     @property
     def box(self) -> LinuxKernel:

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 
 from netsandbox import _detach, _facts, _plan
 from netsandbox._checks import sandbox_name_problem
-from netsandbox._handle import HOST_NAME, HOST_RECORD, Handle, telling
+from netsandbox._handle import HOST_NAME, Handle, telling
 from netsandbox._journal import Pending, Record
 from netsandbox._outline import Plan, Plugged, Target
 from netsandbox._steps import Unpin
@@ -122,7 +121,7 @@ def open_(name: str, *, host: str | None) -> Handle:
         stack.callback(box.close)
         if box.identity != record.netns:
             raise SandboxNotFoundError(request, f"another namespace is at {record.path} now")
-        _refuse_own(box, outside, request)
+        _refuse_own(box, outside, record.path)
         handle = Handle(store, name, record.path, box, outside)
         handle.recovered = (words,) if words else ()
         return handle
@@ -139,7 +138,7 @@ def adopt(source: str, name: str | None, *, host: str | None) -> Handle:
     with opening(host, key) as (outside, stack), store.locked(key):
         box = LinuxKernel(namespace.open_namespace(source))
         stack.callback(box.close)
-        _refuse_own(box, outside, operation)
+        _refuse_own(box, outside, source)
         record, words = settle(store, key, outside)
         if name is not None and namespace.pinned(path):
             raise SandboxExistsError(operation, f"something is at {path} already")
@@ -150,8 +149,7 @@ def adopt(source: str, name: str | None, *, host: str | None) -> Handle:
         handle = Handle(store, key, new.path, box, outside)
         handle.recovered = (words,) if words else ()
         lo = box.link("lo")
-        plan = _plan.pin(handle.target, pin, box.identity, lo_is_up=bool(lo and lo.is_up))
-        plan = replace(plan, operation=operation)
+        plan = _plan.pin(handle.target, pin, box.identity, source=source, lo_is_up=bool(lo and lo.is_up))
         carry_out(store, key, plan, handle.world, before=None, then=new, read=lambda: None)
         return handle
 
@@ -168,7 +166,7 @@ def recover() -> tuple[str, ...]:
     done: list[str] = []
     failed: list[NetSandboxError] = []
     with opening(None, HOST_NAME) as (outside, _):
-        for key in store.names():
+        for key in store.entries():
             try:
                 with telling(key), store.locked(key):
                     words = settle(store, key, outside)[1]
@@ -185,12 +183,13 @@ def prune(*, only_say: bool) -> tuple[str, ...]:
     """Settle every sandbox and forget those whose namespace is gone; see `Sandbox.prune`."""
     store = Store()
     said = [] if only_say else [*recover()]
-    for key in store.names():
+    for key in store.entries():
         with store.locked(key):
             record = load(store, key)
-            if record is None or record.netns == namespace.identity_at(record.path, follow=not record.pinned):
+            reason = record and _dead(record)
+            if not record or not reason:
                 continue
-            said.append(f"{record.name}: its namespace is no longer at {record.path}")
+            said.append(f"{record.name}: {reason}")
             if not only_say:
                 if record.pinned:
                     namespace.sweep(record.path)
@@ -198,9 +197,20 @@ def prune(*, only_say: bool) -> tuple[str, ...]:
     return tuple(said)
 
 
+def _dead(record: Record) -> str | None:
+    """Say why a sandbox is of the past, or what of it is left half done."""
+    if record.boot != boot():
+        return "it was made before the machine was started again"
+    if record.pending:
+        return f"interrupted: {record.pending.operation}"
+    if record.netns != namespace.identity_at(record.path, follow=not record.pinned):
+        return f"its namespace is no longer at {record.path}"
+    return None
+
+
 def names() -> list[str]:
     """Return the names of all sandboxes that have a record."""
-    return [name for name in Store().names() if not name.startswith(HOST_RECORD)]
+    return Store().names()
 
 
 def pinned_names() -> list[str]:
@@ -213,7 +223,7 @@ def detach_facts(handle: Handle, items: tuple[Plugged, ...], record: Record) -> 
     return _facts.for_detach(handle.host, handle.box, items, record.interfaces)
 
 
-def _refuse_own(box: LinuxKernel, outside: LinuxKernel, operation: str) -> None:
+def _refuse_own(box: LinuxKernel, outside: LinuxKernel, path: str) -> None:
     if box.identity == outside.identity:
         reason = "it is the namespace this thread is in, where links come from; use Sandbox.host()"
-        raise SpecError([Problem("path", operation, reason)])
+        raise SpecError([Problem("path", path, reason)])

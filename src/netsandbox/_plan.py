@@ -162,7 +162,7 @@ class _Attach:
         name = source if self.target.is_host else self._name(spec)
         if not stays:
             self._claim(source, name, link)
-        index = link.index if link and (stays or link.index not in self.indexes) else max(self.indexes, default=0) + 1
+        index = link.index if link and (stays or link.index not in self.indexes) else self._free_index(link)
         self.indexes.add(index)
         self._check_networks(spec, index, name)
         at = (netns, index, name)
@@ -214,6 +214,10 @@ class _Attach:
         if len(name.encode("utf-8", "surrogateescape")) > NAME_MAX:
             raise SpecError([Problem("prefix", spec.prefix, f"leaves no room for a free number: {name} is too long")])
         return name
+
+    def _free_index(self, link: Link | None) -> int:
+        """Choose an index that no link has, nor the other end: the kernel is slow to see a carrier between equals."""
+        return max((*self.indexes, (link and link.lower) or 0)) + 1
 
     def _claim(self, source: str, name: str, link: Link | None) -> None:
         """Refuse names that are taken, and take them."""
@@ -332,8 +336,9 @@ def _networks(facts: Facts) -> Iterator[tuple[IPNetwork, str, int, str]]:
             yield address.interface.network, str(address.interface), address.index, names.get(address.index, "?")
 
 
-def pin(target: Target, path: str | None, identity: tuple[int, int], *, lo_is_up: bool) -> Plan:
-    """Plan to pin a namespace at *path* (None: it stays where it is) and bring its loopback link up."""
-    steps: tuple[Step, ...] = (Pin(target.netns, path, identity),) if path else ()
+def pin(target: Target, path: str | None, identity: tuple[int, int], *, source: str = "", lo_is_up: bool) -> Plan:
+    """Plan to pin a namespace at *path* (None: it stays at *source*) and bring its loopback link up."""
+    steps: tuple[Step, ...] = (Pin(target.netns, path, identity, source),) if path else ()
     steps += () if lo_is_up else (SetUp(target.netns, 1, "lo", old=False, new=True),)
-    return single(target, f"create sandbox {target.name}", None, *steps)
+    operation = f"adopt {source} as sandbox {target.name}" if source else f"create sandbox {target.name}"
+    return single(target, operation, None, *steps)

@@ -129,17 +129,20 @@ def plug_in_and_destroy(box: Sandbox) -> None:
 def test_what_a_link_had_comes_back(box: Sandbox, state: str) -> None:
     for command in filter(None, STATES[state].split("; ")):
         ip(command)
-    with comes_back(box.path):
+    with comes_back():
         plug_in_and_out(box)
 
 
 @pytest.mark.usefixtures("_links")
-@pytest.mark.parametrize("setting", SETTINGS)
-def test_settings_of_a_link_come_back(box: Sandbox, setting: str) -> None:
-    sysctl(setting, SETTINGS[setting])
-    with comes_back(box.path):
-        plug_in_and_out(box)
-    assert sysctl(setting).endswith(SETTINGS[setting][-4:])
+@pytest.mark.parametrize("way", [plug_in_and_out, fail_to_plug_in])
+def test_settings_of_a_link_come_back(box: Sandbox, way: Callable[[Sandbox], None]) -> None:
+    before = {setting: sysctl(setting) for setting in SETTINGS}
+    for setting, value in SETTINGS.items():
+        sysctl(setting, value)
+    with comes_back():
+        way(box)
+    assert {setting: sysctl(setting) for setting in SETTINGS} == SETTINGS
+    assert not SETTINGS.items() & before.items()
 
 
 @pytest.mark.usefixtures("_links")

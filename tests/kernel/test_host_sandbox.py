@@ -124,7 +124,7 @@ def test_destroying_the_host_object_gives_back_and_leaves_the_namespace(home: Sa
         home.destroy()
 
 
-def test_gateways_and_statistics_work_on_the_host(home: Sandbox) -> None:
+def test_e9_gateways_and_statistics_work_on_the_host(home: Sandbox) -> None:
     with home, comes_back():
         added = home.add_interface("v0", addresses=["10.1.0.2/24"])
         assert added.statistics().tx_errors == 0

@@ -168,25 +168,26 @@ def test_c6_a_mac_and_mtu_that_are_right_are_not_written(box: Sandbox) -> None:
     assert links(box.path)["eth0"]["address"] == found["address"]
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "kernel.ipv4.conf.IFNAME.hostname",
-        "net.ipv4.conf.all.forwarding",
-        "net.ipv4.conf.eth0.forwarding",
-        "net.ipv4.conf.IFNAME",
-        "net.ipv4.conf.IFNAME.a.b",
-        "net.ipv4.ip_forward",
-        "net.IFNAME.conf.ipv4.forwarding",
-        "net.ipv4.conf.IFNAME.../../../kernel/hostname",
-        "net.ipv4.conf.IFNAME.x/y",
-        "net.ipv4..IFNAME.forwarding",
-    ],
-)
-def test_c12_a_key_that_is_not_of_the_form_is_refused_before_anything_is_touched(box: Sandbox, key: str) -> None:
+NO_KEYS = [
+    "kernel.ipv4.conf.IFNAME.hostname",
+    "net.ipv4.conf.all.forwarding",
+    "net.ipv4.conf.eth0.forwarding",
+    "net.ipv4.conf.IFNAME",
+    "net.ipv4.conf.IFNAME.a.b",
+    "net.ipv4.ip_forward",
+    "net.IFNAME.conf.ipv4.forwarding",
+    "net.ipv4.conf.IFNAME.../../../kernel/hostname",
+    "net.ipv4.conf.IFNAME.x/y",
+    "net.ipv4..IFNAME.forwarding",
+]
+
+
+def test_c12_a_key_that_is_not_of_the_form_is_refused_before_anything_is_touched(box: Sandbox) -> None:
     veth(up=True)
-    with fails(box, SpecError, match="sysctl"):
-        box.add_interface("v0", sysctls={"net.ipv4.conf.IFNAME.forwarding": "1", key: "1"})
+    with comes_back(box.path):
+        for key in NO_KEYS:
+            with pytest.raises(SpecError, match="sysctl"):
+                box.add_interface("v0", sysctls={"net.ipv4.conf.IFNAME.forwarding": "1", key: "1"})
 
 
 def test_c12_a_setting_that_the_kernel_lacks_undoes_those_before(box: Sandbox) -> None:
@@ -203,9 +204,9 @@ def test_c12_a_value_that_the_kernel_refuses_or_changes_undoes_all(box: Sandbox)
 
 
 def test_c12_white_space_in_a_value_does_not_matter(box: Sandbox) -> None:
-    box.apply_os_tweaks({"net.ipv4.ping_group_range": "10   20"})
-    assert sysctl("ipv4/ping_group_range", netns=box.path).split() == ["10", "20"]
-    assert len(box.plan(box.apply_os_tweaks, {"net.ipv4.ping_group_range": "10 20"})) == 0
+    box.apply_os_tweaks({"net.ipv4.ping_group_range": "0 \t 0"})
+    assert sysctl("ipv4/ping_group_range", netns=box.path).split() == ["0", "0"]
+    assert len(box.plan(box.apply_os_tweaks, {"net.ipv4.ping_group_range": "0 0"})) == 0
 
 
 def test_c13_disable_arp_for_vip_writes_only_what_differs(box: Sandbox) -> None:
@@ -227,10 +228,12 @@ def test_t8_os_tweaks_are_made_in_the_sandbox_only_and_missing_ones_are_passed_o
 
 @pytest.mark.parametrize("name", ["ingress", "load-balancer"])
 def test_t8_the_tweaks_of_osl_are_those_of_ipvs(box: Sandbox, name: str) -> None:
-    box.apply_os_tweaks(name)  # where the kernel has no IPVS, there is nothing to set
-    wanted = {"conn_reuse_mode": "0", "expire_nodest_conn": "1", "expire_quiescent_template": "1"}
-    if Path("/proc/sys/net/ipv4/vs").exists():
-        assert {key: sysctl(f"ipv4/vs/{key}", netns=box.path) for key in wanted} == wanted
+    there = Path("/proc/sys/net/ipv4/vs").exists()
+    tweaks = {"conn_reuse_mode=0", "expire_nodest_conn=1", "expire_quiescent_template=1"} if there else set()
+    commands = box.plan(box.apply_os_tweaks, name).commands
+    assert {command.rpartition("net.ipv4.vs.")[2] for command in commands} == tweaks
+    box.apply_os_tweaks(name)
+    assert box.plan(box.apply_os_tweaks, name).commands == ()
 
 
 @pytest.mark.parametrize("tweaks", ["nonsense", {"kernel.hostname": "x"}, {"net.ipv4/../../kernel.hostname": "x"}])

@@ -79,15 +79,15 @@ def test_b3_an_altname_of_the_link_is_not_taken_for_its_name(box: Sandbox) -> No
         box.add_interface("v0")
 
 
-@pytest.mark.parametrize(
-    "name", ["", "x" * 16, "é" * 8, "a/b", "a b", "a\tb", ".", "..", "all", "default", "eth%d", "a:b", "a\0b"]
-)
-def test_b4_a_bad_name_is_refused_before_anything_is_touched(box: Sandbox, name: str) -> None:
+def test_b4_a_bad_name_is_refused_before_anything_is_touched(box: Sandbox) -> None:
     veth(up=True)
     ip("address add 10.0.0.1/24 dev v0")
-    with fails(box, SpecError) as info:
-        box.add_interface("v0", name=name)
-    assert [(item.field, item.value) for item in info.value.problems] == [("name", name)]
+    names = ["", "x" * 16, "é" * 8, "a/b", "a b", "a\tb", ".", "..", "all", "default", "eth%d", "a:b", "a\0b"]
+    with comes_back(box.path):
+        for name in names:
+            with pytest.raises(SpecError) as info:
+                box.add_interface("v0", name=name)
+            assert [(item.field, item.value) for item in info.value.problems] == [("name", name)]
 
 
 def test_b4_a_prefix_that_leaves_no_room_for_a_number_is_refused(box: Sandbox) -> None:

@@ -179,7 +179,7 @@ def test_an_interface_reconfigured_inside_comes_back_as_it_was(box: Sandbox) -> 
         interface.remove()
 
 
-def test_a_link_deleted_inside_counts_as_removed(box: Sandbox) -> None:
+def test_t11_a_link_deleted_inside_counts_as_removed_however_often(box: Sandbox) -> None:
     veth()
     interface = box.add_interface("v0")
     ip("link delete eth0", netns=box.path)

@@ -70,7 +70,7 @@ def test_what_was_counted_in_between_is_a_difference(box: Sandbox, eth0: Interfa
 def test_drops_are_counted(box: Sandbox, eth0: Interface) -> None:
     ip("link set p0 down")
     before = eth0.statistics().tx_dropped
-    box.exec(["ping", "-c1", "-W1", "-I", "eth0", "10.0.0.1"], capture_output=True)
+    box.exec(["ping", "-c1", "-W0.1", "-I", "eth0", "10.0.0.1"], capture_output=True)
     assert eth0.statistics().tx_dropped == shown(box)["tx"]["dropped"] >= before
 
 

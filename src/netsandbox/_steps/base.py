@@ -144,7 +144,7 @@ class Lost:
 
     def __str__(self) -> str:
         """Say what gets lost, as a comment."""
-        return f"# the move drops: {self.step}"
+        return f"# the move drops: {str(self.step).removeprefix('# ')}"
 
     def apply(self, world: World) -> bool:  # noqa: ARG002  as every step
         """Do nothing: the kernel does it when the link leaves."""

@@ -80,8 +80,13 @@ class SetRoute(Change[RouteEntry]):
             if self.old is None:
                 return False
             kernel.send(_route.delete(self.old))
-        else:
+            return True
+        try:
             kernel.send(_route.replace(self.new) if self.old else _route.add(self.new))
+        except KernelError as error:
+            if error.errno == errno.ENETUNREACH and self.index and not kernel.link(self.index):
+                raise KernelError(errno.ENODEV, f"set route {self.new}", "its link is gone") from error
+            raise
         return True
 
 

@@ -129,13 +129,23 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class CreateLink:
-    """Make a virtual link, with its name, index and MAC, in one request."""
+    """Make a virtual link, with its name, index and MAC, in one request.
+
+    Attributes:
+        netns: The namespace, by its name in the World.
+        index: Index of the link.
+        link: Its name.
+        kind: Its kind.
+        mac: Its link-layer address; None leaves it to the kernel.
+        former: Whether it was there before: then it may be there still.
+    """
 
     netns: str
     index: int
     link: str
     kind: str
     mac: str | None
+    former: bool = False
     atomic: ClassVar[bool] = True
 
     def __str__(self) -> str:
@@ -145,6 +155,9 @@ class CreateLink:
 
     def apply(self, world: World) -> bool:
         """Make the link."""
+        found = world[self.netns].link(self.index) if self.former else None
+        if found and found.kind == self.kind:
+            return False
         world[self.netns].send(_link.create(self.kind, self.link, index=self.index, mac=self.mac))
         return True
 
@@ -182,8 +195,8 @@ class DeleteLink:
         return True
 
     def inverse(self) -> CreateLink:
-        """Return the step that makes it."""
-        return CreateLink(self.netns, self.index, self.link, self.kind, self.mac)
+        """Return the step that makes it again."""
+        return CreateLink(self.netns, self.index, self.link, self.kind, self.mac, former=True)
 
     @property
     def settled(self) -> frozenset[int]:

@@ -14,10 +14,13 @@ class Pin:
     netns: str
     path: str
     identity: tuple[int, int]  # device and inode of the namespace
+    source: str = ""  # where it is already; empty: it is a new one
     atomic: ClassVar[bool] = True
 
     def __str__(self) -> str:
         """Say the command it equals."""
+        if self.source:
+            return f"touch {quote(self.path)} && mount --bind {quote(self.source)} {quote(self.path)}"
         directory, _, name = self.path.rpartition("/")
         if directory == "/run/netns":
             return f"ip netns add {quote(name)}"

@@ -19,6 +19,7 @@ VARIABLE = "NETSANDBOX_DIR"
 LOCK_LIMIT = 30.0  # how long another's operation on the same sandbox is waited for, in seconds
 LOCK_PAUSE = 0.002  # how long between two looks at a lock, in seconds: less than any operation takes
 _SUFFIX = ".json"
+_HOSTS = "/../"  # how the keys of the records of hosts begin; no normal path does
 
 
 class Store:
@@ -53,9 +54,17 @@ class Store:
         directory, _, last = normal.rpartition("/")
         return (last, normal) if directory == self.pins else (normal, normal)
 
-    def names(self) -> list[str]:
+    def host_key(self, identity: tuple[int, int]) -> str:
+        """Return what the record of a host's own namespace is kept under."""
+        return "{}net:{}-{}".format(_HOSTS, *identity)
+
+    def entries(self) -> list[str]:
         """Return what there are records of, in order."""
         return [_name(item) for item in _list(self.records) if item.endswith(_SUFFIX)]
+
+    def names(self) -> list[str]:
+        """Return the names of the sandboxes that there are records of, in order."""
+        return [key for key in self.entries() if not key.startswith(_HOSTS)]
 
     def pinned(self) -> list[str]:
         """Return what is in the directory of pins, in order."""

@@ -6,6 +6,7 @@ on stdout as JSON under ``--json``. Each command lives in a module that is impor
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NoReturn
@@ -21,12 +22,13 @@ _JSON = re.compile(r"--json|-[a-zA-Z46]*j[a-zA-Z46]*")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Carry out a command line and exit with its status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+    """Carry out a command line and exit with its status: 0 done, 1 failed, 2 usage, 130 interrupted, 143 ended.
 
     Args:
         arguments: The words after the program's name; those of this process if left out.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         status = _run(words)
         sys.stdout.flush()
@@ -107,6 +109,11 @@ def _tell_system(error: OSError, *, as_json: bool) -> None:
         output.data(output.failure("system", str(error), number=error.errno))
     else:
         output.complain(f"error: {error}")
+
+
+def _terminate(number: int, _: object) -> NoReturn:
+    """End as a shell says it of a program that was ended; on the way out, what is under way is undone."""
+    sys.exit(128 + number)
 
 
 def _forget_stdout() -> None:

@@ -32,6 +32,7 @@ COMMANDS = {  # name -> module.function, imported when it is used
     "stats": "stats.stats",
     "exec": "execute.execute",
     "destroy": "sandboxes.destroy",
+    "prune": "prune.prune",
     "doctor": "doctor.doctor",
     "demo": "demo.demo",
     "completion": "completion.completion",

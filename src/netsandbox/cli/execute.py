@@ -8,7 +8,7 @@ import click
 
 from netsandbox.cli import output
 from netsandbox.cli.app import Settings, json_option, pass_settings, sandbox_argument
-from netsandbox.sandbox import Sandbox
+from netsandbox.cli.opening import opened
 
 NOT_FOUND, NOT_RUNNABLE = 127, 126  # as shells have it: POSIX.1-2024, 2.8.2
 _RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)  # the interpreter ignores them, and a program would inherit that
@@ -29,7 +29,7 @@ def execute(settings: Settings, sandbox: str, command: tuple[str, ...]) -> int:
     words = command[1:] if command[0] == "--" else command
     if not words:
         raise click.UsageError("Missing argument '[--] COMMAND...'.", click.get_current_context())
-    with Sandbox.open(sandbox) as box:
+    with opened(sandbox) as box:
         for number in _RESTORED:
             signal.signal(number, signal.SIG_DFL)
         sys.stdout.flush()

@@ -14,9 +14,9 @@ from netsandbox.cli.app import (
     pass_settings,
     sandbox_argument,
 )
+from netsandbox.cli.opening import opened
 from netsandbox.errors import Problem, SpecError
 from netsandbox.links import Bridge
-from netsandbox.sandbox import Sandbox
 from netsandbox.spec import InterfaceSpec, Route
 
 
@@ -46,7 +46,7 @@ def attach(settings: Settings, /, sandbox: str, source: str, *, bridge: bool, **
     SOURCE is a link of the host, which is moved in, or with --bridge the name of a bridge to make. Prints the
     interface.
     """
-    with Sandbox.open(sandbox) as box:
+    with opened(sandbox) as box:
         wish, keywords = _wish(source, options, bridge=bridge)
         made = settings.change(box, box.add_interface, wish, **keywords)
         if made is None:
@@ -102,7 +102,7 @@ def detach(settings: Settings, sandbox: str, interfaces: tuple[str, ...]) -> Non
 
     A bridge that was made inside is deleted. If one of the names is wrong, nothing is done.
     """
-    with Sandbox.open(sandbox) as box:
+    with opened(sandbox) as box:
         names = tuple(dict.fromkeys(interfaces))
         plans = [box.plan(box.remove_interface, name) for name in names]  # refuses a wrong name before anything is done
         if settings.dry_run:

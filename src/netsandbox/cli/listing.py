@@ -6,8 +6,6 @@ from netsandbox._system.store import Store
 from netsandbox.cli import output
 from netsandbox.cli.app import Settings, json_option, pass_settings
 
-_HOSTS = "/../"  # how the names of records of hosts begin; no sandbox is called so
-
 
 @click.command
 @click.option("-a", "--all", "everything", is_flag=True, help="Also the namespaces that netsandbox did not make.")
@@ -16,7 +14,7 @@ _HOSTS = "/../"  # how the names of records of hosts begin; no sandbox is called
 def ls(settings: Settings, *, everything: bool) -> None:
     """List the sandboxes; also called list."""
     store = Store()
-    ours = [name for name in store.names() if not name.startswith(_HOSTS)]
+    ours = store.names()
     names = sorted({*ours, *store.pinned()}) if everything else ours
     if settings.json:
         output.data([{"name": name, "managed": name in ours} if everything else {"name": name} for name in names])

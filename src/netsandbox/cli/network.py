@@ -15,6 +15,7 @@ from netsandbox.cli.app import (
     sandbox_argument,
     usage,
 )
+from netsandbox.cli.opening import opened
 from netsandbox.errors import KernelError
 from netsandbox.sandbox import Sandbox
 from netsandbox.spec import Neighbor
@@ -56,7 +57,7 @@ def gateway(  # noqa: PLR0917  click hands them over by name
         usage("--unset goes with -4 and -6 only")
     if address and family and (family == 6) != (":" in address):
         usage(f"{address} is no IPv{family} address")
-    with Sandbox.open(sandbox) as box:
+    with opened(sandbox) as box:
         if unset:
             settings.change(box, box.unset_gateway, family or 4)
         elif address or interface:
@@ -89,7 +90,7 @@ def route(settings: Settings, /, sandbox: str, action: str, to: tuple[str, ...],
     verb = _VERBS[action]
     if (verb == "list") == bool(to):
         usage("list takes no route" if to else f"{action} needs a route, such as 10.8.0.0/16")
-    with Sandbox.open(sandbox) as box:
+    with opened(sandbox) as box:
         if verb == "list":
             found = box.routes
             if settings.json:
@@ -120,7 +121,7 @@ def neighbor(settings: Settings, /, sandbox: str, action: str, ip: tuple[str, ..
     verb = _VERBS[action]
     if verb == "list" and (ip or any(options.values())):
         usage("list takes no neighbor")
-    with Sandbox.open(sandbox) as box:
+    with opened(sandbox) as box:
         if verb == "list":
             found = box.neighbors
             if settings.json:
@@ -161,7 +162,7 @@ def address(settings: Settings, sandbox: str, action: str, interface: str | None
         usage(f"{action} needs an interface and an address")
     if verb == "list" and address:
         usage("list takes an interface at most")
-    with Sandbox.open(sandbox) as box:
+    with opened(sandbox) as box:
         if interface and address:
             settings.change(box, box.add_address if verb == "add" else box.remove_address, interface, address)
             return

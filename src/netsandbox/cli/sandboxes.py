@@ -9,6 +9,7 @@ import click
 from netsandbox._system.store import Store
 from netsandbox.cli import output, text
 from netsandbox.cli.app import Settings, complete_sandbox, dry_run_option, json_option, pass_settings, sandbox_argument
+from netsandbox.cli.opening import opened
 from netsandbox.errors import SandboxExistsError
 from netsandbox.sandbox import Sandbox
 
@@ -37,7 +38,7 @@ def _to_replace(name: str, *, replace: bool) -> tuple[str, ...]:
     """Return the commands that take away what has the name of a sandbox that is to be made."""
     if not replace:
         raise SandboxExistsError(f"create sandbox {name}", "the name is in use")
-    with Sandbox.open(name) as box:
+    with opened(name) as box:
         return box.plan(box.destroy).commands
 
 
@@ -92,7 +93,7 @@ def inspect(settings: Settings, sandbox: str) -> None:
 
     That is its interfaces, gateways, routes and neighbors; under --json, a list of one object.
     """
-    with Sandbox.open(sandbox) as box:
+    with opened(sandbox) as box:
         if settings.json:
             from netsandbox.cli import view  # noqa: PLC0415
 
@@ -113,7 +114,7 @@ def destroy(settings: Settings, names: tuple[str, ...]) -> None:
     """
     plans: list[str] = []
     with contextlib.ExitStack() as stack:
-        boxes = [stack.enter_context(Sandbox.open(name)) for name in dict.fromkeys(names)]
+        boxes = [stack.enter_context(opened(name)) for name in dict.fromkeys(names)]
         for box in boxes:
             if settings.dry_run:
                 plans += box.plan(box.destroy).commands

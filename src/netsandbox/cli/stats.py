@@ -9,6 +9,7 @@ import click
 
 from netsandbox.cli import output, view
 from netsandbox.cli.app import Settings, complete_interface, json_option, pass_settings, sandbox_argument
+from netsandbox.cli.opening import opened
 from netsandbox.errors import InterfaceNotFoundError
 from netsandbox.interface import Interface
 from netsandbox.sandbox import Sandbox
@@ -35,7 +36,7 @@ def stats(  # noqa: PLR0917  click hands them over by name
     Of all of SANDBOX, or of one INTERFACE. Under --json they are called as ip -j -s -s link calls them, and a watch
     prints one line for each reading.
     """
-    with Sandbox.open(sandbox) as box:
+    with opened(sandbox) as box:
         if not watch:
             _show(settings, _read(box, interface), {}, 0)
             return

@@ -83,8 +83,10 @@ def unpack(message: Message) -> Address:
         raise ProtocolError(f"address message of {len(body)} bytes")
     family, prefix, flags, scope, index = _INFO.unpack_from(body)
     found = attrs.unpack(body, _INFO.size)
-    address = found.pop(_ADDRESS, b"")
-    local = found.pop(_LOCAL, address)
+    address = found.pop(_ADDRESS, None)
+    local = found.pop(_LOCAL, address or b"")
+    if address is None:
+        address = bytes(len(local))  # inet_fill_ifaddr() leaves a peer of 0.0.0.0 out
     if _FLAGS in found:
         flags = attrs.to_int(found.pop(_FLAGS))
     v4 = family == AF_INET

@@ -65,7 +65,17 @@ def unpack(data: bytes, start: int = 0) -> dict[int, bytes]:
     Raises:
         ProtocolError: An attribute is cut short or claims to be shorter than its header.
     """
-    return dict(walk(data, start))
+    found = {}  # not dict(walk()): of a long list of routes, a twentieth of the time would go into the pairs
+    unpack_header = _HEADER.unpack_from
+    end = len(data)
+    while start + 4 <= end:
+        length, kind = unpack_header(data, start)
+        stop = start + length
+        if length < 4 or stop > end:
+            raise ProtocolError(f"attribute of {length} bytes at offset {start} of {end}")
+        found[kind & _TYPE_MASK] = data[start + 4 : stop]
+        start = (stop + 3) & ~3
+    return found
 
 
 def to_int(data: bytes, size: int = 4) -> int:

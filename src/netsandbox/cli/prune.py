@@ -1,0 +1,25 @@
+"""The command that clears up what crashes and reboots left behind."""
+
+import click
+
+from netsandbox.cli import output
+from netsandbox.cli.app import Settings, dry_run_option, json_option, pass_settings
+from netsandbox.sandbox import Sandbox
+
+
+@click.command
+@dry_run_option
+@json_option
+@pass_settings
+def prune(settings: Settings) -> None:
+    """Undo or finish what was interrupted, and forget sandboxes whose namespace is gone.
+
+    It touches nothing that netsandbox has no record of. What was done is printed, a line each; with --dry-run, what
+    would be.
+    """
+    done = Sandbox.prune(only_say=settings.dry_run)
+    if settings.json:
+        output.data(list(done))
+    else:
+        for words in done:
+            output.text(words)

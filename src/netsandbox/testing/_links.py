@@ -1,0 +1,223 @@
+"""Links of the fake: do_setlink() in net/core/rtnetlink.c, __dev_change_net_namespace() in net/core/dev.c."""
+
+import errno
+import itertools
+import struct
+import weakref
+from copy import deepcopy
+from dataclasses import replace
+from typing import ClassVar
+
+from netsandbox.links import NAME_MAX, name_problem
+from netsandbox.netlink import attrs
+from netsandbox.netlink import link as _link
+from netsandbox.netlink import neighbor as _neighbor
+from netsandbox.netlink.address import AF_INET
+from netsandbox.netlink.link import UP, Link
+from netsandbox.netlink.message import Message
+from netsandbox.testing._faults import Refusal
+from netsandbox.testing._ip import CONF, Ip
+
+BORN = frozenset(("bridge", "dummy", "ifb"))  # the kinds of link that a request can make
+_INFO_SIZE = 16  # struct ifinfomsg, whose last field is ifi_change
+_NET_NS_FD, _NEW_IFINDEX = 28, 49  # IFLA_*
+_NUMBERS = {13: "txqlen", 27: "group"}  # IFLA_TXQLEN, IFLA_GROUP
+_PORT = {2: struct.pack("=H", 32), 3: struct.pack("=I", 2), 4: b"\0"}  # IFLA_BRPORT_PRIORITY, _COST, _MODE (hairpin)
+
+
+class Namespace(Ip):
+    """What the kernel does inside a namespace. A call that is refused late leaves done what came before."""
+
+    known: ClassVar["weakref.WeakValueDictionary[int, Namespace]"] = weakref.WeakValueDictionary()
+    fds = itertools.count(1_000_000)
+
+    def __init__(self, families: tuple[int, ...]) -> None:
+        super().__init__(families)
+        self.fd = next(self.fds)
+        self.known[self.fd] = self
+
+    def free_index(self) -> int:
+        """Return an index that no link has."""
+        return max(self.links, default=0) + 1
+
+    def is_taken(self, name: str) -> bool:
+        """Whether a link answers to a name."""
+        return any(name in link.names for link in self.links.values())
+
+    def check_birth(self, wish: Link) -> None:
+        """Refuse a link that cannot be made."""
+        self.check_name(wish.name)
+        if wish.index in self.links or self.is_taken(wish.name):
+            raise Refusal(errno.EEXIST)
+        if wish.kind not in BORN:
+            raise Refusal(errno.EOPNOTSUPP, "Unknown device type")
+
+    def check_name(self, name: str) -> None:
+        """Refuse a name that no link can have."""
+        if name_problem("name", name):
+            raise Refusal(errno.ERANGE if len(attrs.to_bytes(name)) > NAME_MAX else errno.EINVAL)
+
+    def arrive(self, link: Link) -> None:
+        """Take a link in, with the settings that links get here."""
+        self.links[link.index] = link
+        self.addresses[link.index] = []
+        self.conf[link.name] = deepcopy(self.conf["default"])
+
+    def leave(self, index: int) -> Link:
+        """Drop a link and all that belongs to it; return what it takes along."""
+        self.set_up(index, up=False)
+        for port in [index, *(link.index for link in self.links.values() if link.master == index)]:
+            self.release(port)
+        self.neighbors = [item for item in self.neighbors if item.index != index]
+        del self.addresses[index]
+        link = self.links.pop(index)
+        del self.conf[link.name]
+        return link
+
+    def delete_link(self, index: int) -> None:
+        """Delete a link."""
+        if self.get(index).kind is None:
+            raise Refusal(errno.EOPNOTSUPP)
+        self.leave(index)
+
+    def change_link(self, message: Message) -> None:
+        """Change a link in the kernel's order: what is refused late leaves done what came before it."""
+        wish, given = _link.unpack(message), attrs.unpack(message.body, _INFO_SIZE)
+        link = self.get(wish.index)
+        if wish.port:
+            self.set_port(link, wish.port)
+        there, index = self, wish.index
+        if _NET_NS_FD in given:
+            found = self.known.get(attrs.to_int(given[_NET_NS_FD]))
+            if found is None:
+                raise Refusal(errno.EBADF)
+            if found is not self:
+                new_index = attrs.to_int(given.get(_NEW_IFINDEX, bytes(4)))
+                there, index = found, self.move(link, found, name=wish.name, new_index=new_index)
+        there.settle(index, wish, given)
+        if attrs.to_int(message.body[_INFO_SIZE - 4 : _INFO_SIZE]) & UP:  # ifi_change
+            there.set_up(index, up=wish.is_up)
+        if wish.master is not None:
+            there.set_master(index, wish.master)
+
+    def settle(self, index: int, wish: Link, given: dict[int, bytes]) -> None:
+        """Give a link, after a move, what else is asked for."""
+        if wish.mac:
+            self.set_mac(index, wish.mac)
+        if wish.mtu:
+            self.set_mtu(index, wish.mtu)
+        if wish.name:
+            self.rename(index, wish.name)
+        texts = {"alias": wish.alias or None} if wish.alias is not None else {}
+        numbers = {field: getattr(wish, field) for kind, field in _NUMBERS.items() if kind in given}
+        self.edit(index, **texts, **numbers)
+        settings = attrs.unpack(attrs.unpack(wish.af_spec).get(AF_INET, b"")).get(CONF[AF_INET], b"")
+        for number, data in attrs.walk(settings):
+            self.conf[self.links[index].name][AF_INET][number - 1] = attrs.to_int(data)
+
+    def set_altnames(self, wish: Link, *, add: bool) -> None:
+        """Add or delete alternative names."""
+        for name in wish.altnames:
+            known = self.get(wish.index).altnames
+            if add and self.is_taken(name):
+                raise Refusal(errno.EEXIST)
+            if not add and name not in known:
+                raise Refusal(errno.ENOENT)
+            self.edit(wish.index, altnames=(*known, name) if add else tuple(item for item in known if item != name))
+
+    def move(self, link: Link, there: "Namespace", *, name: str, new_index: int) -> int:
+        """Move a link; return its index there. Its old name is kept if it is free there (behaviour.md K3)."""
+        if link.kind == "bridge" or link.is_loopback:
+            raise Refusal(errno.EINVAL, "The interface netns is immutable")
+        called = link.name
+        if there.is_taken(called):
+            if not name:
+                raise Refusal(errno.EEXIST, "An interface with the same name exists in the target netns")
+            if there.is_taken(name):
+                words = f"Unable to use '{name}' for the new interface name in the target netns"
+                raise Refusal(errno.EEXIST, words)
+            called = name
+        for other in filter(there.is_taken, link.altnames):
+            raise Refusal(errno.EEXIST, f"An interface with the altname {other} exists in the target netns")
+        if new_index in there.links:
+            raise Refusal(errno.EBUSY, f"The ifindex {new_index} is not available in the target netns")
+        index = new_index or (there.free_index() if link.index in there.links else link.index)
+        there.arrive(replace(self.leave(link.index), index=index, name=called))
+        return index
+
+    def set_mac(self, index: int, mac: str) -> None:
+        """Give a link another link-layer address."""
+        if int(mac[:2], 16) & 1 or not any(_link.mac_bytes(mac)):
+            raise Refusal(errno.EADDRNOTAVAIL)
+        self.edit(index, mac=mac)
+        self.forget_neighbors(index)  # neigh_changeaddr(), permanent ones too
+
+    def set_mtu(self, index: int, mtu: int) -> None:
+        """Give a link another MTU."""
+        if mtu < 68:
+            raise Refusal(errno.EINVAL, "mtu less than device minimum")
+        if mtu > 65535:
+            raise Refusal(errno.EINVAL, "mtu greater than device maximum")
+        self.edit(index, mtu=mtu)
+
+    def rename(self, index: int, name: str) -> None:
+        """Call a link by another name; it may be up."""
+        old = self.links[index].name
+        if name != old:
+            self.check_name(name)
+            if self.is_taken(name):
+                raise Refusal(errno.EEXIST)
+            self.edit(index, name=name)
+            self.conf[name] = self.conf.pop(old)
+
+    def set_up(self, index: int, *, up: bool) -> None:
+        """Bring a link up or down, with the addresses and routes that come and go."""
+        link = self.links[index]
+        if up == link.is_up:
+            return
+        if not up:
+            self.edit(index, flags=link.flags & ~UP, operstate="DOWN", carrier=False)
+            self.routes = [item for item in self.routes if item.index != index]
+            self.drop_ipv6(index)
+            self.forget_neighbors(index)
+            return
+        twins = (item for item in self.links.values() if item.is_up and item.kind == "macvlan")
+        if link.kind == "macvlan" and any((item.lower, item.mac) == (link.lower, link.mac) for item in twins):
+            raise Refusal(errno.EADDRINUSE)
+        self.edit(index, flags=link.flags | UP, operstate="UNKNOWN" if link.is_loopback else "UP", carrier=True)
+        self.make_own(index)
+        for address in self.addresses[index]:
+            self.connect(address)
+
+    def set_master(self, index: int, master: int) -> None:
+        """Make a link a port of another, or (0) of none."""
+        link = self.links[index]
+        if master == (link.master or 0):
+            return
+        self.release(index)
+        if not master:
+            return
+        upper = self.links.get(master)
+        if upper is None or link.is_loopback:
+            raise Refusal(errno.EINVAL)
+        if upper.kind != "bridge":
+            raise Refusal(errno.EOPNOTSUPP)
+        if link.kind == "bridge":
+            raise Refusal(errno.ELOOP, "Can not enslave a bridge to a bridge")
+        self.edit(index, master=master, port_kind="bridge", port=_pack(_PORT))
+
+    def release(self, index: int) -> None:
+        """Make a link a port of none, with all that belongs to a port."""
+        self.edit(index, master=None, port_kind=None, port=b"")
+        gone = _neighbor.MASTER
+        self.neighbors = [item for item in self.neighbors if item.index != index or not item.flags & gone]
+
+    def set_port(self, link: Link, data: bytes) -> None:
+        """Change settings of a port."""
+        if link.master is None:
+            raise Refusal(errno.EOPNOTSUPP)
+        self.edit(link.index, port=_pack(attrs.unpack(link.port) | attrs.unpack(data)))
+
+
+def _pack(attributes: dict[int, bytes]) -> bytes:
+    return b"".join(attrs.pack(kind, data) for kind, data in attributes.items())

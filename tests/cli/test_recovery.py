@@ -1,0 +1,110 @@
+"""What is left of a command that was ended or killed, and how the next one clears it up."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from netsandbox import InterfaceSpec, Sandbox
+from tests.kernel import faults, lab
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.cli.conftest import Result
+
+    Cli = Callable[..., Result]
+
+pytestmark = pytest.mark.usefixtures("host")
+SLOW = """
+import signal, sys
+from netsandbox._steps import SetUp
+from netsandbox.cli import main
+
+def apply(self, world, plain=SetUp.apply):
+    if not self.new:
+        return plain(self, world)
+    print("under way", flush=True)
+    signal.pause()
+
+SetUp.apply = apply
+main()
+"""
+
+
+def interrupted() -> None:
+    """Leave an attach half done: the process is killed when the link has moved."""
+
+    def program(arm: faults.Switch, disarm: faults.Switch) -> None:
+        with Sandbox.open("box") as made:
+            arm()
+            made.add_interfaces([InterfaceSpec("v0", addresses=["10.0.0.2/24"])])
+            disarm()
+
+    calls = faults.count(program, "sendto")["sendto"]
+    with Sandbox.open("box") as made:
+        made.interfaces[0].remove()
+    assert faults.run(program, "sendto", n=calls - 4, fault=signal.SIGKILL).end == "died"
+    assert "v0" not in lab.links()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_command_that_is_ended_undoes_what_it_did(box: Sandbox, number: signal.Signals) -> None:
+    lab.veth("v0", "p0")
+    with lab.comes_back(box.path):
+        command = [sys.executable, "-c", SLOW, "attach", box.name, "v0"]
+        running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert running.stdout
+        assert running.stdout.readline() == b"under way\n"
+        running.send_signal(number)
+        running.communicate()
+        assert running.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}[number]
+
+
+def test_the_next_command_says_what_it_undid(cli: Cli, box: Sandbox) -> None:
+    lab.veth("v0", "p0")
+    with lab.comes_back(box.path):
+        interrupted()
+        done = cli(f"inspect {box.name} --json")
+    assert "undid what was interrupted: attach v0 to sandbox box" in done.err
+
+
+def test_prune_says_and_undoes_what_was_interrupted(cli: Cli, box: Sandbox) -> None:
+    lab.veth("v0", "p0")
+    with lab.comes_back(box.path):
+        interrupted()
+        assert cli("prune --dry-run").out == "box: interrupted: attach v0 to sandbox box\n"
+        assert "v0" not in lab.links()
+        assert cli("prune").out == "undid what was interrupted: attach v0 to sandbox box\n"
+    assert cli("prune --json").out.strip() == "[]"
+
+
+def test_prune_forgets_a_sandbox_whose_namespace_somebody_deleted(cli: Cli, run_netns: Path) -> None:
+    cli("create web")
+    cli("create kept")
+    lab.ip("netns delete web")
+    assert cli("prune --dry-run").out == f"web: its namespace is no longer at {run_netns}/web\n"
+    assert Sandbox.list() == ["kept", "web"]
+    cli("prune")
+    assert Sandbox.list() == ["kept"]
+    cli("destroy kept")
+
+
+def test_a_record_of_an_earlier_boot_is_forgotten(cli: Cli, run_netns: Path) -> None:
+    """Its file of old is deleted, if nothing is mounted on it; nothing is done by it."""
+    cli("create old")
+    record = Path("/run/netsandbox/old.json")
+    text = record.read_text()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    lab.ip("netns delete old")
+    (run_netns / "old").touch(mode=0o444)
+    record.write_text(text.replace(boot, "another boot"))
+    refused = cli("inspect old", status=1)
+    assert "before the machine was started again" in refused.err
+    assert not record.exists()
+    assert not (run_netns / "old").exists()

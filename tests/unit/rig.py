@@ -1,0 +1,138 @@
+"""A host and a sandbox of fakes, and what `Sandbox` does with plans: read the facts, plan, carry out, remember."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netsandbox import InterfaceSpec, _detach, _facts, _plan
+from netsandbox._execute import execute
+from netsandbox._outline import Plan, Plugged, Target
+from netsandbox._steps import HOST
+from netsandbox.interface import Interface, read_interfaces
+from netsandbox.netlink import link as links
+from netsandbox.netlink import neighbor, route
+from netsandbox.testing import FakeKernel, Faults
+from tests.unit.values import forwarding, neighbor_entry, route_entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from netsandbox._steps import Kernel
+
+PIN = "/run/netns/web"
+
+
+class Rig:
+    """A sandbox "web", pinned, and its host; with *is_host*, the host's own namespace as a sandbox."""
+
+    def __init__(self, *, is_host: bool = False, ipv6: bool = True) -> None:
+        self.faults = Faults()
+        self.host = FakeKernel("host", self.faults, ipv6=ipv6)
+        self.box = self.host if is_host else FakeKernel("box", self.faults, ipv6=ipv6)
+        self.target = Target("host", HOST) if is_host else Target("web", "web")
+        self.world: dict[str, Kernel] = {HOST: self.host, self.target.netns: self.box}
+        self.plugged: tuple[Plugged, ...] = ()
+        if not is_host:
+            self.box.pin(PIN)
+
+    @property
+    def name(self) -> str:
+        return self.target.name
+
+    def _kernel(self) -> Kernel:
+        return self.box
+
+    def remove_interface(self, interface: Interface) -> None:
+        self.remove(*(item for item in self.plugged if item.id == interface.id))
+
+    def state(self) -> dict[str, object]:
+        """Return all there is on both sides, item by item."""
+        found: dict[str, object] = {}
+        for side in (self.host, self.box):
+            for what, value in side.state().items():
+                items = value.items() if isinstance(value, dict) else [("", value)]
+                found |= {f"{side.name} {what} {key}": item for key, item in items}
+        return found
+
+    def changes(self, before: dict[str, object]) -> dict[str, tuple[object, object]]:
+        """Return what is not as it was before."""
+        now = self.state()
+        keys = [key for key in before | now if before.get(key) != now.get(key)]
+        return {key: (before.get(key), now.get(key)) for key in keys}
+
+    def facts(self, *specs: InterfaceSpec) -> _facts.Facts:
+        keys = [_plan.sysctl_path(key, spec.source_name) for spec in specs for key, _ in spec.sysctls]
+        return _facts.for_attach(
+            self.host,
+            self.box,
+            [spec.source for spec in specs if isinstance(spec.source, str)],
+            check_routes=True,
+            sysctls=[_plan.disable_ipv6(spec.source_name) for spec in specs] + keys if self.target.is_host else [],
+        )
+
+    def plan(self, *specs: InterfaceSpec) -> tuple[Plan, tuple[Plugged, ...]]:
+        next_id = max((item.id for item in self.plugged), default=0) + 1
+        return _plan.attach(specs, self.target, self.facts(*specs), self.plugged, next_id=next_id)
+
+    def commands(self, *specs: InterfaceSpec) -> list[str]:
+        """Return what a plan to plug in says, without what the move drops."""
+        return [text for text in self.plan(*specs)[0].commands if not text.startswith("#")]
+
+    def add(self, *specs: InterfaceSpec) -> tuple[Interface, ...]:
+        plan, made = self.plan(*specs)
+        found = execute(plan, self.world, lambda: read_interfaces(self, self.box, made))
+        self.plugged += made
+        return found
+
+    def detach_facts(self, items: Sequence[Plugged]) -> _facts.Facts:
+        return _facts.for_detach(self.host, self.box, items, self.plugged)
+
+    def remove(self, *items: Plugged) -> None:
+        items = items or self.plugged
+        self.carry_out(_detach.detach(items, self.target, self.detach_facts(items)))
+        self.plugged = tuple(item for item in self.plugged if item not in items)
+
+    def destroy(self) -> None:
+        facts = self.detach_facts(self.plugged)
+        self.carry_out(_detach.destroy(self.plugged, self.target, facts, PIN, self.box.identity))
+
+    def carry_out(self, plan: Plan) -> None:
+        execute(plan, self.world, self.box.links)  # a look stands for the record that `Sandbox` writes last
+
+
+def furnished(*, is_host: bool = False) -> Rig:
+    """Return a host whose link v0 has everything that a link can lose, and three plain ones."""
+    rig = Rig(is_host=is_host)
+    host = rig.host
+    host.add_link("lan", kind="bridge", index=3, up=True)
+    host.add_link(
+        "v0",
+        index=7,
+        addresses=["10.0.0.1/24", "10.0.0.2/24", "169.254.9.9/16", "fd00::1/64", "fd00::2/64"],
+        altnames=("first",),
+        alias="of the user",
+        group=4,
+        up=True,
+    )
+    send(host, links.change(7, master=3), links.change(7, port=("bridge", b"\x05\0\x04\0\x01\0\0\0")))
+    send(host, route.add(route_entry("10.9.0.0/16", 7, "10.0.0.254")), route.add(route_entry("fd09::/32", 7)))
+    send(host, neighbor.replace(neighbor_entry("10.0.0.9", 7)), neighbor.replace(forwarding(7)))
+    host.set_sysctl("ipv4/conf/v0/rp_filter", "2")
+    host.set_sysctl("ipv6/conf/v0/accept_ra", "2")
+    for index in (8, 9, 10):
+        host.add_link(f"v{index - 7}", index=index, up=index == 9)
+    return rig
+
+
+def send(kernel: Kernel, *requests: object) -> None:
+    """Send requests to a fake, as somebody else would."""
+    for request in requests:
+        kernel.send(request)  # type: ignore[arg-type]
+
+
+def everywhere(rig: Callable[[], Rig], operation: Callable[[Rig], object]) -> int:
+    """Return how many kernel calls an operation makes."""
+    made = rig()
+    before = len(made.faults.calls)
+    operation(made)
+    return len(made.faults.calls) - before
