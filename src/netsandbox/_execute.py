@@ -106,6 +106,8 @@ def undo(done: Iterable[Step], world: World) -> tuple[list[str], list[str], list
                     undone.append(str(inverse))
             except Exception as error:  # noqa: BLE001  nothing may keep the other steps from being undone
                 answer = error.errno if isinstance(error, KernelError) and error.answered else None
+                if answer == errno.ENODEV and not inverse.atomic:
+                    undone.append(f"# gone meanwhile: {inverse}")
                 if answer in {errno.ENODEV, *inverse.settled}:  # ENODEV: a link that is gone needs nothing back
                     continue
                 left.append(str(inverse))

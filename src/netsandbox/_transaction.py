@@ -5,7 +5,6 @@ sandbox's lock does it: plugging in is undone, taking out is finished; both ways
 is gone by then is stood in for by a new and empty one, in which there is nothing to undo; no link is ever moved there.
 """
 
-import errno
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -19,7 +18,7 @@ from netsandbox._steps import HOST, Kernel, World
 from netsandbox._system import namespace
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import PINS, Store, boot
-from netsandbox.errors import KernelError, NetSandboxError, RollbackError
+from netsandbox.errors import NetSandboxError, RollbackError
 
 T = TypeVar("T")
 
@@ -136,23 +135,14 @@ def settle(store: Store, key: str, host: LinuxKernel) -> tuple[Record | None, st
     with _world(record, host) as world:
         if pending.forward:
             finish(pending.steps, world)
-            vanished = False
         else:
-            vanished = _undo(pending, world)
+            _, left, failures = undo(pending.steps, world)
+            if failures:
+                error = RollbackError(NetSandboxError(f"{pending.operation} was interrupted"), failures)
+                error.left = tuple(left)
+                raise error
     keep(store, key, pending.then)
-    words = f"{'finished' if pending.forward else 'undid'} what was interrupted: {pending.operation}"
-    return pending.then, words + ("; a link of it has vanished" if vanished else "")
-
-
-def _undo(pending: Pending, world: World) -> bool:
-    """Undo an operation, and return whether a link of it is nowhere any more."""
-    _, left, failures = undo(pending.steps, world)
-    gone = [isinstance(failure, KernelError) and failure.errno == errno.ENODEV for failure in failures]
-    if not all(gone):
-        error = RollbackError(NetSandboxError(f"{pending.operation} was interrupted"), failures)
-        error.left = tuple(left)
-        raise error
-    return bool(gone)
+    return pending.then, f"{'finished' if pending.forward else 'undid'} what was interrupted: {pending.operation}"
 
 
 @contextmanager

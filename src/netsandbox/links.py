@@ -20,7 +20,10 @@ def name_problem(field: str, name: object, *, longest: int = NAME_MAX) -> Proble
     """
     if not isinstance(name, str):
         return Problem(field, name, "a link name is a string")
-    raw = name.encode("utf-8", "surrogateescape")
+    try:
+        raw = name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return Problem(field, name, "cannot be written as bytes")
     if not raw:
         reason = "a link name may not be empty"
     elif len(raw) > longest:

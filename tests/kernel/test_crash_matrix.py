@@ -32,6 +32,7 @@ SPEC = InterfaceSpec(
     sysctls={"net.ipv4.conf.IFNAME.rp_filter": "2"},
 )
 sizes: dict[str, int] = {}
+pytestmark = pytest.mark.matrix
 
 
 class Operation(NamedTuple):

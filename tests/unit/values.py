@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netsandbox.netlink import address, neighbor, route
-from netsandbox.netlink.address import Address
 from netsandbox.netlink.neighbor import AF_BRIDGE, NeighborEntry
 from netsandbox.netlink.route import RouteEntry
+
+if TYPE_CHECKING:
+    from netsandbox.netlink.address import Address
 
 
 def address_entry(text: str, index: int) -> Address:

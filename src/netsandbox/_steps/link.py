@@ -95,10 +95,12 @@ class Move:
         return bool(settings)
 
     def _is(self, link: Link) -> bool:
-        """Whether *link*, found under the right index, is the one: nothing else has had its name or address."""
-        return link.name in {self.old.name, self.new.name} or (
-            bool(link.mac) and link.mac in {self.old.mac, self.new.mac}
-        )
+        """Whether *link*, found under the right index, is the one.
+
+        It has one of the names or addresses, or, should a process inside have changed both, another end outside.
+        """
+        known = link.name in {self.old.name, self.new.name} or (link.mac and link.mac in {self.old.mac, self.new.mac})
+        return bool(known) or link.lower_netns is not None
 
     def _settings(self, link: Link) -> _Settings:
         """Return what *link* lacks."""

@@ -1,0 +1,407 @@
+"""Each step: the command it equals, what it does, and that its inverse takes it back."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from netsandbox import KernelError, _steps
+from netsandbox._steps import (
+    HOST,
+    Conf,
+    CreateLink,
+    DeleteLink,
+    Lost,
+    Move,
+    Pin,
+    Place,
+    Port,
+    RestoreConf,
+    SetAddress,
+    SetAltnames,
+    SetMac,
+    SetMaster,
+    SetMtu,
+    SetNeighbor,
+    SetRoute,
+    SetSysctl,
+    SetUp,
+    Step,
+    Unpin,
+)
+from netsandbox._steps.base import inside, ip, quote
+from netsandbox.netlink import address, attrs
+from netsandbox.netlink import link as links
+from netsandbox.netlink.neighbor import AF_BRIDGE, PERMANENT, SELF, NeighborEntry
+from netsandbox.testing import FakeKernel
+from tests.unit.rig import Rig
+from tests.unit.values import address_entry, forwarding, neighbor_entry, route_entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+AT = ("web", 7, "v0")
+GONE = frozenset((errno.EADDRNOTAVAIL, errno.ESRCH, errno.ENOENT, errno.ENODEV))
+THERE = frozenset((errno.EEXIST,))
+OUTSIDE = Place(HOST, 5, "out", "02:00:00:00:00:05", 1500, "a text", 1000, 3)
+INSIDE = Place("web", 6, "eth0", "02:00:00:00:00:42", 1400, "", 77, 0)
+WITH_PEER = replace(address_entry("10.0.0.2/24", 7), peer=ip_address("10.5.0.1"), broadcast=None)
+TENTATIVE = replace(address_entry("fd00::4/64", 7), flags=address.TENTATIVE)
+TUNNEL = NeighborEntry(AF_BRIDGE, 7, ip_address("10.0.0.9"), "02:00:00:00:00:98", PERMANENT, SELF)
+IDENTITY = (4, 1234)
+
+TEXTS: list[tuple[Step, str]] = [
+    (
+        Move(OUTSIDE, INSIDE),
+        "ip link set dev out netns web name eth0 address 02:00:00:00:00:42 mtu 1400 alias '' txqueuelen 77 group 0",
+    ),
+    (
+        Move(INSIDE, OUTSIDE),
+        (
+            "ip -n web link set dev eth0 netns $$ name out address 02:00:00:00:00:05 mtu 1500 alias 'a text' "
+            "txqueuelen 1000 group 3"
+        ),
+    ),
+    (Move(OUTSIDE, replace(OUTSIDE, netns="web", mac=None)), "ip link set dev out netns web name out"),
+    (CreateLink("web", 7, "br0", "bridge", None), "ip -n web link add name br0 type bridge"),
+    (
+        CreateLink("web", 7, "br0", "bridge", "02:00:00:00:00:01"),
+        "ip -n web link add name br0 address 02:00:00:00:00:01 type bridge",
+    ),
+    (DeleteLink("web", 7, "br0", "bridge", None), "ip -n web link delete dev br0"),
+    (SetMac(*AT, None, "02:00:00:00:00:01"), "ip -n web link set dev v0 address 02:00:00:00:00:01"),
+    (SetMtu(*AT, 1500, 1400), "ip -n web link set dev v0 mtu 1400"),
+    (SetUp(*AT, old=False, new=True), "ip -n web link set dev v0 up"),
+    (SetUp(*AT, old=True, new=False), "ip -n web link set dev v0 down"),
+    (SetMaster(*AT, None, Port(9, "br0")), "ip -n web link set dev v0 master br0"),
+    (SetMaster(*AT, Port(9, "br0"), None), "ip -n web link set dev v0 nomaster"),
+    (
+        SetAltnames(*AT, ("a", "b"), ("b", "c d")),
+        "ip -n web link property del dev v0 altname a && ip -n web link property add dev v0 altname 'c d'",
+    ),
+    (SetAltnames(*AT, None, ("a",)), "ip -n web link property add dev v0 altname a"),
+    (
+        SetAddress(*AT, None, address_entry("10.0.0.2/24", 7)),
+        "ip -n web address add 10.0.0.2/24 broadcast 10.0.0.255 dev v0",
+    ),
+    (SetAddress(*AT, None, WITH_PEER), "ip -n web address add 10.0.0.2/24 peer 10.5.0.1 dev v0"),
+    (
+        SetAddress(*AT, None, address_entry("169.254.9.9/32", 7)),
+        "ip -n web address add 169.254.9.9/32 dev v0 scope 253",
+    ),
+    (SetAddress(*AT, None, address_entry("fd00::2/64", 7)), "ip -n web address add fd00::2/64 dev v0 nodad"),
+    (SetAddress(*AT, None, TENTATIVE), "ip -n web address add fd00::4/64 dev v0"),
+    (SetAddress(*AT, address_entry("fd00::2/64", 7), None), "ip -n web address delete fd00::2/64 dev v0"),
+    (SetRoute(*AT, None, route_entry("10.9.0.0/16", 7)), "ip -n web route add 10.9.0.0/16 dev v0 scope 253"),
+    (
+        SetRoute(*AT, None, route_entry("10.9.0.0/16", 7, "10.5.0.1", metric=9, flags=4, protocol=4)),
+        "ip -n web route add 10.9.0.0/16 via 10.5.0.1 dev v0 proto 4 metric 9 onlink",
+    ),
+    (
+        SetRoute(*AT, route_entry("0.0.0.0/0", 7), route_entry("0.0.0.0/0", 7, source=ip_address("10.0.0.2"))),
+        "ip -n web route replace 0.0.0.0/0 dev v0 scope 253 src 10.0.0.2",
+    ),
+    (
+        SetRoute(HOST, 0, "", route_entry("fd09::/32", None, type=7, table=100), None),
+        "ip route delete unreachable fd09::/32 table 100",
+    ),
+    (
+        SetNeighbor(*AT, None, neighbor_entry("10.0.0.9", 7)),
+        "ip -n web neighbor replace 10.0.0.9 lladdr 02:00:00:00:00:99 nud permanent dev v0",
+    ),
+    (SetNeighbor(*AT, neighbor_entry("fd00::9", 7), None), "ip -n web neighbor delete fd00::9 dev v0"),
+    (SetNeighbor(*AT, None, forwarding(7)), "bridge -n web fdb replace 02:00:00:00:00:98 dev v0 master static"),
+    (SetNeighbor(HOST, 7, "v0", TUNNEL, None), "bridge fdb delete 02:00:00:00:00:98 dev v0 dst 10.0.0.9 self"),
+    (SetNeighbor(*AT, None, None), ""),
+    (
+        SetSysctl(*AT, "0", "1", "ipv4/conf/v0/rp_filter"),
+        "ip netns exec web sysctl -qw net.ipv4.conf.v0.rp_filter=1",
+    ),
+    (
+        SetSysctl("/proc/42/ns/net", 7, "v0.5", "0", "4096 87380", "ipv4/conf/v0.5/x"),
+        "nsenter --net=/proc/42/ns/net sysctl -qw 'net/ipv4/conf/v0.5/x=4096 87380'",
+    ),
+    (
+        RestoreConf(HOST, 7, "v0", None, Conf((), ())),
+        "# the settings net.ipv4.conf.v0 and net.ipv6.conf.v0 come back",
+    ),
+    (Lost(SetMtu(*AT, None, 1400)), "# the move drops: ip -n web link set dev v0 mtu 1400"),
+    (
+        Lost(RestoreConf(HOST, 7, "v0", None, Conf((), ()))),
+        "# the move drops: the settings net.ipv4.conf.v0 and net.ipv6.conf.v0 come back",
+    ),
+    (Pin("web", "/run/netns/web", IDENTITY), "ip netns add web"),
+    (Pin("web", "/srv/web", IDENTITY), "touch /srv/web && unshare --net=/srv/web true"),
+    (Pin("web", "/srv/web", IDENTITY, "/proc/42/ns/net"), "touch /srv/web && mount --bind /proc/42/ns/net /srv/web"),
+    (Unpin("web", "/run/netns/web", IDENTITY), "ip netns delete web"),
+    (Unpin("web", "/srv/web", IDENTITY), "umount /srv/web && rm /srv/web"),
+]
+
+
+@pytest.mark.parametrize(("step", "text"), TEXTS, ids=[type(step).__name__ for step, _ in TEXTS])
+def test_a_step_says_the_command_it_equals(step: Step, text: str) -> None:
+    assert str(step) == text
+
+
+@pytest.mark.parametrize("name", [name for name in _steps.__all__ if hasattr(getattr(_steps, name), "inverse")])
+def test_every_step_is_said_and_taken_back_here(name: str) -> None:
+    assert name == "Step" or name in {type(step).__name__ for step, _ in TEXTS}
+
+
+@pytest.mark.parametrize("step", [step for step, _ in TEXTS if not isinstance(step, (Lost, DeleteLink))])
+def test_the_inverse_of_the_inverse_is_the_step_itself(step: Step) -> None:
+    again = step.inverse().inverse()
+    assert replace(again, former=False) == step if isinstance(again, CreateLink) else _bare(again) == _bare(step)
+
+
+def _bare(step: Step) -> Step:
+    return replace(step, source="") if isinstance(step, Pin) else step
+
+
+@pytest.mark.parametrize(
+    ("netns", "said"),
+    [
+        (HOST, "ip link"),
+        ("web", "ip -n web link"),
+        ("a b", "ip -n 'a b' link"),
+        ("/srv/web", "nsenter --net=/srv/web ip link"),
+    ],
+)
+def test_a_command_is_said_of_its_namespace(netns: str, said: str) -> None:
+    assert ip(netns, "link") == said
+
+
+def test_words_are_quoted_for_the_shell() -> None:
+    assert quote("eth0") == "eth0"
+    assert quote("$(reboot)") == "'$(reboot)'"
+    assert inside(HOST, "true") == "true"
+
+
+@pytest.fixture
+def rig() -> Rig:
+    """A host with a link "out", and in the sandbox a link v0 that is up and a bridge."""
+    made = Rig()
+    made.host.add_link("out", index=5, alias="a text", group=3)
+    made.box.add_link("v0", index=7, altnames=("a",), addresses=["10.0.0.2/24", "fd00::2/64"], up=True)
+    made.box.add_link("br0", index=9, kind="bridge")
+    return made
+
+
+PORT = Port(9, "br0", "bridge", attrs.pack_u8(4, 1))
+REVERSIBLE: list[Step] = [
+    Move(OUTSIDE, INSIDE),
+    CreateLink("web", 8, "br1", "bridge", "02:00:00:00:00:01"),
+    SetMac(*AT, "02:00:00:00:00:07", "02:00:00:00:00:01"),
+    SetMtu(*AT, 1500, 1400),
+    SetMaster(*AT, None, Port(9, "br0")),
+    SetMaster(*AT, None, PORT),
+    SetMaster(*AT, None, replace(PORT, former=True)),
+    SetMaster(*AT, None, replace(PORT, index=99, former=True)),
+    SetAltnames(*AT, ("a",), ("b", "c")),
+    SetAddress(*AT, None, address_entry("10.1.0.2/24", 7)),
+    SetAddress(*AT, None, address_entry("fd01::2/64", 7)),
+    SetAddress(*AT, None, replace(address_entry("fd01::2/64", 7), flags=address.PERMANENT)),
+    SetAddress(*AT, None, TENTATIVE),
+    SetRoute(*AT, None, route_entry("10.9.0.0/16", 7, "10.0.0.1")),
+    SetRoute(*AT, None, route_entry("fd09::/32", 7)),
+    SetNeighbor(*AT, None, neighbor_entry("10.0.0.9", 7)),
+    SetSysctl(*AT, "0", "1", "ipv4/conf/v0/rp_filter"),
+    Pin("web", "/srv/web", (0, 0)),
+]
+
+
+@pytest.mark.parametrize("step", REVERSIBLE, ids=lambda step: type(step).__name__)
+def test_a_step_changes_something_and_its_inverse_takes_that_back(rig: Rig, step: Step) -> None:
+    step = replace(step, identity=rig.box.identity) if isinstance(step, Pin) else step
+    before = rig.state()
+    assert step.apply(rig.world)
+    assert rig.changes(before)
+    assert step.inverse().apply(rig.world)
+    assert rig.changes(before) == {}
+
+
+def test_a_link_that_is_brought_up_and_down_again_is_down(rig: Rig) -> None:
+    before = rig.state()
+    step = SetUp(HOST, 5, "out", old=False, new=True)
+    assert step.apply(rig.world)
+    assert step.inverse().apply(rig.world)
+    assert rig.changes(before) == {}
+
+
+NOTHING: list[Step] = [
+    SetMac(*AT, "02:00:00:00:00:01", None),
+    SetMtu(*AT, 1400, None),
+    SetAltnames(*AT, ("a",), ("a",)),
+    SetAddress(*AT, None, None),
+    SetRoute(*AT, None, None),
+    SetNeighbor(*AT, None, None),
+    SetSysctl(*AT, "0", None, "ipv4/conf/v0/rp_filter"),
+    SetSysctl(*AT, "1", "0", "ipv4/conf/v0/rp_filter"),
+    RestoreConf(*AT, None, None),
+    RestoreConf("web", 99, "v9", None, Conf((), ())),
+    DeleteLink("web", 99, "br0", "bridge", None),
+    DeleteLink("web", 7, "v0", "bridge", None),
+    CreateLink("web", 9, "br0", "bridge", None, former=True),
+    SetMaster(*AT, None, Port(99, "br9", former=True)),
+]
+
+
+@pytest.mark.parametrize("step", NOTHING, ids=lambda step: type(step).__name__)
+def test_a_step_with_nothing_to_do_does_nothing(rig: Rig, step: Step) -> None:
+    before = rig.state()
+    assert not step.apply(rig.world)
+    assert rig.changes(before) == {}
+
+
+def test_what_is_lost_is_brought_back_by_the_inverse(rig: Rig) -> None:
+    step = Lost(SetMtu(*AT, None, 1400))
+    before = rig.state()
+    assert step.apply(rig.world)
+    assert rig.changes(before) == {}
+    assert step.inverse() == SetMtu(*AT, None, 1400)
+    assert step.settled == frozenset()
+
+
+SETTLED: list[tuple[Step, frozenset[int]]] = [
+    (SetMtu(*AT, None, 1400), THERE),
+    (SetMtu(*AT, 1400, None), GONE),
+    (SetUp(*AT, old=True, new=False), GONE),
+    (Move(OUTSIDE, INSIDE), frozenset()),
+    (CreateLink("web", 7, "br0", "bridge", None), frozenset()),
+    (DeleteLink("web", 7, "br0", "bridge", None), frozenset((errno.ENODEV,))),
+    (Pin("web", "/srv/web", IDENTITY), frozenset()),
+    (Unpin("web", "/srv/web", IDENTITY), frozenset((errno.ENOENT, errno.ESTALE))),
+]
+
+
+@pytest.mark.parametrize(("step", "codes"), SETTLED, ids=[type(step).__name__ for step, _ in SETTLED])
+def test_some_refusals_mean_that_it_is_so_already(step: Step, codes: frozenset[int]) -> None:
+    assert step.settled == codes
+
+
+def test_a_link_that_has_moved_already_gets_what_it_lacks(rig: Rig) -> None:
+    step = Move(OUTSIDE, INSIDE)
+    step.apply(rig.world)
+    rig.box.send(links.change(6, name="old", mtu=1300))
+    assert step.apply(rig.world)
+    found = rig.box.link("eth0")
+    assert found
+    assert found.mtu == 1400
+    assert not step.apply(rig.world)
+
+
+@pytest.mark.parametrize("where", ["nowhere", "another under its index here", "another under its index there"])
+def test_no_other_link_is_moved(rig: Rig, where: str) -> None:
+    rig.host.send(links.delete(5))
+    if "here" in where:
+        rig.host.add_link("stranger", index=5, mac="02:00:00:00:00:77")
+    if where.endswith("there"):
+        rig.box.add_link("stranger", index=6, mac="02:00:00:00:00:77")
+    before = rig.state()
+    with pytest.raises(KernelError, match=r"find link out: ENODEV .it is neither where it was nor where it was to go"):
+        Move(OUTSIDE, INSIDE).apply(rig.world)
+    assert rig.changes(before) == {}
+
+
+def test_a_link_without_mac_is_known_by_its_name(rig: Rig) -> None:
+    rig.host.add_link("tun0", index=8, mac=None)
+    old = Place(HOST, 8, "tun0", None, 1500, "", 1000)
+    assert Move(old, replace(old, netns="web", name="eth0")).apply(rig.world)
+    assert rig.box.link("eth0")
+
+
+@pytest.mark.parametrize("code", [errno.EBUSY, errno.EAGAIN, errno.ENOMEM])
+def test_what_can_pass_is_tried_four_times_ten_milliseconds_apart(rig: Rig, code: int) -> None:
+    step = SetUp(HOST, 5, "out", old=False, new=True)
+    for n in (1, 3, 5):
+        rig.faults.fail(n, code)
+    assert step.apply(rig.world)
+    assert rig.host.pauses == [0.010] * 3
+    for n in (1, 3, 5, 7):
+        rig.faults.fail(n, code)
+    with pytest.raises(KernelError, match="set link 5: up"):
+        step.apply(rig.world)
+    assert rig.host.pauses == [0.010] * 6
+
+
+@pytest.mark.parametrize("step", [SetUp(HOST, 5, "out", old=False, new=True), SetUp(*AT, old=True, new=False)])
+def test_what_cannot_pass_is_not_tried_again(rig: Rig, step: SetUp) -> None:
+    code = errno.EADDRINUSE if step.new else errno.EBUSY
+    rig.faults.fail(1, code)
+    with pytest.raises(KernelError) as info:
+        step.apply(rig.world)
+    assert info.value.errno == code
+    assert rig.host.pauses == []
+
+
+@pytest.mark.parametrize("step", [SetAddress, SetRoute, SetNeighbor])
+def test_a_link_that_is_gone_is_told(rig: Rig, step: Callable[..., Step]) -> None:
+    values: dict[Any, object] = {
+        SetAddress: address_entry("10.0.0.9/24", 77),
+        SetRoute: route_entry("10.9.0.0/16", 77, "10.0.0.1"),
+        SetNeighbor: neighbor_entry("10.0.0.9", 77),
+    }
+    with pytest.raises(KernelError) as info:
+        step("web", 77, "v9", None, values[step]).apply(rig.world)
+    assert info.value.errno == errno.ENODEV
+
+
+def test_an_unreachable_next_hop_of_a_link_that_is_gone_is_told_as_that(rig: Rig) -> None:
+    rig.faults.fail(1, errno.ENETUNREACH)
+    with pytest.raises(KernelError, match="its link is gone"):
+        SetRoute("web", 77, "v9", None, route_entry("10.9.0.0/16", 77, "10.0.0.1")).apply(rig.world)
+    with pytest.raises(KernelError) as info:
+        SetRoute(*AT, None, route_entry("10.9.0.0/16", 7, "10.5.0.1")).apply(rig.world)
+    assert info.value.errno == errno.ENETUNREACH
+
+
+def test_a_setting_may_be_missing_only_if_the_link_has_no_ipv6() -> None:
+    kernel = FakeKernel(ipv6=False)
+    kernel.add_link("v0", index=7)
+    step = SetSysctl(HOST, 7, "v0", None, "1", "ipv6/conf/v0/disable_ipv6")
+    assert not replace(step, optional=True).apply({HOST: kernel})
+    with pytest.raises(KernelError, match=r"set net/ipv6/conf/v0/disable_ipv6 to 1: ENOENT"):
+        step.apply({HOST: kernel})
+
+
+def test_a_setting_of_a_link_that_has_ipv6_may_not_be_missing(rig: Rig) -> None:
+    rig.faults.fail(1, errno.ENOENT)
+    with pytest.raises(KernelError):
+        SetSysctl(*AT, None, "1", "ipv6/conf/v0/disable_ipv6", optional=True).apply(rig.world)
+    rig.faults.fail(1, errno.EROFS)
+    with pytest.raises(KernelError):
+        SetSysctl(*AT, None, "1", "ipv6/conf/v0/disable_ipv6", optional=True).apply(rig.world)
+    assert not SetSysctl("web", 99, "v9", None, "1", "ipv6/conf/v9/disable_ipv6", optional=True).apply(rig.world)
+
+
+def test_settings_come_back_in_one_request_and_only_those_that_differ(rig: Rig) -> None:
+    found = rig.box.link(7)
+    assert found
+    step = RestoreConf(*AT, None, Conf(found.conf(2), found.conf(10)))
+    assert not step.apply(rig.world)
+    for name, value in (("ipv4", "rp_filter"), ("ipv4", "arp_ignore"), ("ipv6", "accept_ra"), ("ipv6", "disable_ipv6")):
+        rig.box.set_sysctl(f"{name}/conf/v0/{value}", "2")
+    before = len(rig.faults.calls)
+    assert step.apply(rig.world)
+    asked = rig.faults.calls[before + 1 :]
+    assert asked == [
+        "box: set link 7: IPv4 settings",
+        "box: set net/ipv6/conf/v0/disable_ipv6 to 0",
+        "box: set net/ipv6/conf/v0/accept_ra to 1",
+    ]
+    assert not step.apply(rig.world)
+
+
+def test_a_route_is_replaced_and_put_back(rig: Rig) -> None:
+    old, new = route_entry("0.0.0.0/0", 7, "10.0.0.1"), route_entry("0.0.0.0/0", 7, "10.0.0.254")
+    SetRoute(*AT, None, old).apply(rig.world)
+    before = rig.state()
+    step = SetRoute(*AT, old, new)
+    assert step.apply(rig.world)
+    assert rig.changes(before)
+    assert step.inverse().apply(rig.world)
+    assert rig.changes(before) == {}
