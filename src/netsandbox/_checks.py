@@ -41,12 +41,12 @@ def sandbox_name_problem(name: object) -> Problem | None:
         return Problem("name", name, "a sandbox name is a string")
     if not name:
         reason = "a sandbox name may not be empty"
-    elif len(name.encode("utf-8", "surrogatepass")) > SANDBOX_NAME_MAX:
-        reason = f"is longer than {SANDBOX_NAME_MAX} bytes"
     elif name.startswith(("-", ".")):
         reason = f"may not begin with {name[0]!r}"
-    elif "/" in name or "\0" in name or any(map(str.isspace, name)):
-        reason = "may not hold '/', NUL or white space"
+    elif not {*"/ "}.isdisjoint(name) or not name.isprintable():
+        reason = "may not hold '/', NUL, white space or what cannot be printed"
+    elif len(name.encode()) > SANDBOX_NAME_MAX:
+        reason = f"is longer than {SANDBOX_NAME_MAX} bytes"
     else:
         return None
     return Problem("name", name, reason)
@@ -171,7 +171,8 @@ def _no_sysctl(key: object, value: object, text: str) -> str | None:
         return "is outside net."
     if parts[3] not in {"IFNAME", "ifname"}:
         return "must have the word IFNAME as its fourth part"
-    if isinstance(value, bool) or not isinstance(value, (str, int)) or not text.isprintable() or not text.isascii() or not text:
+    usable = text.isascii() and text.isprintable() and text
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or not usable:
         return f"has no usable value, {value!r}"
     return None
 
