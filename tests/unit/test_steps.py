@@ -42,7 +42,7 @@ from tests.unit.rig import Rig
 from tests.unit.values import address_entry, forwarding, neighbor_entry, route_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 AT = ("web", 7, "v0")
 GONE = frozenset((errno.EADDRNOTAVAIL, errno.ESRCH, errno.ENOENT, errno.ENODEV))
@@ -140,9 +140,14 @@ TEXTS: list[tuple[Step, str]] = [
     (Unpin("web", "/run/netns/web", IDENTITY), "ip netns delete web"),
     (Unpin("web", "/srv/web", IDENTITY), "umount /srv/web && rm /srv/web"),
 ]
+INVERTIBLE = [step for step, _ in TEXTS if not isinstance(step, (Lost, DeleteLink))]
 
 
-@pytest.mark.parametrize(("step", "text"), TEXTS, ids=[type(step).__name__ for step, _ in TEXTS])
+def _ids(steps: Iterable[Step]) -> list[str]:
+    return [f"{type(step).__name__} {number}" for number, step in enumerate(steps)]
+
+
+@pytest.mark.parametrize(("step", "text"), TEXTS, ids=_ids(step for step, _ in TEXTS))
 def test_a_step_says_the_command_it_equals(step: Step, text: str) -> None:
     assert str(step) == text
 
@@ -152,7 +157,7 @@ def test_every_step_is_said_and_taken_back_here(name: str) -> None:
     assert name == "Step" or name in {type(step).__name__ for step, _ in TEXTS}
 
 
-@pytest.mark.parametrize("step", [step for step, _ in TEXTS if not isinstance(step, (Lost, DeleteLink))])
+@pytest.mark.parametrize("step", INVERTIBLE, ids=_ids(INVERTIBLE))
 def test_the_inverse_of_the_inverse_is_the_step_itself(step: Step) -> None:
     again = step.inverse().inverse()
     assert replace(again, former=False) == step if isinstance(again, CreateLink) else _bare(again) == _bare(step)
@@ -214,7 +219,7 @@ REVERSIBLE: list[Step] = [
 ]
 
 
-@pytest.mark.parametrize("step", REVERSIBLE, ids=lambda step: type(step).__name__)
+@pytest.mark.parametrize("step", REVERSIBLE, ids=_ids(REVERSIBLE))
 def test_a_step_changes_something_and_its_inverse_takes_that_back(rig: Rig, step: Step) -> None:
     step = replace(step, identity=rig.box.identity) if isinstance(step, Pin) else step
     before = rig.state()
@@ -250,7 +255,7 @@ NOTHING: list[Step] = [
 ]
 
 
-@pytest.mark.parametrize("step", NOTHING, ids=lambda step: type(step).__name__)
+@pytest.mark.parametrize("step", NOTHING, ids=_ids(NOTHING))
 def test_a_step_with_nothing_to_do_does_nothing(rig: Rig, step: Step) -> None:
     before = rig.state()
     assert not step.apply(rig.world)
@@ -278,7 +283,7 @@ SETTLED: list[tuple[Step, frozenset[int]]] = [
 ]
 
 
-@pytest.mark.parametrize(("step", "codes"), SETTLED, ids=[type(step).__name__ for step, _ in SETTLED])
+@pytest.mark.parametrize(("step", "codes"), SETTLED, ids=_ids(step for step, _ in SETTLED))
 def test_some_refusals_mean_that_it_is_so_already(step: Step, codes: frozenset[int]) -> None:
     assert step.settled == codes
 

@@ -1,0 +1,106 @@
+"""Attributes: bytes to values and back; whatever the bytes are."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netsandbox.errors import ProtocolError
+from netsandbox.netlink import attrs
+
+KINDS = st.integers(0, 0x3FFF)
+LISTS = st.lists(st.tuples(KINDS, st.binary(max_size=40)))
+
+
+@pytest.mark.parametrize(
+    ("packed", "expected"),
+    [
+        (attrs.pack(1), "0400 0100"),
+        (attrs.pack(1, b"\xab\xcd"), "0600 0100 abcd 0000"),
+        (attrs.pack_u8(2, 255), "0500 0200 ff00 0000"),
+        (attrs.pack_u32(4, 1500), "0800 0400 dc05 0000"),
+        (attrs.pack_text(3, "eth0"), "0900 0300 6574 6830 0000 0000"),
+        (attrs.nest(18, attrs.pack_u8(1, 7), attrs.pack(2)), "1000 1280 0500 0100 0700 0000 0400 0200"),
+    ],
+)
+def test_an_attribute_is_packed_as_the_kernel_wants_it(packed: bytes, expected: str) -> None:
+    assert packed == bytes.fromhex(expected)
+
+
+@given(LISTS)
+def test_what_is_packed_is_unpacked(items: list[tuple[int, bytes]]) -> None:
+    data = b"".join(attrs.pack(kind, payload) for kind, payload in items)
+    assert attrs.walk(data) == items
+    assert attrs.unpack(bytes(8) + data, 8) == dict(items)
+
+
+@given(KINDS, st.binary(max_size=9))
+def test_the_flags_of_a_type_do_not_count(kind: int, payload: bytes) -> None:
+    assert attrs.walk(attrs.nest(kind, payload)) == [(kind, payload)]
+
+
+def test_of_two_attributes_of_one_type_the_last_wins() -> None:
+    assert attrs.unpack(attrs.pack(1, b"a") + attrs.pack(1, b"b")) == {1: b"b"}
+
+
+def test_a_rest_too_short_for_a_header_is_padding() -> None:
+    assert attrs.walk(attrs.pack(5, b"four") + bytes(3)) == [(5, b"four")]
+
+
+@given(st.binary(max_size=64) | LISTS.map(lambda items: b"".join(attrs.pack(*item) for item in items)[:-1]))
+def test_noise_gives_attributes_or_a_protocol_error_and_both_readers_agree(data: bytes) -> None:
+    try:
+        pairs = attrs.walk(data)
+    except ProtocolError as error:
+        with pytest.raises(ProtocolError) as other:
+            attrs.unpack(data)
+        assert str(other.value) == str(error)
+    else:
+        assert attrs.unpack(data) == dict(pairs)
+        assert sum(4 + len(payload) for _, payload in pairs) <= len(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ("0300 0100", "attribute of 3 bytes at offset 0 of 4"),
+        ("0000 0000", "attribute of 0 bytes at offset 0 of 4"),
+        ("0400 0100 0900 0100 00", "attribute of 9 bytes at offset 4 of 9"),
+    ],
+)
+def test_an_attribute_cut_short_is_refused_with_its_place(data: str, text: str) -> None:
+    for read in (attrs.walk, attrs.unpack):
+        with pytest.raises(ProtocolError) as info:
+            read(bytes.fromhex(data))
+        assert str(info.value) == text
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_number_survives(number: int) -> None:
+    assert attrs.to_int(attrs.walk(attrs.pack_u32(1, number))[0][1]) == number
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 5, 8])
+def test_a_number_of_another_size_is_refused(size: int) -> None:
+    with pytest.raises(ProtocolError) as info:
+        attrs.to_int(bytes(size))
+    assert str(info.value) == f"integer of {size} bytes where 4 were due"
+
+
+@given(st.binary().filter(lambda data: b"\0" not in data))
+def test_text_survives_although_it_is_no_utf8(data: bytes) -> None:
+    assert attrs.to_bytes(attrs.to_text(data + b"\0")) == data
+
+
+def test_text_ends_at_nul() -> None:
+    assert attrs.to_text(b"eth0\0noise") == "eth0"
+
+
+@given(st.binary(max_size=32))
+def test_any_bytes_are_a_text(data: bytes) -> None:
+    with suppress(ProtocolError):
+        attrs.to_int(data)
+    assert "\0" not in attrs.to_text(data)
