@@ -5,7 +5,7 @@ describes them. It names its sandbox by the identity of the namespace and the bo
 """
 
 import json
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from netsandbox import _steps
@@ -88,11 +88,12 @@ class Pending:
 
 
 _CLASSES |= {"Record": Record, "Pending": Pending}
+_FIELDS = {name: tuple(item.name for item in fields(kind)) for name, kind in _CLASSES.items()}
 
 
 def pack(record: Record) -> bytes:
     """Return the bytes of a record."""
-    return json.dumps({"version": VERSION, **_pack(record)}, separators=(",", ":")).encode()
+    return _encode({"version": VERSION, "record": record}).encode()
 
 
 def unpack(data: bytes) -> Record:
@@ -103,9 +104,9 @@ def unpack(data: bytes) -> Record:
     """
     try:
         found = json.loads(data)
-        if found.pop("version") != VERSION:
+        if found["version"] != VERSION:
             raise ProtocolError("a record of another version")
-        record = _unpack(found)
+        record = _unpack(found["record"])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ProtocolError(f"a damaged record: {error}") from error
     if not isinstance(record, Record):
@@ -113,14 +114,17 @@ def unpack(data: bytes) -> Record:
     return record
 
 
-def _pack(value: object) -> Any:  # noqa: ANN401  JSON
+def _plain(value: object) -> dict[str, object] | str:
+    """Return what JSON has no notation for as something that it has."""
+    if isinstance(value, bytes):
+        return value.hex()
+    name = type(value).__name__
     if isinstance(value, (address.Address, route.RouteEntry, neighbor.NeighborEntry)):
-        return {"is": type(value).__name__, "bytes": value.pack().hex()}
-    if is_dataclass(value):
-        return {"is": type(value).__name__} | {item.name: _pack(getattr(value, item.name)) for item in fields(value)}
-    if isinstance(value, tuple):
-        return [_pack(item) for item in value]
-    return value.hex() if isinstance(value, bytes) else value
+        return {"is": name, "bytes": value.pack().hex()}
+    return {"is": name, **{field: getattr(value, field) for field in _FIELDS[name]}}
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), default=_plain).encode
 
 
 def _unpack(value: Any) -> Any:  # noqa: ANN401  JSON

@@ -78,7 +78,6 @@ address add 10.9.9.9 peer 10.9.9.8/32 dev v0
 address add fd01::1/64 dev v0
 address add fd01::2/64 dev v0 nodad
 link set p0 up
-link set p1 up
 link set br0 up
 link set v0 up
 route add 192.168.7.0/24 via 10.1.0.254 dev v0 metric 5 src 10.1.0.2

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import errno
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
 
-from netsandbox import Bridge, InterfaceSpec, KernelError, Route
+from netsandbox import Bridge, InterfaceSpec, KernelError, RollbackError, Route, _detach
+from netsandbox._execute import execute, finish, undo
+from netsandbox._outline import Group, Plan
+from netsandbox._steps import SetNeighbor, SetRoute, SetSysctl, SetUp, Step
 from tests.unit.rig import Rig, everywhere, furnished
+from tests.unit.values import neighbor_entry, route_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,3 +107,177 @@ def _failure(rig: Rig, act: Callable[[Rig], object]) -> KernelError | None:
     except KernelError as error:
         return error
     return None
+
+
+# --- what the caller is told ---
+
+
+def _until_the_end(rig: Rig, first: int) -> None:
+    """Make every call fail from one on, as if the kernel had gone away."""
+    for n in range(first, 200):
+        rig.faults.fail(n, errno.EIO)
+
+
+def _calls(rig: Rig, act: Callable[[Rig], object], words: str) -> int:
+    """Return which call of an operation, counted from 1, says *words* first; the operation is carried out."""
+    before = len(rig.faults.calls)
+    act(rig)
+    return next(n for n, call in enumerate(rig.faults.calls[before:], 1) if words in call)
+
+
+def test_an_error_says_what_was_asked_where_it_stopped_and_what_was_undone() -> None:
+    rig = furnished()
+    spec = InterfaceSpec("v1", addresses=["10.5.0.2/24"], routes=["10.6.0.0/16", Route("10.7.0.0/16", via="10.4.0.1")])
+    with pytest.raises(KernelError) as info:
+        rig.add(spec)
+    error = info.value
+    assert (error.sandbox, error.link, error.operation) == ("web", "v1", "attach v1 to sandbox web")
+    assert error.step == "ip -n web route add 10.7.0.0/16 via 10.4.0.1 dev eth0"
+    assert error.undone == (
+        "ip -n web route delete 10.6.0.0/16 dev eth0 scope 253",
+        "ip -n web link set dev eth0 down",
+        "ip -n web address delete 10.5.0.2/24 dev eth0",
+        "ip -n web link set dev eth0 netns $$ name v1",
+    )
+    assert error.left == ()
+    assert str(error).startswith("attach v1 to sandbox web: box: add route to 10.7.0.0/16: ENETUNREACH (")
+    assert "; undone: ip -n web route delete" in str(error)
+
+
+def test_an_undo_that_fails_too_says_what_is_left_and_what_came_first() -> None:
+    spec = InterfaceSpec("v1", addresses=["10.5.0.2/24"])
+    rig = furnished()
+    _until_the_end(rig, _calls(furnished(), lambda made: made.add(spec), "set link 8: up"))
+    with pytest.raises(RollbackError) as info:
+        rig.add(spec)
+    error = info.value
+    assert error.left == (
+        "ip -n web address delete 10.5.0.2/24 dev eth0",
+        "ip -n web link set dev eth0 netns $$ name v1",
+        "# the settings net.ipv4.conf.v1 and net.ipv6.conf.v1 come back",
+    )
+    assert error.undone == ()
+    assert len(error.failures) == len(error.left)
+    first = error.__cause__
+    assert isinstance(first, KernelError)
+    assert (first.errno, error.errno, error.extack) == (errno.EIO, errno.EIO, None)
+    assert str(first) == "box: set link 8: up: EIO (Input/output error)"
+    assert str(error).startswith("attach v1 to sandbox web: box: set link 8: up: EIO (Input/output error); and undoing")
+    assert str(error).endswith(f"; LEFT TO DO BY HAND: {', '.join(error.left)}")
+
+
+def test_a_program_that_is_interrupted_twice_is_told_what_is_left() -> None:
+    n = _calls(_with_bridge(), lambda made: made.add(FULL), "set link 7: up")
+    rig = _with_bridge()
+    rig.faults.fail(n, KeyboardInterrupt())
+    _until_the_end(rig, n + 1)
+    with pytest.raises(RollbackError, match=r"^attach v0 to sandbox web: KeyboardInterrupt\(\); and undoing failed"):
+        rig.add(FULL)
+
+
+def test_what_no_step_raised_names_no_step() -> None:
+    rig = furnished()
+
+    def commit() -> None:
+        raise KernelError(errno.ENOSPC, "write the record")
+
+    plan, _ = rig.plan(V4_ONLY)
+    before = rig.state()
+    with pytest.raises(KernelError, match="write the record: ENOSPC") as info:
+        execute(plan, rig.world, commit)
+    assert info.value.step is None
+    assert info.value.undone
+    assert rig.changes(before) == {}
+
+
+def test_an_error_that_is_not_ours_passes_as_it_is() -> None:
+    rig = furnished()
+
+    def commit() -> None:
+        raise ZeroDivisionError
+
+    before = rig.state()
+    with pytest.raises(ZeroDivisionError):
+        execute(rig.plan(V4_ONLY)[0], rig.world, commit)
+    assert rig.changes(before) == {}
+
+
+# --- steps whose work is done already ---
+
+GONE = SetNeighbor("web", 8, "eth0", neighbor_entry("10.0.0.9", 8), None)
+UP = SetUp("web", 1, "lo", old=False, new=True)
+
+
+def _plan(*steps: Step, lenient: bool) -> Plan:
+    return Plan("do it", "web", None, Group("", {}, steps), lenient=lenient)
+
+
+def test_a_lenient_plan_passes_over_what_is_so_already_and_does_not_undo_it() -> None:
+    rig = furnished()
+    rig.box.add_link("eth0", index=8)
+    before = rig.state()
+    sysctl = SetSysctl("web", 8, "eth0", "1", "0", "ipv4/conf/eth0/rp_filter")
+    broken = SetRoute("web", 8, "eth0", None, route_entry("10.9.0.0/16", 8))
+    rig.carry_out(_plan(GONE, sysctl, lenient=True))
+    with pytest.raises(KernelError) as info:
+        rig.carry_out(_plan(GONE, sysctl, UP, broken, lenient=True))
+    assert info.value.undone == ("ip -n web link set dev lo down",)
+    assert set(rig.changes(before)) <= {"box addresses 1"}  # what lo gets when it comes up for the first time
+
+
+def test_a_strict_plan_does_not() -> None:
+    rig = furnished()
+    rig.box.add_link("eth0", index=8)
+    with pytest.raises(
+        KernelError, match=r"do it: box: delete neighbor 10.0.0.9 02:00:00:00:00:99 from link 8: ENOENT"
+    ):
+        rig.carry_out(_plan(GONE, lenient=False))
+
+
+def test_undoing_needs_nothing_of_a_link_that_is_gone() -> None:
+    rig = furnished()
+    step = SetNeighbor("web", 8, "eth0", neighbor_entry("10.0.0.9", 8), None)
+    assert undo([step], rig.world) == ([], [], [])
+
+
+def test_an_interrupted_removal_is_finished_from_any_point() -> None:
+    made = _full()
+    steps = _detach.detach(made.plugged, made.target, made.detach_facts(made.plugged)).steps
+    made.remove()
+    for done in range(len(steps) + 1):
+        rig = _full()
+        for step in steps[:done]:
+            step.apply(rig.world)
+        finish(steps, rig.world)
+        assert rig.changes(made.state()) == {}
+
+
+def test_what_cannot_be_finished_is_told_and_can_be_tried_again() -> None:
+    rig = _full()
+    steps = _detach.detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged)).steps
+    rig.faults.fail(1, errno.EBUSY)
+    with pytest.raises(KernelError, match="EBUSY"):
+        finish(steps, rig.world)
+    rig.faults.fail(1, errno.ENODEV, answered=False)
+    with pytest.raises(KernelError, match="no answer arrived"):
+        finish(steps, rig.world)
+    finish(steps, rig.world)
+    finish([SetUp("web", 77, "eth9", old=False, new=True)], rig.world)
+    assert [link.name for link in rig.box.links()] == ["lo"]
+
+
+def test_spans_are_those_of_the_groups_that_have_a_name() -> None:
+    opened: list[str] = []
+
+    def span(name: str, _: object = None) -> AbstractContextManager[object]:
+        opened.append(name)
+        return nullcontext()
+
+    group = Group("outer", {"a": "b"}, (Group("", {}, (UP,)), Group("inner", {}, ())))
+    rig = furnished()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("netsandbox.telemetry.span", span)
+        rig.carry_out(Plan("do it", "web", None, group))
+        undo([UP], rig.world)
+        undo([], rig.world)
+    assert opened == ["outer", "inner", "rollback"]

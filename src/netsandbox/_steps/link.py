@@ -260,9 +260,9 @@ class SetUp(Change[bool]):
         request = _link.change(self.index, up=bool(self.new))
         attempt = 0
         while True:
-            span = telemetry.span("retryingLinkUp", {"srcName": self.source, "dstPrefix": self.prefix})
+            attributes = {"srcName": self.source, "dstPrefix": self.prefix}
             try:
-                with span if attempt else telemetry.OFF:
+                with telemetry.span("retryingLinkUp", attributes) if attempt else telemetry.OFF:
                     kernel.send(request)
             except KernelError as error:
                 if not self.new or attempt == UP_RETRIES or error.errno not in _PASSING:

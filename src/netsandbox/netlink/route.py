@@ -146,11 +146,11 @@ def unpack(message: Message) -> RouteEntry:
 
 
 def _expiry(data: bytes) -> dict[int, bytes]:
-    """Turn the cache information of a route that expires into the attribute that asks for it."""
+    """Turn the cache information of a route that expires into the attribute that asks for it, in whole seconds."""
     if len(data) < _CACHE.size:
         raise ProtocolError(f"route cache information of {len(data)} bytes")
     expires = _CACHE.unpack_from(data)[2]
-    return {_EXPIRES: (expires // 100 + 1).to_bytes(4, sys.byteorder)} if expires > 0 else {}
+    return {_EXPIRES: (-(-expires // 100)).to_bytes(4, sys.byteorder)} if expires > 0 else {}
 
 
 def dump(*, family: int = 0, table: int = 0, index: int = 0) -> Request:

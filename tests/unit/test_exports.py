@@ -1,0 +1,48 @@
+"""The public names: those that are promised, and no others."""
+
+from __future__ import annotations
+
+import types
+
+import pytest
+
+import netsandbox
+from netsandbox import Interface, Sandbox
+
+PROMISED = """
+    Sandbox Interface InterfaceSpec Statistics Route Neighbor Plan Bridge Problem
+    NetSandboxError SpecError KernelError RouteConflictError NameConflictError ProtocolError SandboxExistsError
+    SandboxNotFoundError SandboxClosedError InterfaceNotFoundError SourceNotFoundError RollbackError
+"""
+SANDBOX = """
+    create open adopt host temporary list name path interfaces close destroy
+    add_interface add_interfaces plan_interface remove_interface
+    set_gateway unset_gateway gateway4 gateway6 add_route remove_route routes add_address remove_address
+    add_neighbor remove_neighbor neighbors disable_arp_for_vip apply_os_tweaks run popen exec
+"""
+INTERFACE = "source name index mac mtu addresses routes master is_bridge statistics remove"
+
+
+def test_what_is_promised_is_there_and_nothing_else_is_public() -> None:
+    public = {
+        name
+        for name, value in vars(netsandbox).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+    }
+    assert public == set(netsandbox.__all__) == set(PROMISED.split())
+
+
+def test_the_names_are_listed_once_and_in_order() -> None:
+    assert netsandbox.__all__ == sorted(set(netsandbox.__all__))
+
+
+@pytest.mark.parametrize(("of", "names"), [(Sandbox, SANDBOX), (Interface, INTERFACE)], ids=["Sandbox", "Interface"])
+def test_a_promised_verb_is_there(of: type, names: str) -> None:
+    assert [name for name in names.split() if not hasattr(of, name)] == []
+
+
+@pytest.mark.parametrize("name", netsandbox.__all__)
+def test_a_public_name_says_what_it_is(name: str) -> None:
+    thing = getattr(netsandbox, name)
+    assert thing.__doc__
+    assert thing.__name__ == name

@@ -1,0 +1,288 @@
+"""Links: recorded ones, requests against those of ip(8), and noise."""
+
+from __future__ import annotations
+
+import struct
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netsandbox import stats
+from netsandbox.errors import ProtocolError
+from netsandbox.netlink import attrs, link
+from netsandbox.netlink.link import AF_INET, AF_INET6, Link
+from netsandbox.netlink.message import Message, Request
+from tests.unit.recorded import as_sent, messages, sent, shape
+
+INFO = 16  # bytes of struct ifinfomsg
+ADDRESS, IFNAME, MTU, LINKINFO, IFALIAS = 1, 3, 4, 18, 20  # IFLA_*
+
+
+def unpack(*attributes: bytes, index: int = 7, flags: int = 0) -> Link:
+    return link.unpack(
+        Message(link.NEWLINK, 0, 1, struct.pack("=BxHiII", 0, 1, index, flags, 0) + b"".join(attributes))
+    )
+
+
+def recorded(caption: str) -> list[Link]:
+    """Return recorded links; what is long and not for us is compared by its size."""
+    found = map(link.unpack, messages("links", caption))
+    return [replace(item, stats=b"", af_spec=b"", rest=(), port=b"") for item in found]
+
+
+V0 = Link(
+    index=7,
+    name="v0",
+    altnames=("second", "a-name-of-more-than-fifteen-bytes"),
+    kind="veth",
+    mac="02:00:00:00:00:07",
+    mtu=1400,
+    flags=0x11043,
+    operstate="UP",
+    carrier=True,
+    lower=8,
+    alias="the first",
+    txqlen=77,
+    group=3,
+)
+P0 = Link(
+    index=8,
+    name="p0",
+    kind="veth",
+    mac="02:00:00:00:00:08",
+    flags=0x11043,
+    operstate="UP",
+    carrier=True,
+    master=5,
+    lower=7,
+    txqlen=1000,
+    port_kind="bridge",
+)
+BR0 = Link(
+    index=5,
+    name="br0",
+    kind="bridge",
+    mac="02:00:00:00:00:05",
+    flags=0x11043,
+    operstate="UP",
+    carrier=True,
+    txqlen=1000,
+)
+LO = Link(
+    index=1,
+    name="lo",
+    type=772,
+    mac="00:00:00:00:00:00",
+    mtu=65536,
+    flags=0x10049,
+    operstate="UNKNOWN",
+    carrier=True,
+    txqlen=1000,
+)
+
+
+def test_the_kernels_links_are_understood() -> None:
+    assert recorded("get v0") == [V0]
+    assert recorded("list all") == [LO, BR0, V0, P0]
+
+
+def test_a_port_its_counters_and_its_settings_are_kept_as_the_kernel_says_them() -> None:
+    (found,) = map(link.unpack, messages("links", "get p0, with statistics"))
+    assert recorded("get p0, with statistics") == [P0]
+    assert attrs.unpack(found.port)[2] == b"\x20\0"  # IFLA_BRPORT_PRIORITY: 32
+    assert stats.unpack(found.stats).rx_packets > 0
+    assert dict(found.rest)[6] == b"noqueue\0"  # IFLA_QDISC: not decoded, not lost
+
+
+def test_the_settings_of_a_link_are_told_by_family() -> None:
+    (found,) = map(link.unpack, messages("links", "get v0"))
+    ipv4, ipv6 = found.conf(AF_INET), found.conf(AF_INET6)
+    assert (len(ipv4), ipv4[0], ipv4[32 - 1]) == (33, 0, 0)
+    assert (len(ipv6), ipv6[1], ipv6[2], ipv6[27]) == (60, 64, 1400, 0)  # hop_limit, mtu, accept_dad
+    assert unpack().conf(AF_INET6) == ()
+
+
+def test_what_a_link_is_can_be_asked() -> None:
+    assert (V0.is_up, LO.is_up, unpack().is_up) == (True, True, False)
+    assert (V0.is_loopback, LO.is_loopback) == (False, True)
+    assert V0.names == ("v0", "second", "a-name-of-more-than-fifteen-bytes")
+
+
+def test_a_link_of_which_nothing_is_told_has_no_name_and_no_mtu() -> None:
+    assert unpack() == Link(index=7, name="", mtu=0)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "field", "value"),
+    [
+        (attrs.pack(ADDRESS), "mac", None),
+        (attrs.pack(ADDRESS, bytes.fromhex("0a0b")), "mac", "0a:0b"),
+        (attrs.pack(54, bytes(range(6))), "permanent_mac", "00:01:02:03:04:05"),
+        (attrs.pack_u32(37, 4), "lower_netns", 4),
+        (attrs.pack_u8(16, 6), "operstate", "UP"),
+        (attrs.pack_u8(16, 7), "operstate", "UNKNOWN"),
+        (attrs.pack_u8(33, 0), "carrier", False),
+        (attrs.pack_u8(33, 1), "carrier", True),
+        (attrs.nest(52, attrs.pack_u32(99, 1), attrs.pack_text(53, "other")), "altnames", ("other",)),
+        (attrs.nest(LINKINFO, attrs.pack_text(1, "veth"), attrs.pack(2, b"data")), "kind", "veth"),
+        (attrs.pack(17, b"\1"), "rest", ((17, b"\1"),)),
+    ],
+)
+def test_an_attribute_becomes_its_field(attribute: bytes, field: str, value: object) -> None:
+    assert getattr(unpack(attribute), field) == value
+
+
+@given(st.binary(min_size=1, max_size=15).filter(lambda raw: b"\0" not in raw))
+def test_a_name_that_is_no_text_is_found_again(raw: bytes) -> None:
+    name = unpack(attrs.pack(IFNAME, raw + b"\0")).name
+    assert attrs.unpack(link.get(name).body, INFO)[IFNAME] == raw + b"\0"
+    assert attrs.unpack(link.change(7, name=name).body, INFO)[IFNAME] == raw + b"\0"
+
+
+@given(st.binary(min_size=6, max_size=6))
+def test_a_mac_survives(raw: bytes) -> None:
+    assert link.mac_bytes(link.mac_text(raw)) == raw
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (bytes(15), "link message of 15 bytes"),
+        (bytes(16) + attrs.pack(MTU, b"\1\2"), "integer of 2 bytes where 4 were due"),
+        (bytes(16) + attrs.pack(16, b""), "integer of 0 bytes where 1 were due"),
+        (bytes(16) + attrs.nest(LINKINFO, b"\xff\0\0\0"), "attribute of 255 bytes at offset 0 of 4"),
+        (bytes(16) + attrs.nest(52, b"\xff\0\0\0"), "attribute of 255 bytes at offset 0 of 4"),
+    ],
+)
+def test_a_malformed_link_is_refused(body: bytes, text: str) -> None:
+    with pytest.raises(ProtocolError) as info:
+        link.unpack(Message(link.NEWLINK, 0, 1, body))
+    assert str(info.value) == text
+
+
+ATTRIBUTE = st.builds(attrs.pack, st.integers(0, 70), st.binary(max_size=24))
+NOISE = st.builds(
+    bytes.__add__, st.binary(min_size=16, max_size=16), st.lists(ATTRIBUTE).map(b"".join) | st.binary(max_size=64)
+)
+
+
+@given(NOISE | st.binary(max_size=20))
+def test_noise_gives_a_link_or_a_protocol_error(body: bytes) -> None:
+    with suppress(ProtocolError):
+        found = link.unpack(Message(link.NEWLINK, 0, 1, body))
+        assert isinstance(found.name, str)
+        for family in (AF_INET, AF_INET6):
+            assert all(isinstance(number, int) for number in found.conf(family))
+
+
+# Requests
+
+
+@pytest.mark.parametrize(
+    ("request_", "command"),
+    [
+        (link.change(7, name="eth0"), "ip link set dev v0 name eth0"),
+        (link.change(7, mac="02:42:ac:11:00:02", mtu=1300), "ip link set dev eth0 address 02:42:ac:11:00:02 mtu 1300"),
+        (link.change(7, master=5), "ip link set dev eth0 master br0"),
+        (link.change(7, master=0), "ip link set dev eth0 nomaster"),
+        (link.change(7, up=False), "ip link set dev eth0 down"),
+        (link.change(7, up=True), "ip link set dev eth0 up"),
+        (link.change(7, alias="web"), "ip link set dev eth0 alias web"),
+        (link.delete(40), "ip link delete dev br1"),
+        (link.altnames(7, ["third"], add=True), "ip link property add dev eth0 altname third"),
+        (link.altnames(7, ["third"], add=False), "ip link property del dev eth0 altname third"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_request_is_byte_for_byte_that_of_ip(request_: Request, command: str) -> None:
+    ours, theirs = as_sent(request_), sent(command)
+    assert (ours.flags, ours.body) == (theirs.flags, theirs.body)
+    # ip makes what is missing if it can (RTM_NEWLINK); we only ever change what is there
+    assert (ours.kind, theirs.kind) in {(kind, kind) for kind in (17, 108, 109)} | {(link.SETLINK, link.NEWLINK)}
+
+
+def test_a_bridge_is_made_as_by_ip() -> None:
+    ours = as_sent(link.create("bridge", "br1", index=40, mac="02:00:00:00:00:40", mtu=1300))
+    theirs = sent("ip link add br1 index 40 address 02:00:00:00:00:40 mtu 1300 type bridge")
+    (header, made), (wanted_header, wanted) = shape(ours.body, INFO), shape(theirs.body, INFO)
+    assert (ours.kind, ours.flags, header) == (theirs.kind, theirs.flags, wanted_header)
+    kinds = [attrs.to_text(attrs.unpack(found.pop(LINKINFO))[1]) for found in (made, wanted)]
+    assert (kinds, made) == (["bridge", "bridge"], wanted)
+
+
+def test_a_link_can_be_made_with_what_the_kernel_chooses() -> None:
+    assert shape(link.create("dummy", "d0", index=0).body, INFO)[1].keys() == {IFNAME, LINKINFO}
+
+
+def test_all_changes_go_into_one_request() -> None:
+    request = link.change(
+        7,
+        namespace=3,
+        new_index=9,
+        name="eth0",
+        mac="02:42:ac:11:00:02",
+        mtu=1300,
+        master=0,
+        alias="",
+        txqlen=5,
+        group=2,
+        ipv4_conf={8: 1, 27: 0},
+        up=False,
+    )
+    header, found = shape(request.body, INFO)
+    assert request.kind == link.SETLINK
+    assert header == struct.pack("=BxHiII", 0, 0, 7, 0, link.UP)
+    families = attrs.unpack(found.pop(26))
+    assert attrs.unpack(attrs.unpack(families[AF_INET])[1]) == {8: struct.pack("=I", 1), 27: struct.pack("=I", 0)}
+    numbers = {28: 3, 49: 9, MTU: 1300, 10: 0, 13: 5, 27: 2}
+    assert found == {key: struct.pack("=I", number) for key, number in numbers.items()} | {
+        IFNAME: b"eth0\0",
+        ADDRESS: bytes.fromhex("0242ac110002"),
+        IFALIAS: b"",
+    }
+    assert request.text == (
+        "set link 7: move to another namespace, with index 9, name eth0, address 02:42:ac:11:00:02, mtu 1300, "
+        "no master, alias '', txqlen 5, group 2, IPv4 settings, down"
+    )
+
+
+@pytest.mark.parametrize(("kind", "kept"), [("bridge", {2}), ("team", {1, 2, 36})])
+def test_of_the_settings_of_a_port_those_of_bridges_that_can_be_set_are_sent(kind: str, kept: set[int]) -> None:
+    settings = b"".join(attrs.pack_u8(key, 1) for key in (1, 2, 36))
+    request = link.change(7, master=5, port=(kind, settings))
+    found = attrs.unpack(attrs.unpack(request.body, INFO)[LINKINFO])
+    assert request.kind == link.NEWLINK
+    assert found[4] == kind.encode() + b"\0"
+    assert attrs.unpack(found[5]).keys() == kept
+    assert request.text == "set link 7: master 5, port settings"
+
+
+@pytest.mark.parametrize(
+    ("request_", "text"),
+    [
+        (link.get(7), "look up link 7"),
+        (link.get("eth0"), "look up link eth0"),
+        (link.dump(), "list links"),
+        (link.delete(7), "delete link 7"),
+        (link.create("bridge", "br0", index=5), "create bridge br0"),
+        (link.change(7, up=True, master=5), "set link 7: master 5, up"),
+        (link.altnames(7, ["a", "b"], add=True), "add alternative names a, b of link 7"),
+        (link.altnames(7, ["a"], add=False), "delete alternative names a of link 7"),
+    ],
+)
+def test_a_request_says_what_it_asks(request_: Request, text: str) -> None:
+    assert request_.text == text
+
+
+@pytest.mark.parametrize(("name", "kind"), [("x" * 15, IFNAME), ("x" * 16, 53), ("é" * 8, 53)])
+def test_a_name_too_long_for_a_link_is_looked_up_as_an_alternative_one(name: str, kind: int) -> None:
+    assert attrs.unpack(link.get(name).body, INFO)[kind] == name.encode() + b"\0"
+
+
+@pytest.mark.parametrize(("stats_", "mask"), [(False, 8), (True, 0)])
+def test_statistics_of_families_are_told_on_request(stats_: bool, mask: int) -> None:  # noqa: FBT001
+    for request in (link.get(7, stats=stats_), link.dump(stats=stats_)):
+        assert attrs.unpack(request.body, INFO)[29] == struct.pack("=I", mask)

@@ -1,0 +1,66 @@
+"""Spans: for programs that trace; nothing for those that do not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
+
+from netsandbox import KernelError, telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def exporter(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
+    """Have spans collected, and leave the provider of the whole process alone."""
+    collected, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(collected))
+    monkeypatch.setitem(sys.modules, "opentelemetry.trace", SimpleNamespace(get_tracer=provider.get_tracer))
+    yield collected
+    provider.shutdown()
+
+
+def test_a_program_that_does_not_trace_imports_nothing_of_it() -> None:
+    program = "import sys, netsandbox; print([name for name in sys.modules if name.startswith('opentelemetry')])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_a_program_that_does_not_trace_gets_one_context_that_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "opentelemetry.trace", raising=False)
+    assert telemetry.span("AddInterface", {"srcName": "veth1"}) is telemetry.OFF
+    with telemetry.span("AddInterface"), telemetry.span("moveLink"):
+        assert "opentelemetry.trace" not in sys.modules
+
+
+def test_spans_have_the_names_and_attributes_of_osl_and_stand_in_each_other(exporter: InMemorySpanExporter) -> None:
+    with telemetry.span("AddInterface", {"srcName": "veth1", "dstPrefix": "eth"}), telemetry.span("moveLink"):
+        pass
+    inner, outer = exporter.get_finished_spans()
+    assert (inner.name, outer.name) == ("libnetwork.osl.moveLink", "libnetwork.osl.AddInterface")
+    assert dict(outer.attributes or {}) == {"srcName": "veth1", "dstPrefix": "eth"}
+    assert inner.parent is not None
+    assert outer.context is not None
+    assert inner.parent.span_id == outer.context.span_id
+    assert outer.instrumentation_scope is not None
+    assert outer.instrumentation_scope.name == "netsandbox"
+    assert outer.status.status_code is not StatusCode.ERROR
+
+
+def test_an_error_is_recorded_on_the_span_that_it_leaves(exporter: InMemorySpanExporter) -> None:
+    with pytest.raises(KernelError), telemetry.span("moveLink"):
+        raise KernelError(17, "move link 7")
+    (span,) = exporter.get_finished_spans()
+    assert span.status.status_code is StatusCode.ERROR
+    (event,) = span.events
+    assert event.attributes is not None
+    assert event.attributes["exception.message"] == "move link 7: EEXIST (File exists)"
