@@ -107,20 +107,31 @@ def add_address(handle: Handle, interface: Interface | str, wish: IPInterface) -
 
 
 def remove_address(handle: Handle, interface: Interface | str, wish: IPInterface) -> Plan:
-    """Plan to delete an address, and to keep the others of its network.
+    """Plan to delete an address, and to keep the others of its network with their routes.
 
-    With the primary address of a network the kernel deletes the others (K16): those are added again.
+    With the primary address of a network the kernel deletes the others (K16), and with the last IPv4 address of a link
+    its routes (fib_inetaddr_event() in net/ipv4/fib_frontend.c): what can come back is added again.
     """
     found = link(handle, interface)
-    same = [item for item in handle.box.addresses(found.index) if item.interface.network == wish.network]
-    gone = next((item for item in same if item.interface == wish), None)
-    if gone is None:
-        request = f"delete address {wish} from {found.name} of sandbox {handle.name}"
-        raise KernelError(errno.EADDRNOTAVAIL, request, "the interface does not have it")
-    at = (handle.target.netns, found.index, found.name)
-    again = [SetAddress(*at, None, item) for item in same if item != gone and wish.version == 4]
-    steps: tuple[Step, ...] = (*map(Lost, reversed(again)), SetAddress(*at, gone, None), *again)
     operation = f"delete address {wish} from {found.name} of sandbox {handle.name}"
+    known = [item for item in handle.box.addresses(found.index) if item.interface.version == wish.version]
+    gone = next((item for item in known if item.interface == wish), None)
+    if gone is None:
+        raise KernelError(errno.EADDRNOTAVAIL, operation, "the interface does not have it")
+    at = (handle.target.netns, found.index, found.name)
+    again: list[Step] = []
+    routes: list[Step] = []
+    if wish.version == 4 and not gone.flags & _address.SECONDARY:
+        same = [item for item in known if item.interface.network == wish.network]
+        sources = {item.interface.ip for item in same}
+        again = [SetAddress(*at, None, item) for item in same if item != gone]
+        for item in handle.box.routes(family=_route.AF_INET, index=found.index):
+            if item.protocol != _route.KERNEL and (same == known or item.source in sources):
+                routes.append(SetRoute(*at, None, item))
+                if again and item.source != wish.ip:
+                    again.append(routes[-1])
+    lost = [step for step in again if step not in routes] + routes
+    steps: tuple[Step, ...] = (*map(Lost, reversed(lost)), SetAddress(*at, gone, None), *again)
     return replace(single(handle.target, operation, found.name, *steps), lenient=True)
 
 

@@ -25,6 +25,7 @@ from netsandbox._steps import (
     SetMac,
     SetMaster,
     SetMtu,
+    SetNeighbor,
     SetRoute,
     SetSysctl,
     SetUp,
@@ -34,6 +35,7 @@ from netsandbox._steps import (
 from netsandbox.errors import NameConflictError, Problem, RouteConflictError, SourceNotFoundError, SpecError
 from netsandbox.links import NAME_MAX, Bridge
 from netsandbox.netlink import address as _address
+from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.route import RouteEntry
@@ -122,8 +124,14 @@ def _misfits(spec: InterfaceSpec, target: Target, state: LinkState | None) -> It
         yield Problem("source", state.link.name, "the loopback link cannot leave its namespace")
     if state and spec.has_ipv6 and spec.mtu is None and state.link.mtu < MTU_MIN_IPV6:
         yield Problem("mtu", state.link.mtu, f"is below {MTU_MIN_IPV6}, the least that IPv6 needs")
+    if target.is_host and spec.mtu is not None and spec.mtu < MTU_MIN_IPV6 and state and _has_ipv6(state):
+        yield Problem("mtu", spec.mtu, f"is below {MTU_MIN_IPV6}, and would take away the link's IPv6 addresses")
     if target.is_host and spec.name not in {None, state.link.name if state else spec.source_name}:
         yield Problem("name", spec.name, "on the host nothing is renamed")
+
+
+def _has_ipv6(state: LinkState) -> bool:
+    return any(item.family == _address.AF_INET6 for item in state.addresses)
 
 
 def _no_master(
@@ -168,20 +176,20 @@ class _Attach:
         at = (netns, index, name)
         names = {"i.SrcName": source, "i.DstName": name}
 
-        if link is None:
+        if link is None or state is None:
             kind = "bridge"
             create = CreateLink(*at, kind, spec.mac)
             arrive: list[Step | Group] = [create]
             arrive += [SetMtu(*at, None, spec.mtu)] if spec.mtu is not None else []
             undoing: tuple[Step, ...] = (create,)
         elif stays:
-            arrive = _in_place(spec, link, at, names)
+            arrive = _in_place(spec, state, at, names)
             undoing = ()
         else:
             old = place(HOST, link)
             there = replace(old, netns=netns, index=index, name=name)
             move = Move(old, replace(there, mac=spec.mac or link.mac, mtu=spec.mtu or link.mtu))
-            lost = tuple(map(Lost, reversed(restore(HOST, state)))) if state else ()
+            lost = tuple(map(Lost, reversed(restore(HOST, state))))
             arrive = [Group("moveLink", {"ifaceName": name}, (*lost, _traced(move, spec, names)))]
             undoing = (*lost, move)
         configure = Group("configureInterface", {"ifaceName": name}, tuple(self._configure(spec, at, state, names)))
@@ -260,7 +268,9 @@ class _Attach:
             found = self.facts.link(master.index)
             was = port(state) if state and self.target.is_host else None
             step = SetMaster(*at, was, Port(master.index, found.name if found else master.name))
-            yield Group("setInterfaceMaster", names, (step,))
+            former = [item for item in state.neighbors if item.family == _neighbor.AF_BRIDGE] if state and was else []
+            lost = [Lost(SetNeighbor(*at, None, item)) for item in former]
+            yield Group("setInterfaceMaster", names, (*lost, step))
         if local:
             yield Group("setInterfaceLinkLocalIPs", names, tuple(add_step(at, address) for address in local))
         if spec.sysctls:
@@ -301,12 +311,17 @@ def add_step(at: tuple[str, int, str], address: IPInterface) -> SetAddress:
 
 
 def _in_place(
-    spec: InterfaceSpec, link: Link, at: tuple[str, int, str], names: Mapping[str, str]
+    spec: InterfaceSpec, state: LinkState, at: tuple[str, int, str], names: Mapping[str, str]
 ) -> list[Step | Group]:
     """Return the steps that give a link of the host, which stays there, its MAC and MTU."""
+    link = state.link
     steps: list[Step | Group] = []
-    if spec.mac is not None and spec.mac != link.mac:
-        steps.append(Group("setInterfaceMAC", names, (SetMac(*at, link.mac, spec.mac),)))
+    if not link.is_up:  # what it has of IPv6 goes with the switch, or when it is set down again
+        steps += (Lost(SetAddress(*at, None, item)) for item in state.addresses if item.family == _address.AF_INET6)
+    if spec.mac is not None and spec.mac != link.mac:  # neigh_changeaddr() drops permanent neighbours too
+        kept = [SetNeighbor(*at, None, item) for item in state.neighbors if item.family != _neighbor.AF_BRIDGE]
+        kept = [step for step in kept if step.new and step.new.state & _neighbor.PERMANENT]
+        steps.append(Group("setInterfaceMAC", names, (*map(Lost, kept), SetMac(*at, link.mac, spec.mac), *kept)))
     if spec.mtu is not None and spec.mtu != link.mtu:
         steps.append(SetMtu(*at, link.mtu, spec.mtu))
     return steps

@@ -187,7 +187,7 @@ class InterfaceSpec:
             mac = check.mac(mac)
         if mtu is not None:
             check.mtu(mtu, ipv6=ipv6)
-        if on_conflict not in {"error", "ignore"}:
+        if on_conflict not in ("error", "ignore"):
             check.wrong("on_conflict", on_conflict, "is neither 'error' nor 'ignore'")
         sysctls = check.sysctls(options.get("sysctls", {}))
         check.finish()

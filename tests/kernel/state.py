@@ -145,10 +145,16 @@ def _records() -> Iterator[tuple[str, Any]]:
     """Yield the files of the runtime directory, but for locks: one that stays is used again."""
     for file in sorted(_RECORDS.iterdir()) if _RECORDS.exists() else ():
         if not file.name.startswith(".lock-"):
-            record = json.loads(_SINCE.sub("", file.read_text()))
-            for item in record["interfaces"]:  # the kernel lists neighbours in no order
-                item["back"].sort(key=lambda step: json.dumps(step) if step["is"] == "SetNeighbor" else "")
-            yield file.name, record
+            yield file.name, _in_order(json.loads(_SINCE.sub("", file.read_text())))
+
+
+def _in_order(value: Any) -> Any:  # noqa: ANN401  any JSON
+    """Put steps about neighbours in order, which the kernel lists in none."""
+    if isinstance(value, dict):
+        return {key: _in_order(item) for key, item in value.items()}
+    if not isinstance(value, list):
+        return value
+    return sorted(map(_in_order, value), key=lambda item: json.dumps(item) if "SetNeighbor" in str(item) else "")
 
 
 def _mounts() -> Iterator[str]:

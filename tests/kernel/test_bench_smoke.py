@@ -10,8 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 ISOLATED = ("unshare", "-nm", "sh", "-c", 'mount -t tmpfs -o mode=755 tmpfs /run && exec "$@"', "sh")
 COMPETITORS = {  # by their work, without those of which the tests do not have the package
-    "import, time": {"bare interpreter", "netsandbox"},
-    "import, memory": {"bare interpreter", "netsandbox"},
+    "import, time": {"bare interpreter", "netsandbox", "netsandbox.Sandbox"},
+    "import, memory": {"bare interpreter", "netsandbox", "netsandbox.Sandbox"},
     "netsandbox ls --json": {"bare interpreter", "netsandbox"},
     "get one link": {"datagrams, not decoded", "netsandbox", "ip -j"},
     "list 5,000 routes": {"datagrams, not decoded", "netsandbox", "ip -j"},

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tests.kernel.faults import Outcome, Program, Switch
 
-pytestmark = [pytest.mark.usefixtures("run_netns"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.usefixtures("run_netns"), pytest.mark.timeout(300), pytest.mark.matrix]
 
 FAULTS = {
     "clone": ["EAGAIN"],
@@ -126,7 +126,7 @@ def sandbox(*specs: InterfaceSpec) -> Callable[[], None]:
 
     def make() -> None:
         with Sandbox.create("web") as box:
-            without_detection(box.path)
+            quiet(box.path)
             for spec in specs:
                 box.add_interface(spec)
 
@@ -150,9 +150,11 @@ def in_place() -> None:
         box.add_interface(IN_PLACE)
 
 
-def without_detection(netns: str | None = None) -> None:
-    for what in ("all", "default"):
-        lab.sysctl(f"ipv6/conf/{what}/accept_dad", "0", netns=netns)
+def quiet(netns: str | None = None) -> None:
+    """Have the kernel give links no IPv6 addresses of its own: it does so up to a second after they are up."""
+    lab.sysctl("ipv6/conf/all/accept_dad", "0", netns=netns)
+    lab.sysctl("ipv6/conf/default/accept_dad", "0", netns=netns)
+    lab.sysctl("ipv6/conf/default/addr_gen_mode", "1", netns=netns)
 
 
 def web() -> Sandbox:
@@ -233,10 +235,11 @@ class Worlds:
         lab.libc("unshare", lab.CLONE_NEWNET)
         lab.libc("mount", b"tmpfs", b"/run", b"tmpfs", 0, b"mode=755")
         try:
-            without_detection()
+            quiet()
             lab._run("ip", "-batch", "-", text=WORLD)
             lab.sysctl("ipv4/conf/v0/rp_filter", "2")
             lab.sysctl("ipv6/conf/v0/hop_limit", "99")
+            lab.sysctl("ipv6/conf/v0/addr_gen_mode", "0")
             prepare()
             yield
         finally:

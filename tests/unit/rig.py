@@ -101,7 +101,7 @@ class Rig:
 
 
 def furnished(*, is_host: bool = False) -> Rig:
-    """Return a host whose link v0 has everything that a link can lose, and three plain ones."""
+    """Return a host whose link v0 has everything that a link can lose, three plain ones, and one that is down and has addresses."""
     rig = Rig(is_host=is_host)
     host = rig.host
     host.add_link("lan", kind="bridge", index=3, up=True)
@@ -121,6 +121,7 @@ def furnished(*, is_host: bool = False) -> Rig:
     host.set_sysctl("ipv6/conf/v0/accept_ra", "2")
     for index in (8, 9, 10):
         host.add_link(f"v{index - 7}", index=index, up=index == 9)
+    host.add_link("v4", index=11, addresses=["10.4.0.1/24", "fd04::1/64", "fd04::2/64"])
     return rig
 
 

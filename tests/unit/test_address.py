@@ -67,7 +67,7 @@ def test_what_is_packed_is_unpacked(
 ) -> None:
     index, scope, flags = numbers
     ipv4, ipv6 = U32.map(IPv4Address), st.integers(0, 2**128 - 1).map(IPv6Address)
-    peer = data.draw(st.none() | (ipv4 if interface.version == 4 else ipv6))
+    peer = data.draw(st.none() | ipv4) if interface.version == 4 else data.draw(st.none() | ipv6)
     broadcast = data.draw(st.none() | ipv4) if interface.version == 4 else None
     assume(peer != interface.ip)
     wanted = Address(index, interface, peer, broadcast, scope, flags, rest)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from netsandbox.netlink import conf
 
-NOW = (0,) * 61
+NOW = (0,) * 60
 TABLES = st.lists(st.integers(-(2**31), 2**31 - 1), max_size=70).map(tuple)
 
 
@@ -22,7 +22,7 @@ def with_(**settings: int) -> tuple[int, ...]:
     [
         (NOW, []),
         (with_(n0=1), [("forwarding", "1")]),
-        (with_(n1=64, n60=1), [("hop_limit", "64"), ("force_forwarding", "1")]),
+        (with_(n1=64, n59=1), [("hop_limit", "64"), ("force_forwarding", "1")]),
         (with_(n7=-1), [("router_solicitations", "-1")]),
         (with_(n8=4000, n9=1000), [("router_solicitation_interval", "4"), ("router_solicitation_delay", "1")]),
         (
@@ -31,7 +31,7 @@ def with_(**settings: int) -> tuple[int, ...]:
         ),
         (with_(n30=10000), [("mldv1_unsolicited_report_interval", "10000")]),
         (with_(n3=1, n26=1), [("disable_ipv6", "1"), ("accept_ra", "1")]),
-        (with_(n2=1400, n25=1, n36=1, n56=1), []),
+        (with_(n2=1400, n25=1, n36=1, n55=1), []),
         (with_(n47=1), [("addr_gen_mode", "1")]),
         (with_(n47=2), []),
     ],

@@ -29,6 +29,9 @@ FULL = InterfaceSpec(
 )
 BRIDGE = InterfaceSpec(Bridge("br"), mac="02:42:ac:11:00:01", mtu=1400, addresses=["172.18.0.1/16"])
 V4_ONLY = InterfaceSpec("v2", prefix="lan", addresses=["172.19.0.2/16"])
+LIVE = InterfaceSpec("v0", mac="02:42:ac:11:00:03", addresses=["172.20.0.2/16"], master="br")
+DOWN = InterfaceSpec("v4", mac="02:42:ac:11:00:04", addresses=["172.21.0.2/16"])
+DOWN_IPV6 = InterfaceSpec("v4", addresses=["fd02::2/64"])
 IN_PLACE = InterfaceSpec("v2", mtu=1400, addresses=["172.19.0.2/16", "fd02::2/64"], routes=["10.7.0.0/16"])
 
 
@@ -46,7 +49,7 @@ def _full() -> Rig:
 
 def _full_on_host() -> Rig:
     rig = furnished(is_host=True)
-    rig.add(IN_PLACE)
+    rig.add(BRIDGE, IN_PLACE, LIVE, DOWN)
     return rig
 
 
@@ -54,7 +57,8 @@ OPERATIONS: dict[str, tuple[Callable[[], Rig], Callable[[Rig], object]]] = {
     "add a link": (_with_bridge, lambda rig: rig.add(FULL)),
     "add a bridge": (furnished, lambda rig: rig.add(BRIDGE)),
     "add three": (furnished, lambda rig: rig.add(BRIDGE, FULL, V4_ONLY)),
-    "add on the host": (lambda: furnished(is_host=True), lambda rig: rig.add(IN_PLACE)),
+    "add on the host": (lambda: furnished(is_host=True), lambda rig: rig.add(BRIDGE, IN_PLACE, LIVE, DOWN)),
+    "add IPv6 on the host": (lambda: furnished(is_host=True), lambda rig: rig.add(DOWN_IPV6)),
     "remove a link": (_full, lambda rig: rig.remove(rig.plugged[1])),
     "remove a bridge with its port": (_full, lambda rig: rig.remove(rig.plugged[0])),
     "remove three": (_full, lambda rig: rig.remove()),
@@ -99,6 +103,17 @@ def test_an_interrupt_in_the_middle_undoes_what_was_done(operation: str, *, carr
         with pytest.raises(KeyboardInterrupt):
             act(rig)
         assert rig.changes(before) == {}, rig.faults.calls[call]
+
+
+@pytest.mark.parametrize("is_host", [False, True])
+def test_what_is_plugged_in_and_taken_out_again_leaves_no_trace(*, is_host: bool) -> None:
+    rig = furnished(is_host=is_host)
+    before = rig.state()
+    for specs in ((BRIDGE, LIVE if is_host else FULL, V4_ONLY if not is_host else IN_PLACE, DOWN), (DOWN_IPV6,)):
+        rig.add(*specs)
+        assert rig.changes(before)
+        rig.remove()
+        assert rig.changes(before) == {}
 
 
 def _failure(rig: Rig, act: Callable[[Rig], object]) -> KernelError | None:

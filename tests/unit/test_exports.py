@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import types
-
 import pytest
 
 import netsandbox
@@ -24,12 +22,14 @@ INTERFACE = "source name index mac mtu addresses routes master is_bridge statist
 
 
 def test_what_is_promised_is_there_and_nothing_else_is_public() -> None:
-    public = {
-        name
-        for name, value in vars(netsandbox).items()
-        if not name.startswith("_") and not isinstance(value, types.ModuleType)
-    }
-    assert public == set(netsandbox.__all__) == set(PROMISED.split())
+    assert set(netsandbox.__all__) == set(PROMISED.split())
+    assert dir(netsandbox) == netsandbox.__all__
+
+
+def test_a_name_that_is_none_is_told_so() -> None:
+    with pytest.raises(AttributeError) as info:
+        getattr(netsandbox, "Sandbag")  # noqa: B009  mypy would see through netsandbox.Sandbag
+    assert str(info.value) == "module 'netsandbox' has no attribute 'Sandbag'"
 
 
 def test_the_names_are_listed_once_and_in_order() -> None:

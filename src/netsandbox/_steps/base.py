@@ -69,7 +69,9 @@ World = Mapping[str, Kernel]  # the namespaces that a plan is about, by the name
 class Step(Protocol):
     """One change, with its inverse."""
 
-    atomic: ClassVar[bool]  # whether a refusal means that nothing was changed
+    @property
+    def atomic(self) -> bool:
+        """Whether a refusal means that nothing was changed."""
 
     def apply(self, world: World) -> bool:
         """Make the change; return False if there was nothing to do."""
@@ -121,7 +123,11 @@ class Change(Generic[T]):
     link: str
     old: T | None
     new: T | None
-    atomic: ClassVar[bool] = True
+
+    @property
+    def atomic(self) -> bool:
+        """Whether a refusal means that nothing was changed."""
+        return True
 
     def inverse(self) -> Self:
         """Return the step that exchanges the new value for the old one."""

@@ -45,7 +45,11 @@ class SetAddress(Change[Address]):
             kernel.send(_address.delete(self.old))
         elif self.new.family == _address.AF_INET6 and not self.new.flags & (_address.NODAD | _address.TENTATIVE):
             kernel.send(_address.add(replace(self.new, flags=self.new.flags | _address.NODAD)))
-            kernel.send(_address.update(self.new))
+            try:
+                kernel.send(_address.update(self.new))
+            except KernelError:
+                kernel.send(_address.delete(self.new))
+                raise
         else:
             kernel.send(_address.add(self.new))
         return True

@@ -296,6 +296,11 @@ class Port:
 class SetMaster(Change[Port]):
     """Make a link a port of another, or of none."""
 
+    @property
+    def atomic(self) -> bool:
+        """Whether it is one request: settings of the port are another one."""
+        return not (self.new and self.new.settings)
+
     def __str__(self) -> str:
         """Say the ip(8) command it equals."""
         return ip(

@@ -12,9 +12,9 @@ from netsandbox.sandbox import Sandbox
 @json_option
 @pass_settings
 def prune(settings: Settings) -> None:
-    """Undo or finish what was interrupted, and forget sandboxes whose namespace is gone.
+    """Clear up what crashes and reboots left behind.
 
-    It touches nothing that netsandbox has no record of. What was done is printed, a line each; with --dry-run, what
+    What was interrupted is undone or finished, and sandboxes whose namespace is gone are forgotten. It touches nothing that netsandbox has no record of. What was done is printed, a line each; with --dry-run, what
     would be.
     """
     done = Sandbox.prune(only_say=settings.dry_run)

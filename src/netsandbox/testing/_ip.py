@@ -24,7 +24,7 @@ from netsandbox.netlink.route import RouteEntry
 from netsandbox.testing._faults import Refusal
 
 CONF = {AF_INET: 1, AF_INET6: 2}  # IFLA_INET_CONF, IFLA_INET6_CONF
-_SECONDARY, _HOST = 0x01, 254  # IFA_F_SECONDARY, RT_SCOPE_HOST
+_HOST = 254  # RT_SCOPE_HOST
 _CONNECTED, _USUAL = 256, 1024  # IP6_RT_PRIO_ADDRCONF, IP6_RT_PRIO_USER
 _LOCAL = 2  # RTN_LOCAL
 _NO_ADDRESS = 1  # IN6_ADDR_GEN_MODE_NONE
@@ -105,7 +105,7 @@ class Ip:
             if self.is_set(index, AF_INET6, "disable_ipv6"):
                 raise Refusal(errno.EACCES)
         known = self.addresses[index]
-        address = replace(address, flags=address.flags & ~(_address.TENTATIVE | _SECONDARY) | _address.PERMANENT)
+        address = replace(address, flags=address.flags & ~(_address.TENTATIVE | _address.SECONDARY) | _address.PERMANENT)
         same = [item for item in known if item.interface.ip == address.interface.ip]
         if address.family == AF_INET:
             near = [item for item in known if item.interface.network == address.interface.network]
@@ -118,7 +118,7 @@ class Ip:
         if address.family == AF_INET:
             if any(item.scope != address.scope for item in near):
                 raise Refusal(errno.EINVAL)
-            address = replace(address, flags=address.flags | (_SECONDARY if near else 0))
+            address = replace(address, flags=address.flags | (_address.SECONDARY if near else 0))
         known.insert(_place(known, address), address)
         self.connect(address)
 
@@ -144,7 +144,7 @@ class Ip:
         if found is None:
             raise Refusal(errno.EADDRNOTAVAIL)
         others = [item for item in known if item.interface.network == found.interface.network and item != found]
-        if found.family == AF_INET and not found.flags & _SECONDARY and others:
+        if found.family == AF_INET and not found.flags & _address.SECONDARY and others:
             known[:] = [item for item in known if item not in others]
             if self.is_set(wish.index, AF_INET, "promote_secondaries"):
                 first = replace(others.pop(0), flags=_address.PERMANENT)
@@ -169,7 +169,7 @@ class Ip:
             return None
         if network.version == 6:
             return RouteEntry(network, index, metric=_CONNECTED, protocol=_route.KERNEL)
-        if network.prefixlen == 32 or address.flags & _SECONDARY:
+        if network.prefixlen == 32 or address.flags & _address.SECONDARY:
             return None
         return RouteEntry(network, index, source=ip, protocol=_route.KERNEL, scope=_route.LINK)
 
@@ -284,8 +284,8 @@ def _place(known: list[Address], new: Address) -> int:
     if new.family == AF_INET6:  # sorted by scope, the newest first: ipv6_link_dev_addr()
         places = [place for place, item in enumerate(known) if _reach(item) <= _reach(new)]
         return places[0] if places else len(known)
-    before = [item.family == AF_INET and not item.flags & _SECONDARY and item.scope >= new.scope for item in known]
-    if new.flags & _SECONDARY:
+    before = [item.family == AF_INET and not item.flags & _address.SECONDARY and item.scope >= new.scope for item in known]
+    if new.flags & _address.SECONDARY:
         return len(known)
     return len(known) - before[::-1].index(True) if any(before) else 0
 
