@@ -16,8 +16,10 @@ from netsandbox._plan import add_step, entry
 from netsandbox._steps import Lost, SetAddress, SetNeighbor, SetRoute, SetSysctl, Step
 from netsandbox.errors import InterfaceNotFoundError, KernelError, Problem, SpecError
 from netsandbox.interface import Interface, read_route
+from netsandbox.netlink import address as _address
 from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
+from netsandbox.netlink.address import Address
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.neighbor import NeighborEntry
 from netsandbox.netlink.route import RouteEntry
@@ -118,21 +120,25 @@ def remove_address(handle: Handle, interface: Interface | str, wish: IPInterface
     gone = next((item for item in known if item.interface == wish), None)
     if gone is None:
         raise KernelError(errno.EADDRNOTAVAIL, operation, "the interface does not have it")
+    others, routes = _lost_with(handle, gone, known)
     at = (handle.target.netns, found.index, found.name)
-    again: list[Step] = []
-    routes: list[Step] = []
-    if wish.version == 4 and not gone.flags & _address.SECONDARY:
-        same = [item for item in known if item.interface.network == wish.network]
-        sources = {item.interface.ip for item in same}
-        again = [SetAddress(*at, None, item) for item in same if item != gone]
-        for item in handle.box.routes(family=_route.AF_INET, index=found.index):
-            if item.protocol != _route.KERNEL and (same == known or item.source in sources):
-                routes.append(SetRoute(*at, None, item))
-                if again and item.source != wish.ip:
-                    again.append(routes[-1])
-    lost = [step for step in again if step not in routes] + routes
+    lost: list[Step] = [SetAddress(*at, None, item) for item in others]
+    again = [*lost, *(SetRoute(*at, None, item) for item in routes if item.source != wish.ip)] if others else []
+    lost += (SetRoute(*at, None, item) for item in routes)
     steps: tuple[Step, ...] = (*map(Lost, reversed(lost)), SetAddress(*at, gone, None), *again)
     return replace(single(handle.target, operation, found.name, *steps), lenient=True)
+
+
+def _lost_with(handle: Handle, gone: Address, known: list[Address]) -> tuple[list[Address], list[RouteEntry]]:
+    """Return the addresses and routes that the kernel deletes along with an address; *known* are all of its family."""
+    if gone.family == _route.AF_INET6 or gone.flags & _address.SECONDARY:
+        return [], []
+    same = [item for item in known if item.interface.network == gone.interface.network]
+    sources = {item.interface.ip for item in same}
+    entries = handle.box.routes(family=_route.AF_INET, index=gone.index)
+    made = [item for item in entries if item.protocol != _route.KERNEL]
+    routes = [item for item in made if same == known or item.source in sources]
+    return [item for item in same if item != gone], sorted(routes, key=lambda item: item.via is not None)
 
 
 def add_neighbor(handle: Handle, wish: Neighbor) -> Plan:

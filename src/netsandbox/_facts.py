@@ -85,7 +85,7 @@ def state(kernel: Kernel, link: Link) -> LinkState:
 
 
 def for_attach(
-    host: Kernel, box: Kernel, sources: Iterable[str], *, check_routes: bool, sysctls: Iterable[str] = ()
+    host: Kernel, box: Kernel, sources: Iterable[str], *, check_routes: bool, sysctls: Iterable[tuple[str, str]] = ()
 ) -> Facts:
     """Return what has to be known to plug links in.
 
@@ -94,15 +94,17 @@ def for_attach(
         box: The namespace they go to.
         sources: Their names on the host.
         check_routes: Whether the addresses and routes of the sandbox matter.
-        sysctls: Settings whose present values matter, by their path below /proc/sys/net.
+        sysctls: Settings whose present values matter: the source, and the path below /proc/sys/net, with {} for the
+            name of its link.
     """
     found = {name: host.link(name) for name in sources}
+    names = {name: link.name for name, link in found.items() if link}  # a source may be an alternative name
     return Facts(
         sources={name: state(host, link) for name, link in found.items() if link},
         links=tuple(box.links()),
         addresses=tuple(box.addresses()) if check_routes else (),
         routes=tuple(box.routes(table=TABLE_MAIN)) if check_routes else (),
-        sysctls=read_sysctls(box, sysctls),
+        sysctls=read_sysctls(box, [path.format(names.get(source, source)) for source, path in sysctls]),
     )
 
 

@@ -53,7 +53,7 @@ def create(name: str, *, replace_old: bool, host: str | None) -> Handle:
         handle = Handle(store, name, path, box, outside)
         handle.recovered = (words,) if words else ()
         new = Record(name, path, boot(), box.identity, outside.identity, pinned=True)
-        plan, world, pending = _plan.pin(handle.target, path, box.identity, lo_is_up=False), handle.world, None
+        plan, world, pending = _plan.pin(handle.target, path, box.identity), handle.world, None
         if old and record:
             # Two namespaces of one name: the new one goes by another spelling of its path until it is pinned.
             directory, _, last = path.rpartition("/")
@@ -61,7 +61,7 @@ def create(name: str, *, replace_old: bool, host: str | None) -> Handle:
             gone = _detach.destroy(
                 record.interfaces, old.target, detach_facts(old, record.interfaces, record), path, record.netns
             )
-            plan = _detach.joined(gone, _plan.pin(spelled, path, box.identity, lo_is_up=False))
+            plan = _detach.joined(gone, _plan.pin(spelled, path, box.identity))
             world = {**old.world, spelled.netns: box}
             steps = (*gone.steps, Unpin(spelled.netns, path, box.identity))
             pending = Pending(plan.operation, steps, forward=True, then=None)
@@ -74,7 +74,7 @@ def create(name: str, *, replace_old: bool, host: str | None) -> Handle:
 
 def plan_create(name: str, path: str) -> Plan:
     """Plan to make a sandbox."""
-    return _plan.pin(target(name, path), path, (0, 0), lo_is_up=False)
+    return _plan.pin(target(name, path), path, (0, 0))
 
 
 def _existing(
@@ -149,7 +149,8 @@ def adopt(source: str, name: str | None, *, host: str | None) -> Handle:
         handle = Handle(store, key, new.path, box, outside)
         handle.recovered = (words,) if words else ()
         lo = box.link("lo")
-        plan = _plan.pin(handle.target, pin, box.identity, source=source, lo_is_up=bool(lo and lo.is_up))
+        state = _facts.LinkState(lo, tuple(box.addresses(lo.index))) if lo else None
+        plan = _plan.pin(handle.target, pin, box.identity, source=source, lo=state)
         carry_out(store, key, plan, handle.world, before=None, then=new, read=lambda: None)
         return handle
 

@@ -9,6 +9,7 @@ take it out again.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from ipaddress import IPv4Interface
 
 from netsandbox._checks import MTU_MIN_IPV6, IPInterface, IPNetwork
 from netsandbox._detach import port, restore
@@ -41,6 +42,7 @@ from netsandbox.netlink.link import Link
 from netsandbox.netlink.route import RouteEntry
 from netsandbox.spec import InterfaceSpec, Route
 
+_LOOPBACK = _address.Address(1, IPv4Interface("127.0.0.1/8"), scope=254, flags=_address.PERMANENT)  # RT_SCOPE_HOST
 HALF = 1  # prefix length of the two halves of everything, with which VPNs stand in for a default route
 
 
@@ -351,9 +353,15 @@ def _networks(facts: Facts) -> Iterator[tuple[IPNetwork, str, int, str]]:
             yield address.interface.network, str(address.interface), address.index, names.get(address.index, "?")
 
 
-def pin(target: Target, path: str | None, identity: tuple[int, int], *, source: str = "", lo_is_up: bool) -> Plan:
-    """Plan to pin a namespace at *path* (None: it stays at *source*) and bring its loopback link up."""
+def pin(target: Target, path: str | None, identity: tuple[int, int], *, source: str = "", lo: LinkState | None = None) -> Plan:
+    """Plan to pin a namespace at *path* (None: it stays at *source*) and bring its loopback link up.
+
+    *lo* is that link, if the namespace is not a new one. The kernel gives it its address with the first up, and does not
+    take it back with down: so that is a step of its own.
+    """
     steps: tuple[Step, ...] = (Pin(target.netns, path, identity, source),) if path else ()
-    steps += () if lo_is_up else (SetUp(target.netns, 1, "lo", old=False, new=True),)
+    if lo and not lo.link.is_up and _LOOPBACK.interface not in {item.interface for item in lo.addresses}:
+        steps += (SetAddress(target.netns, 1, "lo", None, _LOOPBACK),)
+    steps += () if lo and lo.link.is_up else (SetUp(target.netns, 1, "lo", old=False, new=True),)
     operation = f"adopt {source} as sandbox {target.name}" if source else f"create sandbox {target.name}"
     return single(target, operation, None, *steps)

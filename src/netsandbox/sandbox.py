@@ -368,11 +368,11 @@ class Sandbox(Network):
     def _attach_facts(self, specs: Sequence[InterfaceSpec]) -> _facts.Facts:
         """Read what has to be known to plug links in."""
         handle = self._handle
-        sysctls: list[str] = []
+        sysctls: list[tuple[str, str]] = []
         if handle.target.is_host:
             for spec in specs:
-                keys = [_plan.sysctl_path(key, spec.source_name) for key, _ in spec.sysctls]
-                sysctls += (_plan.disable_ipv6(spec.source_name), *keys)
+                paths = [_plan.sysctl_path(key, "{}") for key, _ in spec.sysctls]
+                sysctls += ((spec.source_name, path) for path in (_plan.disable_ipv6("{}"), *paths))
         return _facts.for_attach(
             handle.host,
             handle.box,

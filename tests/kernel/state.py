@@ -33,31 +33,41 @@ class Observer:
 
     def __init__(self) -> None:
         self._numbers = {os.stat(lab.OWN).st_ino: 1}
+        self._pins()
 
     def read(self) -> dict[str, Any]:
         """Return the state of the host, which is where the calling thread is, and of all sandboxes in /run/netns."""
-        pins = sorted(_PINS.iterdir()) if _PINS.exists() else []
-        pinned = [pin for pin in pins if pin.stat().st_dev != _PINS.stat().st_dev]
-        for pin in pinned:
-            self._numbers.setdefault(pin.stat().st_ino, len(self._numbers) + 1)
+        pins = self._pins()
         files = {
-            "pins": {pin.name: pin.stat().st_ino if pin in pinned else "a file" for pin in pins},
+            "pins": {pin.name: inode or "a file" for pin, inode in pins.items()},
             "records": dict(_records()),
             "mounts": list(_mounts()),
         }
         text = re.sub(r"\b\d{10}\b", lambda inode: str(self._numbers.get(int(inode[0]), inode[0])), json.dumps(files))
-        return {"host": _network(), **{pin.name: lab.inside(str(pin), _network) for pin in pinned}, **json.loads(text)}
+        inside = {pin.name: lab.inside(str(pin), _network) for pin, inode in pins.items() if inode}
+        return {"host": _network(), **inside, **json.loads(text)}
+
+    def _pins(self) -> dict[Path, int]:
+        """Return the inodes of the namespaces in /run/netns, 0 for other files; number those that are new."""
+        pins = sorted(_PINS.iterdir()) if _PINS.exists() else []
+        found = {pin: pin.stat().st_ino if pin.stat().st_dev != _PINS.stat().st_dev else 0 for pin in pins}
+        for inode in filter(None, found.values()):
+            self._numbers.setdefault(inode, len(self._numbers) + 1)
+        return found
 
     def read_until(self, wanted: dict[str, Any], limit: float = 2) -> dict[str, Any]:
         """Return the state when it is the one that is *wanted*, or, after *limit* seconds, the one there is then."""
-        return _until(self.read, lambda state: state == wanted, limit)
+        return until(self.read, lambda state: state == wanted, limit=limit)
 
 
-def settle(*pins: str) -> None:
-    """Wait until no carrier of the host and of some sandboxes is about to change."""
-    for pin in (None, *pins):
-        found = _until(lambda pin=pin: lab.links(pin), lambda links: all(map(_is_settled, links.values())), 5)  # type: ignore[misc]
-        assert all(map(_is_settled, found.values())), found
+def settle() -> None:
+    """Wait until no carrier of the host and of its sandboxes is about to change."""
+    for pin in (None, *_PINS.glob("*")):
+        netns = pin and str(pin)
+        links = until(
+            lambda netns=netns: lab.ip_json("link show", netns=netns), lambda links: all(map(_is_settled, links))
+        )
+        assert all(map(_is_settled, links)), links
 
 
 def open_files() -> dict[str, str]:
@@ -76,7 +86,7 @@ def threads(expected: int) -> int:
 
     One that was joined is done with its work, but may be on its way out yet.
     """
-    return _until(lambda: len(os.listdir("/proc/self/task")), lambda count: count == expected, 2)  # noqa: PTH208
+    return until(lambda: len(os.listdir("/proc/self/task")), lambda count: count == expected)  # noqa: PTH208
 
 
 def differences(old: object, new: object, where: str = "") -> Iterator[str]:
@@ -96,7 +106,8 @@ def differences(old: object, new: object, where: str = "") -> Iterator[str]:
         yield f"{where}: {old} became {new}"
 
 
-def _until(read: Callable[[], T], is_it: Callable[[T], bool], limit: float) -> T:
+def until(read: Callable[[], T], is_it: Callable[[T], bool], *, limit: float = 2) -> T:
+    """Return what is read when it is as wanted, or, after *limit* seconds, what is read then."""
     end = time.monotonic() + limit
     while not is_it(found := read()) and time.monotonic() < end:
         pass

@@ -9,6 +9,7 @@ stays open or running. The size of the matrix is printed with the summary of the
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import time
 from collections import Counter
@@ -41,7 +42,7 @@ FAULTS = {
     "mkdir": ["ENOSPC"],
     "mkdirat": ["ENOSPC"],
     "mount": ["ENOMEM", "EPERM"],
-    "openat": ["EMFILE", "EACCES", "ENOSPC"],
+    "openat": ["EMFILE", "EACCES"],
     "pread64": ["EIO"],
     "pwrite64": ["EPERM", "ENOMEM"],
     "read": ["EIO"],
@@ -62,6 +63,7 @@ FAULTS = {
 }
 """What each system call is made to fail with; those which the library does not make are there to be found if it does."""
 
+CLONE_NEWNS = 0x00020000
 MAC = "02:00:00:00:00:"
 WORLD = f"""
 link set lo up
@@ -240,6 +242,8 @@ class Worlds:
             lab.sysctl("ipv4/conf/v0/rp_filter", "2")
             lab.sysctl("ipv6/conf/v0/hop_limit", "99")
             lab.sysctl("ipv6/conf/v0/addr_gen_mode", "0")
+            addresses = Path("/proc/thread-self/net/if_inet6")
+            assert "fe80" in state.until(addresses.read_text, lambda text: "fe80" in text)
             prepare()
             yield
         finally:
@@ -255,11 +259,7 @@ class Worlds:
             os.close(self._kept.pop())
 
 
-@pytest.fixture
-def worlds() -> Iterator[Worlds]:
-    made = Worlds()
-    yield made
-    made.close()
+worlds = Worlds()
 
 
 @dataclass(frozen=True)
@@ -288,11 +288,11 @@ def describe(result: object) -> object:
     return (result.name, result.path) if isinstance(result, Sandbox) else result
 
 
-def program(case: Case, observer: state.Observer, before: dict[str, Any]) -> Program:
-    """Return what runs with a failing call; in the state *before* the operation, to which a failed one comes back."""
+def program(case: Case, before: dict[str, Any]) -> Program:
+    """Return what runs with a failing call, where all is as *before*, and after a failure is so again."""
 
     def run(arm: Switch, disarm: Switch) -> Told:
-        opened, threads = state.open_files(), state.threads(1)
+        opened, observer = state.open_files(), state.Observer()
         box = case.take()
         made: list[object] = []
         told: dict[str, Any] = {}
@@ -317,7 +317,7 @@ def program(case: Case, observer: state.Observer, before: dict[str, Any]) -> Pro
             if isinstance(item, Sandbox):
                 item.close()
         left = state.open_files().items() - opened.items()
-        return Told(**told, left=(*left, *(["a thread"] if state.threads(threads) != threads else [])))
+        return Told(**told, left=(*left, *(["a thread"] if state.threads(1) > 1 else [])))
 
     return run
 
@@ -332,25 +332,24 @@ class Undisturbed:
     calls: dict[str, int]
 
 
-def undisturbed(case: Case, worlds: Worlds) -> Undisturbed:
+def undisturbed(case: Case) -> Undisturbed:
     with worlds.fresh(case.prepare):
-        state.settle(*map(str, Path("/run/netns").glob("*")))
+        state.settle()
         observer = state.Observer()
         before = observer.read()
-        outcome = faults.run(program(case, observer, before), FAULTS, n=10**9, fault=errno.EIO)
+        outcome = faults.run(program(case, before), FAULTS, n=10**9, fault=errno.EIO)
         assert isinstance(outcome.value, Told), outcome
         assert (outcome.value.error, outcome.value.left) == ("", ())
-        state.settle(*map(str, Path("/run/netns").glob("*")))
+        state.settle()
         return Undisturbed(before, observer.read(), outcome.value.result, outcome.calls)
 
 
-def judge(told: Told, before: dict[str, Any], after: dict[str, Any], wanted: Undisturbed) -> Iterator[str]:
+def judge(told: Told, after: dict[str, Any], wanted: Undisturbed) -> Iterator[str]:
     """Yield what is not as it should be."""
-    yield from (f"another world: {item}" for item in state.differences(wanted.before, before))
     if told.error:
         if not told.is_ours:
             yield f"it raised {told.error}"
-        yield from (f"not undone: {item}" for item in state.differences(before, told.state))
+        yield from (f"not undone: {item}" for item in state.differences(wanted.before, told.state))
         if told.error_again:
             yield f"the second time: {told.error_again}"
     yield from (f"not complete: {item}" for item in state.differences(wanted.after, after))
@@ -358,35 +357,44 @@ def judge(told: Told, before: dict[str, Any], after: dict[str, Any], wanted: Und
     yield from (f"left: {item}" for item in told.left)
 
 
-def inject(case: Case, worlds: Worlds, call: str, n: int, error: str, wanted: Undisturbed) -> Iterator[str]:
+def inject(case: Case, wanted: Undisturbed, call: str, error: str, n: int) -> Iterator[str]:
     """Let one call fail in a world of its own, and yield what is not as it should be."""
     with worlds.fresh(case.prepare):
         observer = state.Observer()
-        before = observer.read_until(wanted.before)
-        outcome: Outcome = faults.run(program(case, observer, before), call, n=n, fault=getattr(errno, error))
+        outcome: Outcome = faults.run(program(case, wanted.before), call, n=n, fault=getattr(errno, error))
         if not isinstance(outcome.value, Told):
             yield f"the program {outcome.end}: {outcome.error}"
             return
         if not outcome.hit:
             yield "there was no such call"
-        yield from judge(outcome.value, before, observer.read_until(wanted.after), wanted)
+        yield from judge(outcome.value, observer.read_until(wanted.after), wanted)
+
+
+def injected(wanted: Undisturbed, name: str, call: str, error: str, n: int) -> list[str]:
+    """Do as inject() says, in a process of a pool."""
+    return [
+        f"{call} {n} of {wanted.calls[call]} {error}: {item}" for item in inject(CASES[name], wanted, call, error, n)
+    ]
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_one_failed_call_leaves_nothing_changed_or_nothing_undone(name: str, worlds: Worlds, matrix: Matrix) -> None:
-    case = CASES[name]
+def test_one_failed_call_leaves_nothing_changed_or_nothing_undone(name: str, matrix: Matrix) -> None:
     start = time.monotonic()
-    wanted = undisturbed(case, worlds)
+    wanted = undisturbed(CASES[name])
+    worlds.close()
     assert wanted.after != wanted.before
-    found = []
-    for call, count in wanted.calls.items():
-        for error in FAULTS[call]:
-            for n in range(1, count + 1):
-                wrong = [
-                    f"{call} {n} of {count} {error}: {item}" for item in inject(case, worlds, call, n, error, wanted)
-                ]
-                matrix.injected[call] += 1
-                matrix.differences += bool(wrong)
-                found += wrong
+    cells = [
+        (wanted, name, call, error, n)
+        for call, count in wanted.calls.items()
+        for error in FAULTS[call]
+        for n in range(1, count + 1)
+    ]
+    # Each process with mounts of its own. They are forked before the pool starts threads.
+    with multiprocessing.get_context("fork").Pool(os.cpu_count(), lab.libc, ("unshare", CLONE_NEWNS)) as pool:
+        found = pool.starmap(injected, cells, chunksize=4)
+        pool.close()
+        pool.join()
+    matrix.injected.update(call for _, _, call, _, _ in cells)
+    matrix.differences += sum(map(bool, found))
     matrix.seconds += time.monotonic() - start
-    assert not found, "\n".join(found)
+    assert not any(found), "\n".join(item for wrong in found for item in wrong)

@@ -61,13 +61,14 @@ class Rig:
         return {key: (before.get(key), now.get(key)) for key in keys}
 
     def facts(self, *specs: InterfaceSpec) -> _facts.Facts:
-        keys = [_plan.sysctl_path(key, spec.source_name) for spec in specs for key, _ in spec.sysctls]
+        paths = [(spec.source_name, _plan.sysctl_path(key, "{}")) for spec in specs for key, _ in spec.sysctls]
+        paths += [(spec.source_name, _plan.disable_ipv6("{}")) for spec in specs]
         return _facts.for_attach(
             self.host,
             self.box,
             [spec.source for spec in specs if isinstance(spec.source, str)],
             check_routes=True,
-            sysctls=[_plan.disable_ipv6(spec.source_name) for spec in specs] + keys if self.target.is_host else [],
+            sysctls=paths if self.target.is_host else [],
         )
 
     def plan(self, *specs: InterfaceSpec) -> tuple[Plan, tuple[Plugged, ...]]:
@@ -101,7 +102,7 @@ class Rig:
 
 
 def furnished(*, is_host: bool = False) -> Rig:
-    """Return a host whose link v0 has everything that a link can lose, three plain ones, and one that is down and has addresses."""
+    """Return a host whose link v0 has all that a link can lose; v1 to v3 are plain, v4 is down with addresses."""
     rig = Rig(is_host=is_host)
     host = rig.host
     host.add_link("lan", kind="bridge", index=3, up=True)

@@ -29,7 +29,13 @@ FULL = InterfaceSpec(
 )
 BRIDGE = InterfaceSpec(Bridge("br"), mac="02:42:ac:11:00:01", mtu=1400, addresses=["172.18.0.1/16"])
 V4_ONLY = InterfaceSpec("v2", prefix="lan", addresses=["172.19.0.2/16"])
-LIVE = InterfaceSpec("v0", mac="02:42:ac:11:00:03", addresses=["172.20.0.2/16"], master="br")
+LIVE = InterfaceSpec(
+    "first",
+    sysctls={"net.ipv4.conf.IFNAME.rp_filter": "1"},
+    mac="02:42:ac:11:00:03",
+    addresses=["172.20.0.2/16"],
+    master="br",
+)
 DOWN = InterfaceSpec("v4", mac="02:42:ac:11:00:04", addresses=["172.21.0.2/16"])
 DOWN_IPV6 = InterfaceSpec("v4", addresses=["fd02::2/64"])
 IN_PLACE = InterfaceSpec("v2", mtu=1400, addresses=["172.19.0.2/16", "fd02::2/64"], routes=["10.7.0.0/16"])

@@ -66,10 +66,10 @@ class Sysctls:
                     return False
                 if refusal:
                     raise refusal
-                os.pwrite(
-                    fd, value.encode(), 0
-                )  # at another offset it would be silently ignored (sysctl_writes_strict)
-                kept = _text(os.pread(fd, _SIZE, 0))
+                # At another offset it would be silently ignored (sysctl_writes_strict).
+                os.pwrite(fd, value.encode(), 0)
+                with _told(f"read net/{path} back", answered=False):
+                    kept = _text(os.pread(fd, _SIZE, 0))
             finally:
                 os.close(fd)
         if kept != value:
@@ -90,11 +90,11 @@ def _text(data: bytes) -> str:
 
 
 @contextmanager
-def _told(request: str) -> Iterator[None]:
-    """Turn an OSError into a KernelError that says what was asked."""
+def _told(request: str, *, answered: bool = True) -> Iterator[None]:
+    """Turn an OSError into a KernelError that says what was asked; not *answered*: something may have been changed."""
     try:
         yield
     except KernelError:
         raise
     except OSError as error:
-        raise KernelError(error.errno or 0, request) from error
+        raise KernelError(error.errno or 0, request, answered=answered) from error

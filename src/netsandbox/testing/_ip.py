@@ -105,7 +105,9 @@ class Ip:
             if self.is_set(index, AF_INET6, "disable_ipv6"):
                 raise Refusal(errno.EACCES)
         known = self.addresses[index]
-        address = replace(address, flags=address.flags & ~(_address.TENTATIVE | _address.SECONDARY) | _address.PERMANENT)
+        address = replace(
+            address, flags=address.flags & ~(_address.TENTATIVE | _address.SECONDARY) | _address.PERMANENT
+        )
         same = [item for item in known if item.interface.ip == address.interface.ip]
         if address.family == AF_INET:
             near = [item for item in known if item.interface.network == address.interface.network]
@@ -284,7 +286,9 @@ def _place(known: list[Address], new: Address) -> int:
     if new.family == AF_INET6:  # sorted by scope, the newest first: ipv6_link_dev_addr()
         places = [place for place, item in enumerate(known) if _reach(item) <= _reach(new)]
         return places[0] if places else len(known)
-    before = [item.family == AF_INET and not item.flags & _address.SECONDARY and item.scope >= new.scope for item in known]
+    before = [
+        item.family == AF_INET and not item.flags & _address.SECONDARY and item.scope >= new.scope for item in known
+    ]
     if new.flags & _address.SECONDARY:
         return len(known)
     return len(known) - before[::-1].index(True) if any(before) else 0

@@ -70,7 +70,11 @@ class FakeKernel:
             inside.set_up(index, up=True)
         return inside.read(index)
 
-    def state(self) -> dict[str, object]:
+    def edit_link(self, index: int, **fields: Any) -> None:  # noqa: ANN401
+        """Change a link by somebody else's hand; *fields* are those of `Link`."""
+        self._inside.edit(index, **fields)
+
+    def state(self) -> dict[str, Any]:
         """Return all that there is, so that it can be compared with what there is later."""
         inside = self._inside
         return {

@@ -1,0 +1,122 @@
+"""The numbers of per-link settings are those of the running kernel: what a file changes is told under its number."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from netsandbox._system.transport import Transport
+from netsandbox.netlink import conf, link
+from netsandbox.netlink.link import AF_INET, AF_INET6
+from tests.kernel.lab import sysctl, veth
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+IPV4 = (  # IPV4_DEVCONF_* from 1 on, include/uapi/linux/ip.h
+    "forwarding mc_forwarding proxy_arp accept_redirects secure_redirects send_redirects shared_media rp_filter "
+    "accept_source_route bootp_relay log_martians tag arp_filter medium_id disable_xfrm disable_policy "
+    "force_igmp_version arp_announce arp_ignore promote_secondaries arp_accept arp_notify accept_local src_valid_mark "
+    "proxy_arp_pvlan route_localnet igmpv2_unsolicited_report_interval igmpv3_unsolicited_report_interval "
+    "ignore_routes_with_linkdown drop_unicast_in_l2_multicast drop_gratuitous_arp bc_forwarding arp_evict_nocarrier"
+).split()
+IPV6 = [name for name in conf._NAMES if name != "-"]
+# No number tells them, or not so that they could be written; the last three are in files alone (Linux 6.18).
+IPV6_UNTOLD = {"mtu", "mc_forwarding", "stable_secret", "ioam6_id_wide"} | {
+    "ra_honor_pio_life",
+    "ra_honor_pio_pflag",
+    "regen_min_advance",
+}
+
+
+@pytest.fixture
+def kernel(host: None) -> Iterator[Transport]:  # noqa: ARG001
+    """Have a fresh link v0, and a socket beside it."""
+    veth()
+    transport = Transport()
+    yield transport
+    transport.close()
+
+
+def told(kernel: Transport, family: int) -> tuple[int, ...]:
+    """Return the settings of v0."""
+    return link.unpack(kernel.ask(link.get("v0"))[0]).conf(family)
+
+
+def files(family: str) -> set[str]:
+    """Return the names of the settings that this kernel has."""
+    return set(os.listdir(f"/proc/sys/net/{family}/conf/v0"))  # noqa: PTH208
+
+
+def change(path: str) -> int:
+    """Give a setting another value that is legal, and return it."""
+    now = int(sysctl(path))
+    for value in (now + 1, now - 1, 0, 1):
+        with suppress(OSError):  # out of bounds
+            if int(sysctl(path, str(value))) != now:
+                return int(sysctl(path))
+    raise AssertionError(f"{path} cannot be changed from {now}")
+
+
+def differences(before: tuple[int, ...], after: tuple[int, ...]) -> dict[int, int]:
+    """Return what is told differently, by place."""
+    return {place: new for place, (old, new) in enumerate(zip(before, after, strict=True)) if old != new}
+
+
+def test_every_ipv6_setting_is_told_under_its_number_in_its_unit_and_written_back(kernel: Transport) -> None:
+    before = told(kernel, AF_INET6)
+    tried = [name for name in IPV6 if name in files("ipv6")]
+    assert len(tried) >= 45
+    for name in tried:
+        path = f"ipv6/conf/v0/{name}"
+        was = sysctl(path)
+        value = change(path)
+        unit = 1000 if name in conf._SECONDS else 1
+        after = told(kernel, AF_INET6)
+        assert differences(before, after) == {conf._NAMES.index(name): value * unit}, name
+        assert conf.ipv6_changes(before, after) == [(name, str(value))]
+        for setting, old in conf.ipv6_changes(after, before):
+            sysctl(f"ipv6/conf/v0/{setting}", old)
+        assert (sysctl(path), told(kernel, AF_INET6)) == (was, before)
+
+
+def test_the_table_names_every_ipv6_setting_of_a_kernel_it_knows(kernel: Transport) -> None:
+    unknown = files("ipv6") - set(IPV6) - IPV6_UNTOLD
+    newer = len(told(kernel, AF_INET6)) - len(conf._NAMES)
+    assert len(unknown) <= max(newer, 0), unknown
+
+
+def test_a_stable_address_needs_a_secret_and_is_not_written(kernel: Transport) -> None:
+    before = told(kernel, AF_INET6)
+    sysctl("ipv6/conf/v0/stable_secret", "2001:db8::1")
+    after = told(kernel, AF_INET6)
+    assert differences(before, after) == {conf._NAMES.index("addr_gen_mode"): 2}
+    assert conf.ipv6_changes(before, after) == []
+
+
+def test_every_ipv4_setting_is_told_under_its_number_and_set_by_it(kernel: Transport) -> None:
+    before = told(kernel, AF_INET)
+    tried = [name for name in IPV4 if name in files("ipv4") and name != "mc_forwarding"]
+    assert len(tried) >= 30
+    for name in tried:
+        path = f"ipv4/conf/v0/{name}"
+        was = sysctl(path)
+        value = change(path)
+        after = told(kernel, AF_INET)
+        assert differences(before, after) == {IPV4.index(name): value}, name
+        assert conf.ipv4_changes(before, after) == {IPV4.index(name) + 1: value}
+        kernel.ask(
+            link.change(link.unpack(kernel.ask(link.get("v0"))[0]).index, ipv4_conf=conf.ipv4_changes(after, before))
+        )
+        assert (sysctl(path), told(kernel, AF_INET)) == (was, before)
+
+
+def test_nobody_can_set_multicast_forwarding(kernel: Transport) -> None:
+    assert IPV4.index("mc_forwarding") + 1 == conf.IPV4_MC_FORWARDING
+    with pytest.raises(PermissionError):
+        Path("/proc/sys/net/ipv4/conf/v0/mc_forwarding").write_text("1", encoding="utf-8")
+    assert told(kernel, AF_INET)[conf.IPV4_MC_FORWARDING - 1] == 0

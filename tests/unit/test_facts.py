@@ -1,0 +1,133 @@
+"""What is read of the kernel before a plan is made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from netsandbox import _facts
+from netsandbox._outline import Plugged
+from netsandbox._steps import HOST, Move, Place
+from netsandbox.netlink import link as links
+from netsandbox.netlink import neighbor, route
+from netsandbox.netlink.neighbor import PERMANENT, SELF
+from netsandbox.testing import FakeKernel
+from tests.unit.rig import furnished, send
+from tests.unit.values import forwarding, route_entry
+
+THERE, HOME = Place("web", 7, "eth0", None, 1500), Place(HOST, 7, "v0", None, 1500)
+PLUGGED = Plugged(1, "v0", 7, "eth0", "veth", born=False, back=(Move(THERE, HOME),))
+
+
+def test_the_state_of_a_link_is_all_that_it_loses_when_it_leaves() -> None:
+    host = furnished().host
+    send(host, route.add(route_entry("10.8.0.0/16", 7, table=100)))
+    send(host, neighbor.replace(replace(forwarding(7, "02:00:00:00:00:97"), state=PERMANENT, flags=SELF)))
+    link = host.link("v0")
+    assert link
+    found = _facts.state(host, link)
+    assert found.link == link
+    assert [str(item.interface) for item in found.addresses] == [
+        "169.254.9.9/16",
+        "10.0.0.1/24",
+        "10.0.0.2/24",
+        "fd00::2/64",
+        "fd00::1/64",
+        "fe80::ff:fe00:7/64",
+    ]
+    assert {str(item.to) for item in found.routes if item.protocol != route.KERNEL} == {
+        "10.8.0.0/16",
+        "10.9.0.0/16",
+        "fd09::/32",
+    }
+    assert {str(item) for item in found.neighbors} == {"10.0.0.9 02:00:00:00:00:99", "02:00:00:00:00:98"}
+    assert (found.master and found.master.name, found.ports) == ("lan", ())
+
+
+def test_the_state_of_a_bridge_has_its_ports() -> None:
+    host = furnished().host
+    bridge, port = host.link("lan"), host.link("v0")
+    assert bridge
+    assert _facts.state(host, bridge).ports == (port,)
+
+
+def test_a_plain_link_has_no_master_and_no_forwarding_entries() -> None:
+    host = furnished().host
+    link = host.link("v1")
+    assert link
+    assert _facts.state(host, link) == _facts.LinkState(link)
+
+
+def test_what_is_not_on_the_host_is_left_out() -> None:
+    rig = furnished()
+    found = _facts.for_attach(rig.host, rig.box, ["v1", "first", "gone"], check_routes=False)
+    assert {name: state.link.name for name, state in found.sources.items()} == {"v1": "v1", "first": "v0"}
+    assert (found.addresses, found.routes, found.sysctls) == ((), (), {})
+
+
+def test_addresses_and_main_routes_are_read_only_if_they_matter() -> None:
+    rig = furnished()
+    rig.box.add_link("eth0", index=7, addresses=["10.0.0.2/24"], up=True)
+    send(rig.box, route.add(route_entry("10.8.0.0/16", 7, table=100)))
+    found = _facts.for_attach(rig.host, rig.box, [], check_routes=True)
+    assert [str(item.interface) for item in found.addresses] == ["10.0.0.2/24", "fe80::ff:fe00:7/64"]
+    assert [str(item.to) for item in found.routes] == ["10.0.0.0/24", "fe80::/64"]
+    before = len(rig.faults.calls)
+    _facts.for_attach(rig.host, rig.box, [], check_routes=False)
+    assert rig.faults.calls[before:] == ["box: list links"]
+
+
+def test_settings_are_read_by_the_name_of_the_link_not_of_the_source() -> None:
+    host = furnished(is_host=True).host
+    wanted = [("first", "ipv4/conf/{}/rp_filter"), ("br", "ipv4/conf/{}/rp_filter"), ("v1", "ipv4/conf/{}/nonsense")]
+    found = _facts.for_attach(host, host, ["first", "v1"], check_routes=False, sysctls=wanted)
+    assert found.sysctls == {"ipv4/conf/v0/rp_filter": "2"}
+
+
+def test_links_of_the_sandbox_are_found_by_index_and_by_any_name() -> None:
+    box = FakeKernel()
+    link = box.add_link("eth0", index=7, altnames=("uplink",))
+    facts = _facts.Facts(links=(link,))
+    assert (facts.link(7), facts.link(8), facts.link(None)) == (link, None, None)
+    assert (facts.named("eth0"), facts.named("uplink"), facts.named("v0")) == (link, link, None)
+
+
+@pytest.mark.parametrize("altnames", [(), ("uplink",)])
+def test_what_stands_in_the_way_home_is_read(altnames: tuple[str, ...]) -> None:
+    host, box = FakeKernel("host"), FakeKernel("box")
+    box.add_link("eth0", index=7)
+    other = host.add_link("other", altnames=("uplink",))
+    item = replace(PLUGGED, altnames=altnames)
+    found = _facts.for_detach(host, box, [item], [item])
+    assert found.host_links == dict.fromkeys(altnames, other)
+    assert found.states[7].link.name == "eth0"
+    assert found.siblings == {7}
+    same = host.add_link("v0", index=30)
+    assert _facts.for_detach(host, box, [item], [item]).host_links["v0"] == same
+
+
+def test_all_indexes_of_the_host_are_read_if_another_one_is_needed() -> None:
+    host, box = FakeKernel("host"), FakeKernel("box")
+    box.add_link("eth0", index=7)
+    host.add_link("taker", index=7)
+    host.add_link("last", index=40)
+    found = _facts.for_detach(host, box, [PLUGGED], [PLUGGED])
+    assert set(found.host_links) == {1, 7, 40}
+
+
+def test_a_link_that_has_vanished_is_left_out_and_a_lower_one_is_read() -> None:
+    host, box = FakeKernel("host"), FakeKernel("box")
+    lower = host.add_link("v0", index=9)
+    box.add_link("eth1", index=8, kind="bridge")
+    items = [PLUGGED, replace(PLUGGED, id=2, index=8, back=(), lower=9, kind="bridge", born=True)]
+    found = _facts.for_detach(host, box, items, items)
+    assert (set(found.states), found.lowers, found.host_links) == ({8}, {9: lower}, {})
+    assert found.siblings == {7, 8}
+
+
+def test_a_change_of_a_link_does_not_change_facts_that_were_read() -> None:
+    host = furnished().host
+    facts = _facts.for_attach(host, FakeKernel(), ["v0"], check_routes=False)
+    send(host, links.change(7, mtu=1300))
+    assert facts.sources["v0"].link.mtu == 1500

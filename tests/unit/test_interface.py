@@ -1,0 +1,172 @@
+"""Interfaces, routes and neighbours as they are read back."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface
+
+import pytest
+
+from netsandbox import (
+    Bridge,
+    Interface,
+    InterfaceNotFoundError,
+    InterfaceSpec,
+    KernelError,
+    Neighbor,
+    Route,
+    Statistics,
+)
+from netsandbox.interface import read_interfaces, read_neighbors, read_route, read_routes
+from netsandbox.netlink import link as links
+from netsandbox.netlink import neighbor, route
+from netsandbox.netlink.neighbor import AF_BRIDGE, PERMANENT, SELF, NeighborEntry
+from tests.unit.rig import Rig, furnished, send
+from tests.unit.values import forwarding, neighbor_entry, route_entry
+
+MAC = "02:00:00:00:00:99"
+
+
+@pytest.fixture
+def rig() -> Rig:
+    """A sandbox with the bridge br0 (source "br") and its port eth0 (source "v1")."""
+    made = furnished()
+    made.add(
+        InterfaceSpec(Bridge("br"), prefix="br"),
+        InterfaceSpec("v1", mtu=1400, master="br", addresses=["10.5.0.2/24", "fd05::2/64"], routes=["10.6.0.0/16"]),
+    )
+    return made
+
+
+def read(rig: Rig) -> tuple[Interface, ...]:
+    return read_interfaces(rig, rig.box, rig.plugged)
+
+
+def test_an_interface_is_what_the_kernel_has(rig: Rig) -> None:
+    bridge, port = read(rig)
+    link = rig.box.link("eth0")
+    assert link
+    assert (bridge.source, bridge.name, bridge.is_bridge, bridge.master, bridge.kind) == (
+        "br",
+        "br0",
+        True,
+        None,
+        "bridge",
+    )
+    assert (port.source, port.name, port.is_bridge, port.master, port.kind) == ("v1", "eth0", False, "br0", "veth")
+    assert (port.index, port.mac, port.mtu, port.is_up, port.operstate) == (link.index, link.mac, 1400, True, "UP")
+    assert (port.flags, port.txqlen, port.id) == (link.flags, 1000, 2)
+    assert port.addresses[0] == ip_interface("10.5.0.2/24")
+    assert ip_interface("fd05::2/64") in port.addresses
+    assert port.routes == (Route("10.6.0.0/16"),)
+    assert [item.interface for item in port.routes] == ["eth0"]
+
+
+def test_a_snapshot_stays_and_is_read_anew(rig: Rig) -> None:
+    old = read(rig)[1]
+    send(rig.box, links.change(old.index, name="renamed", mtu=1300))
+    assert (old.name, old.mtu) == ("eth0", 1400)
+    assert (read(rig)[1].name, read(rig)[1].mtu) == ("renamed", 1300)
+
+
+def test_a_link_that_has_vanished_or_is_another_is_left_out(rig: Rig) -> None:
+    _, port = read(rig)
+    send(rig.box, links.delete(port.index))
+    assert [item.name for item in read(rig)] == ["br0"]
+    rig.box.add_link("eth0", index=port.index, kind="dummy")
+    assert [item.name for item in read(rig)] == ["br0"]
+
+
+def test_a_link_that_vanishes_while_it_is_read_is_left_out(rig: Rig) -> None:
+    rig.faults.fail(2, errno.ENODEV)
+    assert [item.name for item in read(rig)] == ["eth0"]
+
+
+def test_a_failure_to_read_is_told(rig: Rig) -> None:
+    rig.faults.fail(2, errno.ENOBUFS)
+    with pytest.raises(KernelError, match="ENOBUFS"):
+        read(rig)
+
+
+def test_statistics_are_read_now_and_of_the_right_link(rig: Rig) -> None:
+    _, port = read(rig)
+    assert port.statistics() == Statistics()
+    send(rig.box, links.change(port.index, name="renamed"))
+    assert port.statistics() == Statistics()
+    send(rig.box, links.delete(port.index))
+    with pytest.raises(InterfaceNotFoundError, match="read the statistics of eth0 of sandbox web: ENODEV .it is gone"):
+        port.statistics()
+
+
+def test_an_old_snapshot_removes_the_right_interface(rig: Rig) -> None:
+    _, port = read(rig)
+    send(rig.box, links.change(port.index, name="renamed"))
+    port.remove()
+    assert rig.host.link("v1")
+    assert [item.name for item in read(rig)] == ["br0"]
+
+
+def test_an_interface_says_what_it_is_but_not_whose(rig: Rig) -> None:
+    _, port = read(rig)
+    assert "_owner" not in repr(port)
+    assert port == read_interfaces(Rig(), rig.box, rig.plugged)[1]
+
+
+# --- routes ---
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (route_entry("10.9.0.0/16", 7), Route("10.9.0.0/16")),
+        (route_entry("10.9.0.0/16", 7, metric=5), Route("10.9.0.0/16", metric=5)),
+        (route_entry("10.9.0.0/16", 7, metric=1024), Route("10.9.0.0/16", metric=1024)),
+        (route_entry("fd09::/32", 7, metric=1024), Route("fd09::/32")),
+        (route_entry("fd09::/32", 7, metric=5), Route("fd09::/32", metric=5)),
+        (route_entry("::/0", 7, "fe80::1", flags=route.ONLINK), Route("::/0", "fe80::1", onlink=True)),
+        (route_entry("10.9.0.0/16", 7, flags=route.ONLINK), Route("10.9.0.0/16")),
+        (route_entry("10.9.0.0/16", 7, source=ip_address("10.0.0.2")), Route("10.9.0.0/16", source="10.0.0.2")),
+    ],
+    ids=str,
+)
+def test_a_route_is_read_as_it_was_asked_for(entry: route.RouteEntry, expected: Route) -> None:
+    found = read_route(entry, {7: "eth0"})
+    assert (found, found.interface) == (expected, "eth0")
+
+
+def test_a_route_without_link_has_no_interface() -> None:
+    assert read_route(route_entry("10.9.0.0/16", None), {7: "eth0"}).interface is None
+
+
+def test_routes_that_come_with_addresses_or_reach_nothing_are_left_out(rig: Rig) -> None:
+    send(rig.box, route.add(route_entry("10.8.0.0/16", None, type=7)))
+    send(rig.box, route.add(route_entry("10.7.0.0/16", read(rig)[1].index, table=100)))
+    names = {link.index: link.name for link in rig.box.links()}
+    assert read_routes(rig.box, names) == (Route("10.6.0.0/16"),)
+
+
+# --- neighbours ---
+
+
+def test_permanent_neighbours_and_made_forwarding_entries_are_read(rig: Rig) -> None:
+    index = read(rig)[1].index
+    for entry in (
+        neighbor_entry("10.5.0.9", index),
+        neighbor_entry("fd05::9", index),
+        replace(neighbor_entry("10.5.0.8", index), state=2),  # NUD_REACHABLE: it was learned
+        replace(neighbor_entry("10.5.0.7", index), state=neighbor.NOARP),
+        replace(neighbor_entry("10.5.0.6", index), mac=None),
+        forwarding(index, MAC),
+        NeighborEntry(AF_BRIDGE, index, ip_address("10.5.0.9"), "02:00:00:00:00:97", PERMANENT, SELF),
+        NeighborEntry(AF_BRIDGE, index, None, "33:33:00:00:00:01", PERMANENT, SELF),  # a multicast group
+    ):
+        send(rig.box, neighbor.replace(entry))
+    names = {link.index: link.name for link in rig.box.links()}
+    assert read_neighbors(rig.box, names) == (
+        Neighbor("10.5.0.9", MAC, "eth0"),
+        Neighbor("fd05::9", MAC, "eth0"),
+        Neighbor(None, MAC, "eth0", bridge=True),
+        Neighbor("10.5.0.9", "02:00:00:00:00:97", "eth0", bridge=True),
+    )
+    assert read_neighbors(rig.box, {}) == ()

@@ -1,0 +1,84 @@
+"""Plans as scripts, and how an interface is recognised."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from netsandbox._outline import Group, Plan, Plugged, Target, single
+from netsandbox._steps import HOST, CreateLink, Lost, Move, Place, SetMtu, SetUp
+from netsandbox.netlink.link import Link
+
+UP = SetUp("web", 7, "eth0", old=False, new=True)
+MTU = SetMtu("web", 7, "eth0", 1500, 1400)
+WEB = Target("web", "web")
+LINK = Link(7, "eth0", kind="veth", lower=8, lower_netns=3)
+PLUGGED = Plugged(1, "v0", 7, "eth0", "veth", born=False, lower=8)
+
+
+def test_a_plan_is_its_steps_in_order_whatever_their_groups() -> None:
+    plan = Plan("do it", "web", None, Group("", {}, (Group("inner", {}, (UP, Group("", {}, (MTU,)))), Lost(UP))))
+    assert plan.steps == tuple(plan) == (UP, MTU, Lost(UP))
+    assert len(plan) == 3
+    assert plan.commands == (
+        "ip -n web link set dev eth0 up",
+        "ip -n web link set dev eth0 mtu 1400",
+        "# the move drops: ip -n web link set dev eth0 up",
+    )
+    assert str(plan) == "\n".join(plan.commands)
+
+
+def test_a_plan_of_a_few_steps_has_no_span() -> None:
+    plan = single(WEB, "bring eth0 up", "eth0", UP)
+    assert plan == Plan("bring eth0 up", "web", "eth0", Group("", {}, (UP,)))
+    assert str(single(WEB, "do nothing", None)) == ""
+
+
+def test_the_host_has_no_name_for_ip() -> None:
+    assert Target("host", HOST).is_host
+    assert not WEB.is_host
+
+
+def test_home_is_where_the_way_back_leads() -> None:
+    home = Place(HOST, 5, "v0", None, 1500)
+    moved = replace(PLUGGED, back=(UP, Move(Place("web", 7, "eth0", None, 1500), home)))
+    assert moved.home == home
+    assert replace(PLUGGED, back=(UP,)).home is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "born", "expected"), [("bridge", True, True), ("bridge", False, False), ("veth", True, False)]
+)
+def test_only_a_bridge_that_was_born_here_is_one(kind: str, *, born: bool, expected: bool) -> None:
+    made = replace(PLUGGED, kind=kind, born=born, back=(CreateLink("web", 7, "eth0", kind, None).inverse(),))
+    assert made.is_bridge is expected
+
+
+def test_a_link_of_another_kind_is_another() -> None:
+    assert PLUGGED.holds(LINK)
+    assert not PLUGGED.holds(replace(LINK, kind="macvlan"))
+    assert not PLUGGED.holds(None)
+
+
+PEER = Link(8, "p0", kind="veth", lower=7, lower_netns=2)
+
+
+@pytest.mark.parametrize(
+    ("item", "link", "lower", "expected"),
+    [
+        (replace(PLUGGED, lower=None), LINK, None, True),
+        (PLUGGED, LINK, PEER, True),
+        (PLUGGED, LINK, replace(PEER, lower=9), False),
+        (PLUGGED, LINK, replace(PEER, lower_netns=None), False),
+        (PLUGGED, replace(LINK, lower_netns=None), None, False),
+        (PLUGGED, replace(LINK, lower=20, lower_netns=None), None, True),
+        (PLUGGED, LINK, None, True),
+        (PLUGGED, replace(LINK, lower=9), None, False),
+        (replace(PLUGGED, kind="macvlan"), replace(LINK, kind="macvlan"), replace(PEER, kind="bridge"), True),
+        (replace(PLUGGED, kind="macvlan"), replace(LINK, kind="macvlan", lower=9), replace(PEER, kind="bridge"), False),
+    ],
+    ids=range(10),
+)
+def test_a_link_is_tied_as_it_was(item: Plugged, link: Link, lower: Link | None, *, expected: bool) -> None:
+    assert item.is_tied(link, lower, {20, 21}) is expected
