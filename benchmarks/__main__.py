@@ -20,7 +20,7 @@ from benchmarks.measure import Figure, table
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.namespace import OWN, open_namespace
 
-FULL, QUICK = 30, 1  # rounds
+FULL, QUICK = 25, 1  # rounds
 
 
 def machine() -> dict[str, str]:

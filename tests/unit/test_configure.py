@@ -43,7 +43,7 @@ def handle(rig: Rig) -> Handle:
 def carried_out(rig: Rig, plan: Plan) -> list[str]:
     """Carry out a plan, undo and redo it, and return its commands."""
     before = rig.state()
-    rig.faults.fail(_calls(rig, plan) + 1, errno.EIO)  # the last look, which stands for the writing of the record
+    rig.faults.fail(_calls(plan) + 1, errno.EIO)  # the last look, which stands for the writing of the record
     if plan.steps:
         with pytest.raises(KernelError, match="EIO"):
             rig.carry_out(plan)
@@ -53,8 +53,8 @@ def carried_out(rig: Rig, plan: Plan) -> list[str]:
     return [text for text in plan.commands if not text.startswith("#")]
 
 
-def _calls(rig: Rig, plan: Plan) -> int:
-    """Return how many calls the steps of a plan make, on a copy of the world."""
+def _calls(plan: Plan) -> int:
+    """Return how many calls the steps of a plan make."""
     return len(plan.steps) - sum(text.startswith("#") for text in plan.commands)
 
 
@@ -270,6 +270,8 @@ def test_a_neighbour_takes_the_place_of_the_one_before(rig: Rig, handle: Handle)
         rig.box, neighbor.replace(neighbor_entry("10.0.0.9", 8, "02:00:00:00:00:02")), neighbor.replace(forwarding(10))
     )
     carried_out(rig, _configure.add_neighbor(handle, Neighbor("10.0.0.9", MAC, "eth0")))
+    with pytest.raises(KernelError, match="ENOENT"):
+        _configure.remove_neighbor(handle, Neighbor("10.0.0.8", MAC, "eth0"))
     assert {item.index: item.mac for item in rig.box.neighbors()} == {7: MAC, 8: "02:00:00:00:00:02"}
 
 

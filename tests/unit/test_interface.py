@@ -95,7 +95,7 @@ def test_statistics_are_read_now_and_of_the_right_link(rig: Rig) -> None:
     send(rig.box, links.change(port.index, name="renamed"))
     assert port.statistics() == Statistics()
     send(rig.box, links.delete(port.index))
-    with pytest.raises(InterfaceNotFoundError, match="read the statistics of eth0 of sandbox web: ENODEV .it is gone"):
+    with pytest.raises(InterfaceNotFoundError, match=r"read the statistics of eth0 of sandbox web: ENODEV .it is gone"):
         port.statistics()
 
 
@@ -124,7 +124,7 @@ def test_an_interface_says_what_it_is_but_not_whose(rig: Rig) -> None:
         (route_entry("10.9.0.0/16", 7, metric=1024), Route("10.9.0.0/16", metric=1024)),
         (route_entry("fd09::/32", 7, metric=1024), Route("fd09::/32")),
         (route_entry("fd09::/32", 7, metric=5), Route("fd09::/32", metric=5)),
-        (route_entry("::/0", 7, "fe80::1", flags=route.ONLINK), Route("::/0", "fe80::1", onlink=True)),
+        (route_entry("::/0", 7, "fe80::1", flags=route.ONLINK, metric=1024), Route("::/0", "fe80::1", onlink=True)),
         (route_entry("10.9.0.0/16", 7, flags=route.ONLINK), Route("10.9.0.0/16")),
         (route_entry("10.9.0.0/16", 7, source=ip_address("10.0.0.2")), Route("10.9.0.0/16", source="10.0.0.2")),
     ],

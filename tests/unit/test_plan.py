@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_interface
 from typing import Any
 
 import pytest
@@ -19,10 +20,11 @@ from netsandbox import (
     _plan,
 )
 from netsandbox._detach import reindex
+from netsandbox._facts import LinkState
 from netsandbox._steps import HOST, CreateLink, Move, Place, SetAddress, SetUp
 from netsandbox.errors import Problem
+from netsandbox.netlink import address, neighbor, route
 from netsandbox.netlink import link as links
-from netsandbox.netlink import neighbor, route
 from tests.unit.rig import PIN, Rig, furnished, send
 from tests.unit.values import address_entry, neighbor_entry, route_entry
 
@@ -559,6 +561,28 @@ def test_two_plans_become_one_under_the_name_of_the_second(rig: Rig) -> None:
     both = _detach.joined(first, second)
     assert both.steps == (*first.steps, *second.steps)
     assert (both.operation, both.lenient) == (second.operation, True)
+
+
+@pytest.mark.parametrize(
+    ("up", "addresses", "commands"),
+    [
+        (True, ["127.0.0.1/8"], []),
+        (False, ["127.0.0.1/8"], ["ip -n web link set dev lo up"]),
+        (False, [], ["ip -n web address add 127.0.0.1/8 dev lo scope 254", "ip -n web link set dev lo up"]),
+    ],
+)
+def test_the_loopback_link_of_an_adopted_namespace_is_brought_up(
+    rig: Rig, *, up: bool, addresses: list[str], commands: list[str]
+) -> None:
+    found = rig.box.link("lo")
+    assert found
+    made = tuple(address.Address(1, ip_interface(text)) for text in addresses)
+    lo = LinkState(replace(found, flags=links.LOOPBACK | (links.UP if up else 0)), made)
+    plan = _plan.pin(rig.target, PIN, (4, 1), source="/proc/42/ns/net", lo=lo)
+    pin = "touch /run/netns/web && mount --bind /proc/42/ns/net /run/netns/web"
+    assert list(plan.commands) == [pin, *commands]
+    assert plan.operation == "adopt /proc/42/ns/net as sandbox web"
+    assert list(_plan.pin(rig.target, None, (4, 1), source="/proc/42/ns/net", lo=lo).commands) == commands
 
 
 def test_a_namespace_is_pinned_and_its_loopback_link_brought_up(rig: Rig) -> None:

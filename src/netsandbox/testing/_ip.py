@@ -5,10 +5,9 @@ Source: net/ipv4/devinet.c, net/ipv4/fib_trie.c, net/ipv6/addrconf.c, net/ipv6/i
 
 import errno
 import struct
-from copy import deepcopy
 from dataclasses import replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_network
-from typing import Any
+from typing import Any, TypeVar
 
 from netsandbox._checks import IPAddress
 from netsandbox.netlink import address as _address
@@ -23,6 +22,7 @@ from netsandbox.netlink.neighbor import AF_BRIDGE, NeighborEntry
 from netsandbox.netlink.route import RouteEntry
 from netsandbox.testing._faults import Refusal
 
+T = TypeVar("T")
 CONF = {AF_INET: 1, AF_INET6: 2}  # IFLA_INET_CONF, IFLA_INET6_CONF
 _HOST = 254  # RT_SCOPE_HOST
 _CONNECTED, _USUAL = 256, 1024  # IP6_RT_PRIO_ADDRCONF, IP6_RT_PRIO_USER
@@ -40,6 +40,11 @@ _SETTINGS = {  # the settings of a link in the order of their numbers: include/u
 _INITIAL = {"accept_redirects": 1, "accept_ra": 1, "router_solicitation_interval": 4000}
 
 
+def copied(lists: dict[int, list[T]]) -> dict[int, list[T]]:
+    """Return a copy of what is kept in lists."""
+    return {key: list(values) for key, values in lists.items()}
+
+
 class Ip:
     """What belongs to the links of a namespace."""
 
@@ -49,7 +54,7 @@ class Ip:
         self.routes: list[RouteEntry] = []
         self.neighbors: list[NeighborEntry] = []
         usual = {family: [_INITIAL.get(name, 0) for name in _SETTINGS[family]] for family in families}
-        self.conf = {"all": deepcopy(usual), "default": usual}  # by link name, then by family
+        self.conf = {"all": copied(usual), "default": usual}  # by link name, then by family
 
     def get(self, index: int | None) -> Link:
         """Return the link with an index."""

@@ -3,11 +3,11 @@
 import errno
 import itertools
 from collections.abc import Callable, Iterable
-from copy import deepcopy
 from ipaddress import ip_interface
 from typing import Any, TypeVar
 
 from netsandbox._checks import IPAddress
+from netsandbox.errors import KernelError
 from netsandbox.netlink import address as _address
 from netsandbox.netlink import link as _link
 from netsandbox.netlink import neighbor as _neighbor
@@ -18,6 +18,7 @@ from netsandbox.netlink.message import F_CREATE, F_EXCL, F_REPLACE, Message, Req
 from netsandbox.netlink.neighbor import NeighborEntry
 from netsandbox.netlink.route import RouteEntry
 from netsandbox.testing._faults import Faults, Refusal
+from netsandbox.testing._ip import copied
 from netsandbox.testing._links import Namespace
 
 T = TypeVar("T")
@@ -64,10 +65,12 @@ class FakeKernel:
             "mac": f"02:00:00:00:00:{index:02x}",
         }
         inside.arrive(Link(index, name, **usual | fields))
-        for text in addresses:
-            inside.add_address(_address.new(index, ip_interface(text)))
-        if up:
-            inside.set_up(index, up=True)
+        try:
+            for text in addresses:
+                inside.add_address(_address.new(index, ip_interface(text)))
+            inside.set_up(index, up=up)
+        except Refusal as refusal:
+            raise KernelError(refusal.code, f"add link {name}", refusal.extack) from None
         return inside.read(index)
 
     def edit_link(self, index: int, **fields: Any) -> None:  # noqa: ANN401
@@ -79,10 +82,10 @@ class FakeKernel:
         inside = self._inside
         return {
             "links": {index: inside.read(index) for index in sorted(inside.links)},
-            "addresses": deepcopy(inside.addresses),
+            "addresses": copied(inside.addresses),
             "routes": sorted(inside.routes, key=repr),
             "neighbors": sorted(inside.neighbors, key=repr),
-            "settings": deepcopy(inside.conf) | dict(self.sysctls),
+            "settings": {name: copied(conf) for name, conf in inside.conf.items()} | dict(self.sysctls),
             "pins": set(self.pins),
         }
 

@@ -4,7 +4,6 @@ import errno
 import itertools
 import struct
 import weakref
-from copy import deepcopy
 from dataclasses import replace
 from typing import ClassVar
 
@@ -16,7 +15,7 @@ from netsandbox.netlink.address import AF_INET
 from netsandbox.netlink.link import UP, Link
 from netsandbox.netlink.message import Message
 from netsandbox.testing._faults import Refusal
-from netsandbox.testing._ip import CONF, Ip
+from netsandbox.testing._ip import CONF, Ip, copied
 
 BORN = frozenset(("bridge", "dummy", "ifb"))  # the kinds of link that a request can make
 _INFO_SIZE = 16  # struct ifinfomsg, whose last field is ifi_change
@@ -61,7 +60,7 @@ class Namespace(Ip):
         """Take a link in, with the settings that links get here."""
         self.links[link.index] = link
         self.addresses[link.index] = []
-        self.conf[link.name] = deepcopy(self.conf["default"])
+        self.conf[link.name] = copied(self.conf["default"])
 
     def leave(self, index: int) -> Link:
         """Drop a link and all that belongs to it; return what it takes along."""

@@ -1,0 +1,6 @@
+"""Properties hold however long an example takes: no test depends on time."""
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("timeless", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("timeless")
