@@ -82,18 +82,25 @@ def attach(
     return plan, tuple(made)
 
 
-def check_sources(
-    specs: Sequence[InterfaceSpec],
-    target: Target,
-    facts: Facts,
-    plugged: Sequence[Plugged],
-    refused: Iterable[Problem] = (),
-) -> None:
+def check_sources(specs: Sequence[InterfaceSpec], target: Target, facts: Facts, plugged: Sequence[Plugged]) -> None:
     """Refuse wishes that do not fit the facts, all that is wrong at once.
 
     Raises:
         SpecError: Something does not fit; a SourceNotFoundError if nothing but missing links is wrong.
     """
+    error = misfit(specs, target, facts, plugged)
+    if error:
+        raise error
+
+
+def misfit(
+    specs: Sequence[InterfaceSpec],
+    target: Target,
+    facts: Facts,
+    plugged: Sequence[Plugged],
+    refused: Iterable[Problem] = (),
+) -> SpecError | None:
+    """Return the error that says all that is wrong with wishes: what was *refused*, and what does not fit the facts."""
     problems = list(refused)
     known = {item.source: item for item in plugged}
     bridges = {item.source: item.is_bridge for item in plugged}  # what a master may be, among those before
@@ -116,8 +123,9 @@ def check_sources(
         problems += _misfits(spec, target, state)
         problems += _no_master(spec, target, facts, known, bridges)
         bridges.setdefault(source, isinstance(spec.source, Bridge))
-    if problems:
-        raise (SourceNotFoundError if missing == len(problems) else SpecError)(problems)
+    if not problems:
+        return None
+    return (SourceNotFoundError if missing == len(problems) else SpecError)(problems)
 
 
 def _misfits(spec: InterfaceSpec, target: Target, state: LinkState | None) -> Iterator[Problem]:
@@ -353,11 +361,13 @@ def _networks(facts: Facts) -> Iterator[tuple[IPNetwork, str, int, str]]:
             yield address.interface.network, str(address.interface), address.index, names.get(address.index, "?")
 
 
-def pin(target: Target, path: str | None, identity: tuple[int, int], *, source: str = "", lo: LinkState | None = None) -> Plan:
+def pin(
+    target: Target, path: str | None, identity: tuple[int, int], *, source: str = "", lo: LinkState | None = None
+) -> Plan:
     """Plan to pin a namespace at *path* (None: it stays at *source*) and bring its loopback link up.
 
-    *lo* is that link, if the namespace is not a new one. The kernel gives it its address with the first up, and does not
-    take it back with down: so that is a step of its own.
+    *lo* is that link, if the namespace is not a new one. The kernel gives it its address with the first up, and does
+    not take it back with down: so that is a step of its own.
     """
     steps: tuple[Step, ...] = (Pin(target.netns, path, identity, source),) if path else ()
     if lo and not lo.link.is_up and _LOOPBACK.interface not in {item.interface for item in lo.addresses}:

@@ -280,8 +280,7 @@ class Sandbox(Network):
         try:
             spec = InterfaceSpec(source, **options)
         except SpecError as error:
-            self._refuse(source, options, error)
-            raise
+            raise self._refusal(source, options, error) from None
         return self.add_interfaces([spec])[0]
 
     def add_interfaces(self, specs: Iterable[InterfaceSpec]) -> tuple[Interface, ...]:
@@ -381,12 +380,12 @@ class Sandbox(Network):
             sysctls=sysctls,
         )
 
-    def _refuse(self, source: object, options: Mapping[str, object], error: SpecError) -> None:
-        """Refuse a wish that is wrong in itself, and say as well what of it does not fit the facts."""
+    def _refusal(self, source: object, options: Mapping[str, object], error: SpecError) -> SpecError:
+        """Return the error that says what of a wish is wrong in itself, and what of the rest does not fit the facts."""
         record = self._handle.record()
         specs = salvage(source, options, error.problems)
         facts = self._attach_facts(specs)
-        _plan.check_sources(specs, self._handle.target, facts, record.interfaces, error.problems)
+        return _plan.misfit(specs, self._handle.target, facts, record.interfaces, error.problems) or error
 
     def _find(self, record: Record, interface: Interface | str) -> tuple[Plugged, ...]:
         """Return the interface that is meant; an old snapshot of one that was removed means none."""

@@ -243,7 +243,8 @@ class Worlds:
             lab.sysctl("ipv6/conf/v0/hop_limit", "99")
             lab.sysctl("ipv6/conf/v0/addr_gen_mode", "0")
             addresses = Path("/proc/thread-self/net/if_inet6")
-            assert "fe80" in state.until(addresses.read_text, lambda text: "fe80" in text)
+            ready = state.until(addresses.read_text, lambda text: "fe80" in text and " 40 " not in text)
+            assert "fe80" in ready  # and none is tentative
             prepare()
             yield
         finally:
@@ -390,7 +391,9 @@ def test_one_failed_call_leaves_nothing_changed_or_nothing_undone(name: str, mat
         for n in range(1, count + 1)
     ]
     # Each process with mounts of its own. They are forked before the pool starts threads.
-    with multiprocessing.get_context("fork").Pool(os.cpu_count(), lab.libc, ("unshare", CLONE_NEWNS)) as pool:
+    with multiprocessing.get_context("fork").Pool(
+        int(os.environ.get("W", "2")), lab.libc, ("unshare", CLONE_NEWNS)
+    ) as pool:
         found = pool.starmap(injected, cells, chunksize=4)
         pool.close()
         pool.join()

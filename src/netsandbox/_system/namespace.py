@@ -202,11 +202,13 @@ def _is_placeholder(path: str) -> bool:
 
 def _delete(path: str) -> None:
     """Delete *path*; another mount namespace may hold on to the mount for a moment (EBUSY, behaviour.md E4)."""
-    for attempt in range(_UNPIN_TRIES):
+    tries = _UNPIN_TRIES
+    while True:
+        tries -= 1
         try:
             os.unlink(path)
         except OSError as error:
-            if error.errno != errno.EBUSY or attempt == _UNPIN_TRIES - 1:
+            if error.errno != errno.EBUSY or not tries:
                 raise KernelError(error.errno or 0, f"delete {path}") from error
         else:
             return

@@ -14,8 +14,8 @@ from netsandbox.sandbox import Sandbox
 def prune(settings: Settings) -> None:
     """Clear up what crashes and reboots left behind.
 
-    What was interrupted is undone or finished, and sandboxes whose namespace is gone are forgotten. It touches nothing that netsandbox has no record of. What was done is printed, a line each; with --dry-run, what
-    would be.
+    What was interrupted is undone or finished, and sandboxes whose namespace is gone are forgotten. It touches nothing
+    that netsandbox has no record of. What was done is printed, a line each; with --dry-run, what would be.
     """
     done = Sandbox.prune(only_say=settings.dry_run)
     if settings.json:

@@ -1,0 +1,363 @@
+"""What the system calls of ours do when the system refuses: every error is ours, and nothing is left half done."""
+
+from __future__ import annotations
+
+import errno
+import os
+import runpy
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from netsandbox import InterfaceSpec, KernelError, NetSandboxError, ProtocolError, RollbackError, Sandbox, SpecError
+from netsandbox import _making as making
+from netsandbox import _transaction as transaction
+from netsandbox._system import kernel, libc, namespace, store, sysctl, transport
+from netsandbox.netlink import link
+from tests.kernel import faults, lab
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.usefixtures("host")
+OWN = lab.OWN
+
+
+def refuse(code: int, *, like: Callable[..., Any] | None = None, when: Callable[..., bool] = lambda *_: True) -> Any:  # noqa: ANN401
+    """Return a function that fails with an errno, but passes on to *like* what *when* does not want to fail."""
+
+    def call(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        if like and not when(*arguments):
+            return like(*arguments, **options)
+        raise OSError(code, os.strerror(code))
+
+    return call
+
+
+def kill(act: Callable[[], object], calls: str, n: int) -> None:
+    """Do something in a process that is killed before its n-th system call of a name."""
+
+    def program(arm: faults.Switch, disarm: faults.Switch) -> None:
+        arm()
+        act()
+        disarm()
+
+    assert faults.run(program, calls, n=n, fault=signal.SIGKILL).end == "died"
+
+
+def sent(act: Callable[[], object]) -> int:
+    """Return how many requests something sends."""
+
+    def program(arm: faults.Switch, disarm: faults.Switch) -> None:
+        arm()
+        act()
+        disarm()
+
+    return faults.count(program, "sendto")["sendto"]
+
+
+class Scripted:
+    """A socket that receives what the test says."""
+
+    def __init__(self, *answers: tuple[bytes, int, tuple[int, int]] | int) -> None:
+        self.answers = list(answers)
+
+    def send(self, data: bytes) -> int:
+        return len(data)
+
+    def recvmsg(self, *_: int) -> tuple[bytes, list[object], int, tuple[int, int]]:
+        answer = self.answers.pop(0) if self.answers else errno.EAGAIN
+        if isinstance(answer, int):
+            raise OSError(answer, os.strerror(answer))
+        data, flags, sender = answer
+        return data, [], flags, sender
+
+    def close(self) -> None:
+        """Have nothing to close."""
+
+
+def talking(*answers: tuple[bytes, int, tuple[int, int]] | int) -> transport.Transport:
+    made = transport.Transport()
+    made.close()
+    made._socket = Scripted(*answers)  # type: ignore[assignment]
+    return made
+
+
+def test_a_full_receive_buffer_is_told_apart_from_a_lost_answer() -> None:
+    """After ENOBUFS it goes on receiving; with nothing there, the answer is lost, and may have been carried out."""
+    with pytest.raises(KernelError, match="no answer arrived") as info:
+        talking(errno.ENOBUFS).ask(link.change(1, up=True))
+    assert info.value.errno == errno.EAGAIN
+    assert not info.value.answered
+
+
+def test_a_send_that_fails_may_have_been_carried_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = talking()
+    monkeypatch.setattr(made._socket, "send", refuse(errno.ENOMEM), raising=False)
+    with pytest.raises(KernelError, match="ENOMEM") as info:
+        made.ask(link.dump())
+    assert not info.value.answered
+
+
+def test_messages_of_other_processes_are_not_heard() -> None:
+    with pytest.raises(KernelError, match="EAGAIN"):
+        talking((b"x" * 16, 0, (4242, 0))).ask(link.dump())
+
+
+def test_an_answer_that_was_cut_is_an_error() -> None:
+    with pytest.raises(ProtocolError, match="an answer of more than"):
+        talking((b"", socket.MSG_TRUNC, (0, 0))).ask(link.dump())
+
+
+def test_without_a_socket_no_descriptor_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socket", refuse(errno.EMFILE))
+    fd = os.open(OWN, os.O_RDONLY)
+    with pytest.raises(KernelError, match="open a netlink socket: EMFILE"):
+        kernel.LinuxKernel(fd)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+
+
+def test_an_error_of_a_look_up_is_not_taken_for_a_missing_link(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(box._handle.box._transport, "_socket", Scripted(errno.ENOMEM))
+        with pytest.raises(KernelError, match="ENOMEM"):
+            box._handle.box.link("lo")
+
+
+def test_a_thread_that_cannot_be_started_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(KernelError, match="start a thread: EAGAIN"):
+        namespace.create()
+
+
+def test_paths_that_cannot_be_looked_at_are_told() -> None:
+    for look in (namespace.pinned, namespace.check_directory, lambda path: namespace.find(path, follow=True)):
+        with pytest.raises(KernelError, match="ENOTDIR"):
+            look("/dev/null/x")
+    with pytest.raises(KernelError, match="ENOTDIR"):
+        store._list("/dev/null")
+
+
+def test_a_pin_that_cannot_be_mounted_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mount(*_: object) -> None:
+        raise KernelError(errno.ENOMEM, "mount")
+
+    monkeypatch.setattr(libc, "mount", mount)
+    with pytest.raises(KernelError, match="ENOMEM"):
+        Sandbox.create(str(tmp_path / "pin"))
+    assert not (tmp_path / "pin").exists()
+    with pytest.raises(KernelError, match="mount: ENOMEM"):
+        namespace.prepare(str(tmp_path))
+
+
+def test_a_file_that_cannot_be_deleted_is_mounted_again(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of EBUSY it is tried again, a few times."""
+    tried = []
+
+    def is_pin(path: str) -> bool:
+        tried.extend([path] if path == box.path else [])
+        return path == box.path
+
+    before = box._handle.box.identity
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse(errno.EBUSY, like=os.unlink, when=is_pin))
+        with pytest.raises(KernelError, match=r"delete .*: EBUSY"):
+            box.destroy()
+    assert len(tried) == 5
+    assert namespace.pinned(box.path) == before
+
+
+def test_unpinning_a_file_without_its_mount_deletes_it(tmp_path: Path) -> None:
+    (tmp_path / "pin").touch(mode=0o444)
+    namespace.unpin(str(tmp_path / "pin"), namespace.Identity(1, 1))
+    assert not (tmp_path / "pin").exists()
+
+
+def test_a_record_or_lock_that_is_a_link_is_not_followed(box: Sandbox, tmp_path: Path) -> None:
+    kept = store.Store()
+    links = [Path(kept.records, name) for name in ("other.json", ".lock-third.json")]
+    for file in links:
+        file.symlink_to(tmp_path / "anywhere")
+    with pytest.raises(KernelError, match=r"read .*: ELOOP"):
+        kept.read("other")
+    with pytest.raises(KernelError, match=r"lock .*: ELOOP"), kept.locked("third"):
+        pass
+    for file in links:
+        file.unlink()
+    assert not (tmp_path / "anywhere").exists()
+    assert box.interfaces == ()
+
+
+def test_a_record_that_cannot_be_written_or_deleted_changes_nothing(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.veth("v0", "p0")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", refuse(errno.ENOSPC))
+        with lab.fails(box, KernelError, "ENOSPC"):
+            box.add_interface("v0")
+    with monkeypatch.context() as patch:
+        is_record = refuse(errno.EROFS, like=os.unlink, when=lambda path: path.endswith("/box.json"))
+        patch.setattr(os, "unlink", is_record)
+        with lab.fails(box, KernelError, "delete .*: EROFS"):
+            box.destroy()
+
+
+def test_a_record_that_cannot_be_brought_back_is_noted_on_the_error(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first error is what is told; the next operation finds the record as if it had been interrupted."""
+    lab.veth("v0", "p0")
+    times = []
+
+    def again(*paths: str) -> bool:
+        times.append(paths)
+        return len(times) > 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", refuse(errno.ENOSPC, like=os.rename, when=again))
+        with pytest.raises(KernelError, match="ENOSPC") as info:
+            box.add_interface("v0", addresses=["10.0.0.2/24"])
+    assert any("as if it had been interrupted" in note for note in info.value.__notes__)
+    assert box.interfaces == ()
+
+
+def test_without_the_boots_number_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "open", refuse(errno.EACCES), raising=False)
+    with pytest.raises(KernelError, match="boot_id: EACCES"):
+        store.boot()
+
+
+def test_a_setting_that_the_kernel_makes_another_is_an_error(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KernelError, match="the kernel made it 1"):
+        box._handle.box.set_sysctl("ipv4/conf/lo/rp_filter", "01")
+
+    def gone(*_: object) -> None:
+        raise KernelError(errno.EMFILE, "enter")
+
+    monkeypatch.setattr(sysctl, "run_in", gone)
+    with pytest.raises(KernelError, match="enter: EMFILE"):
+        box._handle.box.sysctl("core/somaxconn")
+
+
+def test_what_makes_no_sense_is_refused(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SpecError, match="family 5"):
+        box.unset_gateway(5)
+    with pytest.raises(SpecError, match="goes into the InterfaceSpec"):
+        box.add_interface(InterfaceSpec("v0"), mtu=1400)
+    with pytest.raises(SpecError, match="has nothing to plan"):
+        box.plan(lambda: None)
+    monkeypatch.setattr(sys, "platform", "plan9")
+    with pytest.raises(NetSandboxError, match="this is plan9"):
+        Sandbox.create("x")
+
+
+def test_the_package_is_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["netsandbox", "--version"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("netsandbox", run_name="__main__")
+    assert end.value.code == 0
+
+
+def test_one_sandbox_that_cannot_be_recovered_does_not_keep_the_others(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def settle(_: object, key: str, __: object) -> tuple[None, str]:
+        seen.append(key)
+        if key == box.name:
+            raise NetSandboxError("no way")
+        return None, f"undid {key}"
+
+    with Sandbox.create("zzz") as other:
+        with monkeypatch.context() as patch:
+            patch.setattr(making, "settle", settle)
+            with pytest.raises(NetSandboxError, match="undid zzz; sandbox box: no way"):
+                Sandbox.recover()
+        assert seen == ["box", "zzz"]
+        other.destroy()
+    transaction.keep(store.Store(), "nobody", None)
+
+
+def test_a_create_that_was_killed_before_it_mounted_leaves_nothing() -> None:
+    kill(lambda: Sandbox.create("half"), "mount", 1)
+    assert Sandbox.list() == ["half"]
+    assert Sandbox.recover() == ("undid what was interrupted: create sandbox half",)
+    assert Sandbox.list() == []
+
+
+def test_a_removal_that_was_killed_is_finished(box: Sandbox) -> None:
+    lab.veth("v0", "p0")
+    box.add_interface("v0")
+    calls = sent(lambda: box.plan(box.remove_interface, "eth0"))
+    kill(lambda: box.remove_interface("eth0"), "sendto", calls + 2)
+    assert Sandbox.recover() == ("finished what was interrupted: detach eth0 from sandbox box",)
+    assert box.interfaces == ()
+    assert "v0" in lab.links()
+
+
+def test_what_was_interrupted_is_not_undone_from_another_host_nor_in_another_namespace(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The links would go to the wrong place."""
+    lab.veth("v0", "p0")
+    calls = sent(lambda: box.plan_interface("v0"))
+    kill(lambda: box.add_interface("v0"), "sendto", calls + 2)
+    with Sandbox.create("elsewhere") as other:
+        with pytest.raises(NetSandboxError, match="came from another namespace"):
+            other.run(Sandbox.open, "box")
+        other.destroy()
+
+    def undo(*_: object) -> tuple[list[str], list[str], list[BaseException]]:
+        return [], ["ip link"], [KernelError(errno.EPERM, "no")]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transaction, "undo", undo)
+        with pytest.raises(RollbackError, match="LEFT TO DO BY HAND: ip link"):
+            Sandbox.open("box")
+    assert box.interfaces == ()
+
+
+def test_an_adopted_namespace_that_ended_is_forgotten(run_netns: Path) -> None:
+    """What is not ours is not deleted, and after a reboot neither."""
+    for name in ("gone", "old"):
+        lab.ip(f"netns add {name}")
+        Sandbox.adopt(str(run_netns / name)).close()
+    lab.ip("netns delete gone")
+    record = Path("/run/netsandbox/old.json")
+    record.write_text(record.read_text().replace(store.boot(), "another"))
+    assert [words.split(":")[0] for words in Sandbox.prune(only_say=True)] == ["gone", "old"]
+    Sandbox.prune()
+    assert Sandbox.list() == []
+    assert (run_netns / "old").exists()
+    lab.ip("netns delete old")
+
+
+def test_another_namespace_in_the_place_of_an_interrupted_sandbox_is_left_alone(run_netns: Path) -> None:
+    kill(lambda: Sandbox.create("half"), "mount", 3)
+    file = run_netns / "half"
+    if file.exists():
+        file.unlink()
+    lab.ip("netns add half")
+    Sandbox.recover()
+    assert file.exists()
+    assert Sandbox.list() == []
+    lab.ip("netns delete half")
+
+
+def test_the_host_without_interfaces_needs_no_record() -> None:
+    lab.veth("v0", "p0", up=True)
+    with Sandbox.host() as home:
+        home.set_gateway(None, "v0")
+        home.unset_gateway()
+    assert not any(Path(store.Store().records).glob("*.json"))
