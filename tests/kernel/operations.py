@@ -1,0 +1,148 @@
+"""What the matrices disturb: operations, each with a host that it needs, made anew, and the state of all there is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from netsandbox import Bridge, InterfaceSpec, Neighbor, Route, Sandbox
+from tests.kernel import faults, lab
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BRIDGE_MAC = "02:00:00:00:00:99"
+SPEC = InterfaceSpec(
+    "v0",
+    mac="02:00:00:00:00:42",
+    mtu=1400,
+    addresses=["10.1.0.2/24", "fd01::2/64", "169.254.7.7/32"],
+    routes=["192.168.77.0/24", Route("10.9.0.0/16", via="10.1.0.1")],
+    sysctls={"net.ipv4.conf.IFNAME.rp_filter": "2"},
+)
+
+
+class Operation(NamedTuple):
+    """What is killed: *prepare* makes what *act* needs in a fresh host; it may be finished as if it were *instead*."""
+
+    prepare: Callable[[], None]
+    act: Callable[[], object]
+    instead: Callable[[], object] | None = None
+
+
+def links() -> None:
+    """Make a link that has everything, and another."""
+    for words in (
+        "link add v0 address 02:00:00:00:01:00 type veth peer name p0 address 02:00:00:00:01:01",
+        "link add v1 address 02:00:00:00:01:02 type veth peer name p1 address 02:00:00:00:01:03",
+        "link add hostbr address 02:00:00:00:01:04 type bridge",
+        "link set p0 up",
+        "link set v0 up",
+        "address add 10.5.0.1/24 dev v0",
+        "address add fd05::1/64 dev v0",
+        "route add 10.6.0.0/16 via 10.5.0.9",
+        "neighbor add 10.5.0.7 lladdr 02:00:00:00:00:07 dev v0 nud permanent",
+        "link set v0 master hostbr",
+    ):
+        lab.ip(words)
+    lab.sysctl("ipv4/conf/v0/rp_filter", "1")
+
+
+def box() -> None:
+    """Make the links, and a sandbox."""
+    links()
+    Sandbox.create("box").close()
+
+
+def plugged() -> None:
+    """Make a sandbox with an interface that has everything, and a bridge."""
+    box()
+    with Sandbox.open("box") as made:
+        made.add_interface(SPEC)
+        made.add_interface(Bridge("br"), mac=BRIDGE_MAC, addresses=["10.3.0.1/24"])
+        made.set_gateway("10.1.0.1")
+
+
+def within(act: Callable[[Sandbox], object]) -> Callable[[], object]:
+    """Return *act* with an open sandbox."""
+
+    def body() -> object:
+        with Sandbox.open("box") as made:
+            return act(made)
+
+    return body
+
+
+def remove(made: Sandbox) -> None:
+    """Take the rich interface out."""
+    made.interfaces[0].remove()
+
+
+OPERATIONS = {
+    "create": Operation(links, lambda: Sandbox.create("box").close()),
+    "replace": Operation(
+        plugged, lambda: Sandbox.create("box", replace=True).close(), within(lambda made: made.destroy())
+    ),
+    "adopt": Operation(links, lambda: Sandbox.adopt(foreign(), "box").close()),
+    "add": Operation(box, within(lambda made: made.add_interface(SPEC))),
+    "add several": Operation(
+        box,
+        within(
+            lambda made: made.add_interfaces(
+                [InterfaceSpec(Bridge("br"), mac=BRIDGE_MAC), SPEC, InterfaceSpec("v1", master="br")]
+            )
+        ),
+    ),
+    "remove": Operation(plugged, within(remove)),
+    "destroy": Operation(plugged, within(lambda made: made.destroy())),
+    "gateway": Operation(plugged, within(lambda made: made.set_gateway("10.1.0.9"))),
+    "route": Operation(plugged, within(lambda made: made.add_route(Route("10.8.0.0/16", via="10.1.0.1")))),
+    "neighbor": Operation(
+        plugged, within(lambda made: made.add_neighbor(Neighbor("10.1.0.5", "02:00:00:00:00:05", "eth0")))
+    ),
+    "address": Operation(plugged, within(lambda made: made.add_address("eth0", "10.1.0.99/24"))),
+    "tweaks": Operation(plugged, within(lambda made: made.disable_arp_for_vip("eth0"))),
+}
+
+
+def foreign() -> str:
+    """Return the path of a namespace that somebody else made."""
+    path = Path("/run/netns/foreign")
+    if not path.exists():
+        lab.ip("netns add foreign")
+    return str(path)
+
+
+def state() -> str:
+    """Return the state of the host and of the sandboxes."""
+    found: list[object] = [lab.snapshot(), Sandbox.list()]
+    for name in Sandbox.list():
+        with Sandbox.open(name) as made:
+            plugged_in = [(item.id, item.source, item.name, item.index) for item in made.interfaces]
+            found.append([lab.snapshot(made.path), plugged_in])
+    return json.dumps(found, sort_keys=True)
+
+
+def fresh(prepare: Callable[[], None]) -> str:
+    """Begin again: nothing is left of the sandboxes, the host is a new one, and prepared; return its state."""
+    for name in Sandbox.list():
+        with Sandbox.open(name) as made:
+            made.destroy()
+    for file in Path("/run/netns").glob("*"):
+        lab.ip(f"netns delete {file.name}")
+    lab.libc("unshare", lab.CLONE_NEWNET)
+    lab.ip("link set lo up")
+    prepare()
+    return state()
+
+
+def program(act: Callable[[], object]) -> faults.Program:
+    """Return *act* as a program whose system calls count."""
+
+    def body(arm: faults.Switch, disarm: faults.Switch) -> None:
+        arm()
+        act()
+        disarm()
+
+    return body
