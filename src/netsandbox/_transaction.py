@@ -154,8 +154,7 @@ def _world(record: Record, host: LinuxKernel) -> Iterator[_World]:
         if fd is not None:
             box = LinuxKernel(fd)
             stack.callback(box.close)
-            if box.identity == record.netns:
-                world.setdefault(target(record.name, record.path).netns, box)
+            world |= {target(record.name, record.path).netns: box} if box.identity == record.netns else {}
         yield world
 
 
