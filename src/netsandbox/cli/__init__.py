@@ -28,19 +28,20 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: The words after the program's name; those of this process if left out.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    as_json = wants_json(words)
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        status = _run(words)
+        status = _run(words, as_json=as_json)
         sys.stdout.flush()
-    except BrokenPipeError:
-        _forget_stdout()
+    except OSError as error:
+        _tell_system(error, as_json=as_json)
         status = FAILED
     except KeyboardInterrupt:
         status = INTERRUPTED
     sys.exit(status)
 
 
-def _run(words: Sequence[str]) -> int:
+def _run(words: Sequence[str], *, as_json: bool) -> int:
     """Carry out a command line and return its status."""
     try:
         import click  # noqa: PLC0415  it belongs to the extra "cli"; without it, that is what has to be said
@@ -51,7 +52,6 @@ def _run(words: Sequence[str]) -> int:
             raise
         output.complain("error: the command line needs the package click: pip install 'netsandbox[cli]'")
         return FAILED
-    as_json = wants_json(words)
     try:
         status = netsandbox.main(words, prog_name="netsandbox", standalone_mode=False)
     except click.ClickException as error:
@@ -64,11 +64,6 @@ def _run(words: Sequence[str]) -> int:
         return INTERRUPTED
     except NetSandboxError as error:
         output.tell(error, as_json=as_json)
-        return FAILED
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _tell_system(error, as_json=as_json)
         return FAILED
     return status if isinstance(status, int) else 0
 
@@ -105,17 +100,21 @@ def _tell_usage(error: "click.ClickException") -> None:
 
 
 def _tell_system(error: OSError, *, as_json: bool) -> None:
-    if as_json:
-        output.data(output.failure("system", str(error), number=error.errno))
-    else:
+    """Tell what the system refused outside the library: on stderr too where stdout itself cannot be written.
+
+    Nobody has to be told of a reader that has gone (signal(7), SIGPIPE).
+    """
+    try:
+        if as_json:
+            output.data(output.failure("system", str(error), number=error.errno))
+        sys.stdout.flush()
+    except OSError:
+        as_json = False
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be written goes there
+    if not as_json and not isinstance(error, BrokenPipeError):
         output.complain(f"error: {error}")
 
 
 def _terminate(number: int, _: object) -> NoReturn:
     """End as a shell says it of a program that was ended; on the way out, what is under way is undone."""
     sys.exit(128 + number)
-
-
-def _forget_stdout() -> None:
-    """Let the interpreter flush what nobody reads any more into nothing, without a complaint (signal(7), SIGPIPE)."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
