@@ -157,8 +157,9 @@ def read_neighbors(kernel: Kernel, names: Mapping[int, str]) -> tuple[Neighbor, 
     found = []
     for entry in (*kernel.neighbors(), *kernel.neighbors(_neighbor.AF_BRIDGE)):
         bridge = entry.family == _neighbor.AF_BRIDGE
-        made = entry.state & (_neighbor.PERMANENT | (_neighbor.NOARP if bridge else 0))
-        if made and entry.mac and entry.index in names and not int(entry.mac[:2], 16) & 1:
+        # In a bridge's own table, "permanent" are the addresses of its ports, made by the kernel; "static" are others'.
+        made = _neighbor.NOARP if bridge and not entry.flags & _neighbor.SELF else _neighbor.PERMANENT
+        if entry.state & made and entry.mac and entry.index in names and not int(entry.mac[:2], 16) & 1:
             found.append(Neighbor(entry.ip, entry.mac, names[entry.index], bridge=bridge))
     return tuple(found)
 

@@ -108,6 +108,14 @@ def port(box: Sandbox) -> Sandbox:
     return box
 
 
+def test_what_the_kernel_knows_of_the_ports_of_a_bridge_is_not_listed(port: Sandbox) -> None:
+    assert "permanent" in bridge("fdb show dev eth0", netns=port.path)
+    assert port.neighbors == ()
+    static = Neighbor(None, ONE, "eth0", bridge=True)
+    port.add_neighbor(static)
+    assert port.neighbors == (static,)
+
+
 def forwarding(box: Sandbox) -> list[str]:
     """Return the forwarding entries of the MACs that are ours, as bridge(8) words them."""
     lines = re.sub(r" link-netnsid \d+", "", bridge("fdb show", netns=box.path)).splitlines()
