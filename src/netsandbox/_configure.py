@@ -64,13 +64,14 @@ def set_gateway(
     handle: Handle, via: IPAddress | None, interface: Interface | str | None, *, onlink: bool, version: int
 ) -> Plan:
     """Plan to set the default route."""
-    index = link(handle, interface).index if interface else _direct(handle, via)
+    words = f"set the gateway {via or interface}"
+    index = link(handle, interface).index if interface else _direct(handle, via, words)
     everything = Route("0.0.0.0/0" if version == 4 else "::/0", via, onlink=onlink)
     old = default_route(handle, version)
     new = entry(everything, index)
     if old:
         new = replace(new, metric=old.metric)
-    return _route_plan(handle, new, old, "set the gateway")
+    return _route_plan(handle, new, old, words)
 
 
 def unset_gateway(handle: Handle, version: int) -> Plan:
@@ -80,7 +81,7 @@ def unset_gateway(handle: Handle, version: int) -> Plan:
 
 def add_route(handle: Handle, wish: Route) -> Plan:
     """Plan to add a route."""
-    index = link(handle, wish.interface).index if wish.interface else _direct(handle, wish.via)
+    index = link(handle, wish.interface).index if wish.interface else _direct(handle, wish.via, f"add route {wish}")
     new = entry(wish, index)
     if any((item.to, read_route(item, {}).metric) == (wish.to, wish.metric or None) for item in main_routes(handle)):
         raise KernelError(errno.EEXIST, f"add route {wish} to sandbox {handle.name}", "there is such a route already")
@@ -220,14 +221,19 @@ def _neighbor_plan(handle: Handle, found: Link, old: NeighborEntry | None, new: 
     return single(handle.target, operation, found.name, step)
 
 
-def _direct(handle: Handle, via: IPAddress | None) -> int:
+def _direct(handle: Handle, via: IPAddress | None, words: str) -> int:
     """Return the index of the link on which *via* is reached without a gateway (osl: a direct route)."""
     if via is None:
         raise SpecError([Problem("via", via, "must be given without an interface")])
-    found = handle.box.route_to(via)
+    operation = f"{words} of sandbox {handle.name}"
+    try:
+        found = handle.box.route_to(via)
+    except KernelError as error:
+        error.operation = operation
+        raise
     if found.via or found.index is None or found.type != _route.UNICAST:
-        request = f"find a direct route to {via} in sandbox {handle.name}"
-        raise KernelError(errno.ENETUNREACH, request, "it is reached through another gateway, or is an own address")
+        reason = f"{via} is reached through another gateway, or is an own address"
+        raise KernelError(errno.ENETUNREACH, operation, reason)
     return found.index
 
 

@@ -33,7 +33,14 @@ from netsandbox._steps import (
     Step,
     place,
 )
-from netsandbox.errors import NameConflictError, Problem, RouteConflictError, SourceNotFoundError, SpecError
+from netsandbox.errors import (
+    NameConflictError,
+    NetSandboxError,
+    Problem,
+    RouteConflictError,
+    SourceNotFoundError,
+    SpecError,
+)
 from netsandbox.links import NAME_MAX, Bridge
 from netsandbox.netlink import address as _address
 from netsandbox.netlink import neighbor as _neighbor
@@ -68,18 +75,21 @@ def attach(
         NameConflictError: A name is taken.
         RouteConflictError: An address overlaps another link's network.
     """
-    check_sources(specs, target, facts, plugged)
+    operation = f"attach {', '.join(spec.source_name for spec in specs)} to sandbox {target.name}"
     planner = _Attach(target, facts, list(plugged))
     groups: list[Group] = []
     made: list[Plugged] = []
-    for spec in specs:
-        group, new = planner.add(spec, next_id + len(made))
-        groups.append(group)
-        made.append(new)
-    names = ", ".join(spec.source_name for spec in specs)
+    try:
+        check_sources(specs, target, facts, plugged)
+        for spec in specs:
+            group, new = planner.add(spec, next_id + len(made))
+            groups.append(group)
+            made.append(new)
+    except NetSandboxError as error:
+        error.operation = operation
+        raise
     root = groups[0] if len(groups) == 1 else Group("", {}, tuple(groups))
-    plan = Plan(f"attach {names} to sandbox {target.name}", target.name, specs[0].source_name if specs else None, root)
-    return plan, tuple(made)
+    return Plan(operation, target.name, specs[0].source_name if specs else None, root), tuple(made)
 
 
 def check_sources(specs: Sequence[InterfaceSpec], target: Target, facts: Facts, plugged: Sequence[Plugged]) -> None:
@@ -110,15 +120,13 @@ def misfit(
         state = None if isinstance(spec.source, Bridge) else facts.sources.get(name)
         source = state.link.name if state else name
         if source in known:
-            problems.append(Problem("source", name, f"is already plugged into {target.name} as {known[source].name}"))
+            problems.append(Problem("source", name, f"is already plugged in as {known[source].name}"))
         elif source in bridges:
             problems.append(Problem("source", name, "is given twice"))
         elif isinstance(spec.source, str) and not state:
             missing += 1
             inside = facts.named(name) and not target.is_host
-            reason = (
-                f"is inside {target.name} already, but was not plugged in" if inside else "no such link on the host"
-            )
+            reason = "is inside already, but was not plugged in" if inside else "no such link on the host"
             problems.append(Problem("source", name, reason))
         problems += _misfits(spec, target, state)
         problems += _no_master(spec, target, facts, known, bridges)
@@ -152,7 +160,7 @@ def _no_master(
         return
     master = known.get(spec.master)
     if spec.master not in bridges:
-        yield Problem("master", spec.master, f"no bridge of that source is plugged into {target.name}")
+        yield Problem("master", spec.master, "no bridge of that source is plugged in")
     elif not bridges[spec.master]:
         yield Problem("master", spec.master, "is no bridge")
     elif master and not master.holds(facts.link(master.index)):
@@ -241,7 +249,7 @@ class _Attach:
         """Refuse names that are taken, and take them."""
         for wanted in (name, *(link.altnames if link else ())):
             if wanted in self.names:
-                request = f"call {source} {wanted} in sandbox {self.target.name}"
+                request = f"call {source} {wanted}"
                 raise NameConflictError(request, f"the name is taken by link {self.names[wanted]}")
             self.names[wanted] = name
 

@@ -53,7 +53,7 @@ class NetSandboxError(Exception):
     def __str__(self) -> str:
         """Say what was asked, what came back, and what was undone."""
         about = self.operation or (self.sandbox and f"sandbox {self.sandbox}")
-        text = f"{about}: {self.message}" if about else self.message
+        text = f"{about}: {self.message}" if about and about not in self.message else self.message
         if self.undone:
             text += f"; undone: {', '.join(self.undone)}"
         if self.left:

@@ -110,7 +110,7 @@ def port(box: Sandbox) -> Sandbox:
 
 def test_what_the_kernel_knows_of_the_ports_of_a_bridge_is_not_listed(port: Sandbox) -> None:
     assert "permanent" in bridge("fdb show dev eth0", netns=port.path)
-    assert port.neighbors == ()
+    assert not port.neighbors
     static = Neighbor(None, ONE, "eth0", bridge=True)
     port.add_neighbor(static)
     assert port.neighbors == (static,)

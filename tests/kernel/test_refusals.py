@@ -67,13 +67,13 @@ def test_a_source_that_is_nowhere_is_told(box: Sandbox) -> None:
 def test_a_source_that_is_plugged_in_already_is_told_and_where(box: Sandbox) -> None:
     veth()
     box.add_interface("v0")
-    with fails(box, SpecError, match="already plugged into box as eth0"):
+    with fails(box, SpecError, match="already plugged in as eth0"):
         box.add_interface("v0")
 
 
 def test_a_source_that_is_inside_but_not_plugged_in_is_told(box: Sandbox) -> None:
     ip("link add stray type bridge", netns=box.path)
-    with fails(box, SpecError, match="is inside box already, but was not plugged in"):
+    with fails(box, SpecError, match="is inside already, but was not plugged in"):
         box.add_interface("stray")
 
 
@@ -94,7 +94,7 @@ def test_a_master_that_is_no_bridge_is_refused(box: Sandbox) -> None:
 def test_a_bridge_that_nobody_plugged_in_is_no_master(box: Sandbox) -> None:
     veth()
     ip("link add br9 type bridge", netns=box.path)
-    with fails(box, SpecError, match="no bridge of that source is plugged into box"):
+    with fails(box, SpecError, match="no bridge of that source is plugged in"):
         box.add_interface("v0", master="br9")
 
 

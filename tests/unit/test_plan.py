@@ -188,14 +188,14 @@ def test_a_prefix_may_leave_no_room_for_a_number(rig: Rig) -> None:
 @pytest.mark.parametrize("own", ["wan", "other"])
 def test_a_name_that_is_taken_is_refused_with_its_owner(rig: Rig, own: str) -> None:
     rig.box.add_link("wan", altnames=("other",))
-    with pytest.raises(NameConflictError, match=f"call a {own} in sandbox web: EEXIST .the name is taken by link wan"):
+    with pytest.raises(NameConflictError, match=f"call a {own}: EEXIST .the name is taken by link wan"):
         rig.plan(InterfaceSpec("a", name=own))
 
 
 def test_an_alternative_name_that_is_taken_inside_is_refused(rig: Rig) -> None:
     rig.host.add_link("d", altnames=("uplink",))
     rig.box.add_link("uplink")
-    with pytest.raises(NameConflictError, match="call d uplink in sandbox web"):
+    with pytest.raises(NameConflictError, match="call d uplink"):
         rig.plan(InterfaceSpec("d"))
 
 
@@ -328,17 +328,17 @@ def test_all_that_does_not_fit_is_told_at_once(rig: Rig) -> None:
         InterfaceSpec(Bridge("br2")),
         InterfaceSpec(Bridge("br2"), master="c"),
     ) == [
-        "source 'a': is already plugged into web as eth0",
+        "source 'a': is already plugged in as eth0",
         "mtu 1000: is below 1280, the least that IPv6 needs",
-        "master 'nowhere': no bridge of that source is plugged into web",
+        "master 'nowhere': no bridge of that source is plugged in",
         "source 'b': is given twice",
         "source 'gone': no such link on the host",
         "master 'a': is no bridge",
-        "source 'stray': is inside web already, but was not plugged in",
+        "source 'stray': is inside already, but was not plugged in",
         "master 'br': has vanished from web",
-        "source 'br': is already plugged into web as eth1",
+        "source 'br': is already plugged in as eth1",
         "source 'br2': is given twice",
-        "master 'c': no bridge of that source is plugged into web",
+        "master 'c': no bridge of that source is plugged in",
     ]
 
 
@@ -363,7 +363,7 @@ def test_the_loopback_link_stays_even_under_another_name(rig: Rig) -> None:
 def test_a_source_that_is_inside_under_its_own_name_on_the_host_is_not_said_to_be(rig: Rig) -> None:
     rig.add(InterfaceSpec("a"))
     rig.host.add_link("a")
-    assert _problems(rig, InterfaceSpec("a")) == ["source 'a': is already plugged into web as eth0"]
+    assert _problems(rig, InterfaceSpec("a")) == ["source 'a': is already plugged in as eth0"]
 
 
 # --- the host as a sandbox ---
@@ -418,7 +418,7 @@ def test_on_the_host_a_bridge_is_born_under_its_own_name(own: Rig) -> None:
     assert (
         own.commands(InterfaceSpec(Bridge("br0"), addresses=["10.0.0.1/24"]))[0] == "ip link add name br0 type bridge"
     )
-    with pytest.raises(NameConflictError, match="call b b in sandbox host"):
+    with pytest.raises(NameConflictError, match="attach b to sandbox host: call b b"):
         own.plan(InterfaceSpec(Bridge("b")))
 
 
