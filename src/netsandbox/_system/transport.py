@@ -15,6 +15,8 @@ from netsandbox.netlink.message import Message, Overrun, Request, converse
 
 SOL_NETLINK = 270
 EXT_ACK, CAP_ACK, STRICT_CHECK = 11, 10, 12  # NETLINK_*; include/uapi/linux/netlink.h
+# The numbers themselves: an enum's & costs more than receiving does.
+DONTWAIT, TRUNC = int(socket.MSG_DONTWAIT), int(socket.MSG_TRUNC)
 SIZE = 65536  # the kernel fills at most 32 KiB of a datagram of a list (net/netlink/af_netlink.c)
 
 
@@ -78,19 +80,19 @@ class Transport:
         """Throw away the rest of an answer that was given up: until a list is read, another is refused (EBUSY)."""
         with suppress(OSError):  # EAGAIN: that was all
             while True:
-                self._socket.recvmsg(SIZE, 0, socket.MSG_DONTWAIT)
+                self._socket.recvmsg(SIZE, 0, DONTWAIT)
 
     def _receive(self, request: Request) -> bytes:
         """Return the next datagram from the kernel; others may send to the socket, and are not heard."""
         while True:
             try:
-                data, _, flags, sender = self._socket.recvmsg(SIZE, 0, socket.MSG_DONTWAIT)
+                data, _, flags, sender = self._socket.recvmsg(SIZE, 0, DONTWAIT)
             except OSError as error:
                 if error.errno == errno.ENOBUFS:
                     raise Overrun from error
                 raise KernelError(error.errno or 0, request.text, answered=False) from error
             if sender[0] != 0:
                 continue
-            if flags & socket.MSG_TRUNC:
+            if flags & TRUNC:
                 raise ProtocolError(f"{request.text}: an answer of more than {SIZE} bytes")
             return data

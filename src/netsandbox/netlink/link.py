@@ -55,7 +55,6 @@ class Link:
         port: Settings of that port, as the kernel encodes them.
         stats: Counters, as the kernel encodes them (IFLA_STATS64); empty if not asked for.
         af_spec: Settings per address family, as the kernel encodes them.
-        rest: Attributes that are not decoded: (type, payload).
     """
 
     index: int
@@ -79,7 +78,6 @@ class Link:
     port: bytes = b""
     stats: bytes = b""
     af_spec: bytes = b""
-    rest: tuple[tuple[int, bytes], ...] = ()
 
     @property
     def is_up(self) -> bool:
@@ -127,21 +125,13 @@ def unpack(message: Message) -> Link:
     if len(body) < _INFO.size:
         raise ProtocolError(f"link message of {len(body)} bytes")
     _, type_, index, flags, _ = _INFO.unpack_from(body)
+    found = attrs.unpack(body, _INFO.size)
     fields: dict[str, Any] = {"name": "", "mtu": 0}
-    rest = []
-    for kind, data in attrs.walk(body, _INFO.size):
-        if kind in _FIELDS:
-            field, read = _FIELDS[kind]
-            fields[field] = read(data)
-        elif kind == _LINKINFO:
-            fields |= {
-                _INFO_FIELDS[key][0]: _INFO_FIELDS[key][1](value)
-                for key, value in attrs.walk(data)
-                if key in _INFO_FIELDS
-            }
-        else:
-            rest.append((kind, data))
-    return Link(index=index, type=type_, flags=flags, rest=tuple(rest), **fields)
+    fields |= {field: read(found[kind]) for kind, field, read in _FIELDS if kind in found}
+    if _LINKINFO in found:
+        info = attrs.unpack(found[_LINKINFO])
+        fields |= {field: read(info[kind]) for kind, field, read in _INFO_FIELDS if kind in info}
+    return Link(index=index, type=type_, flags=flags, **fields)
 
 
 def _mac(data: bytes) -> str | None:
@@ -162,28 +152,28 @@ def _carrier(data: bytes) -> bool:
 
 
 # What becomes which field of Link, and how.
-_FIELDS: dict[int, tuple[str, Callable[[bytes], object]]] = {
-    _ADDRESS: ("mac", _mac),
-    _IFNAME: ("name", attrs.to_text),
-    _MTU: ("mtu", attrs.to_int),
-    _LINK: ("lower", attrs.to_int),
-    _MASTER: ("master", attrs.to_int),
-    _TXQLEN: ("txqlen", attrs.to_int),
-    _OPERSTATE: ("operstate", _operstate),
-    _IFALIAS: ("alias", attrs.to_text),
-    _STATS64: ("stats", bytes),
-    _AF_SPEC: ("af_spec", bytes),
-    _GROUP: ("group", attrs.to_int),
-    _CARRIER: ("carrier", _carrier),
-    _LINK_NETNSID: ("lower_netns", attrs.to_int),
-    _PROP_LIST: ("altnames", _altnames),
-    _PERM_ADDRESS: ("permanent_mac", _mac),
-}
-_INFO_FIELDS: dict[int, tuple[str, Callable[[bytes], object]]] = {
-    _INFO_KIND: ("kind", attrs.to_text),
-    _INFO_SLAVE_KIND: ("port_kind", attrs.to_text),
-    _INFO_SLAVE_DATA: ("port", bytes),
-}
+_FIELDS: tuple[tuple[int, str, Callable[[bytes], object]], ...] = (
+    (_ADDRESS, "mac", _mac),
+    (_IFNAME, "name", attrs.to_text),
+    (_MTU, "mtu", attrs.to_int),
+    (_LINK, "lower", attrs.to_int),
+    (_MASTER, "master", attrs.to_int),
+    (_TXQLEN, "txqlen", attrs.to_int),
+    (_OPERSTATE, "operstate", _operstate),
+    (_IFALIAS, "alias", attrs.to_text),
+    (_STATS64, "stats", bytes),
+    (_AF_SPEC, "af_spec", bytes),
+    (_GROUP, "group", attrs.to_int),
+    (_CARRIER, "carrier", _carrier),
+    (_LINK_NETNSID, "lower_netns", attrs.to_int),
+    (_PROP_LIST, "altnames", _altnames),
+    (_PERM_ADDRESS, "permanent_mac", _mac),
+)
+_INFO_FIELDS: tuple[tuple[int, str, Callable[[bytes], object]], ...] = (
+    (_INFO_KIND, "kind", attrs.to_text),
+    (_INFO_SLAVE_KIND, "port_kind", attrs.to_text),
+    (_INFO_SLAVE_DATA, "port", bytes),
+)
 
 
 def get(key: int | str, *, stats: bool = False) -> Request:
