@@ -233,6 +233,7 @@ def test_a_record_that_cannot_be_brought_back_is_noted_on_the_error(
 
 def test_without_the_boots_number_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "open", refuse(errno.EACCES), raising=False)
+    store.boot.cache_clear()
     with pytest.raises(KernelError, match="boot_id: EACCES"):
         store.boot()
 

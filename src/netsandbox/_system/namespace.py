@@ -232,6 +232,8 @@ def prepare(directory: str) -> None:
 
 def make_directory(directory: str) -> None:
     """Make *directory* unless it is there, and refuse one that others could tamper with; see check_directory."""
+    if check_directory(directory):
+        return
     try:
         os.makedirs(directory, 0o755, exist_ok=True)
     except OSError as error:
@@ -239,8 +241,8 @@ def make_directory(directory: str) -> None:
     check_directory(directory)
 
 
-def check_directory(directory: str) -> None:
-    """Refuse a directory that others could tamper with; one that is absent is fine.
+def check_directory(directory: str) -> bool:
+    """Refuse a directory that others could tamper with, and return whether it is there; one that is absent is fine.
 
     Raises:
         NetSandboxError: It is a symbolic link, belongs to somebody else, or others may write to it.
@@ -249,7 +251,7 @@ def check_directory(directory: str) -> None:
     try:
         found = os.lstat(directory)
     except FileNotFoundError:
-        return
+        return False
     except OSError as error:
         raise KernelError(error.errno or 0, f"look at the directory {directory}") from error
     if not stat.S_ISDIR(found.st_mode):
@@ -260,3 +262,4 @@ def check_directory(directory: str) -> None:
         raise NetSandboxError(f"the runtime directory {directory} belongs to user {found.st_uid}; refusing to use it")
     if found.st_mode & 0o022:
         raise NetSandboxError(f"others may write to the runtime directory {directory}; refusing to use it")
+    return True

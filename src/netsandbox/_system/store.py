@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 
 from netsandbox._system.namespace import check_directory, make_directory, prepare
 from netsandbox.errors import KernelError
@@ -75,7 +76,7 @@ class Store:
         self.check()
         path = self._file(name)
         try:
-            with open(path, "rb", opener=_opener) as file:
+            with open(path, "rb", buffering=0, opener=_opener) as file:
                 return file.read()
         except FileNotFoundError:
             return None
@@ -177,6 +178,7 @@ def _name(file: str) -> str:
     return file.removesuffix(_SUFFIX).replace("%2F", "/").replace("%25", "%")
 
 
+@cache
 def boot() -> str:
     """Return the identity of this boot of the machine (random(4))."""
     path = "/proc/sys/kernel/random/boot_id"
