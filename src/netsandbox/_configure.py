@@ -193,7 +193,8 @@ def _settings(handle: Handle, operation: str, wanted: Mapping[str, str]) -> Plan
 def _route_plan(handle: Handle, new: RouteEntry | None, old: RouteEntry | None, words: str) -> Plan:
     """Plan to add, replace or delete a route; none at all needs nothing."""
     there = new or old
-    name = names(handle).get(there.index or 0, "") if there else ""
+    found = handle.box.link(there.index) if there and there.index else None
+    name = found.name if found else ""
     steps = (SetRoute(handle.target.netns, there.index or 0, name, old, new),) if there else ()
     return single(handle.target, f"{words} of sandbox {handle.name}", name or None, *steps)
 

@@ -256,7 +256,7 @@ class _Attach:
     def _check_networks(self, spec: InterfaceSpec, index: int, name: str) -> None:
         """Refuse addresses that overlap what another link reaches (behaviour.md I6)."""
         for address in spec.addresses:
-            if address.ip.is_link_local:
+            if address.is_link_local:
                 continue
             if spec.on_conflict == "error":
                 for network, text, owner, owner_name in self.networks:
@@ -269,11 +269,12 @@ class _Attach:
     ) -> Iterator[Step | Group]:
         """Yield what is done between arrival and link up."""
         name = at[2]
-        local = [address for address in spec.addresses if address.ip.is_link_local]
-        for address in spec.addresses:
-            if address.version == 4 and address not in local:
+        local = [address for address in spec.addresses if address.is_link_local]
+        usual = [address for address in spec.addresses if not address.is_link_local]
+        for address in usual:
+            if address.version == 4:
                 yield Group("setInterfaceIP", names, (add_step(at, address),))
-        ipv6: list[Step] = [add_step(at, item) for item in spec.addresses if item.version == 6 and item not in local]
+        ipv6: list[Step] = [add_step(at, address) for address in usual if address.version == 6]
         in_use = self.target.is_host and state is not None and state.link.is_up
         if spec.has_ipv6 or not in_use:  # a link of the host that is in use keeps its IPv6
             switch = self._sysctl(at, disable_ipv6(name), "0" if spec.has_ipv6 else "1")

@@ -48,7 +48,7 @@ class Address:
 
     def pack(self) -> bytes:
         """Return the body of the message that describes it; the inverse of unpack."""
-        local = self.interface.ip.packed
+        local = self.interface.packed
         parts = [_INFO.pack(self.family, self.interface.network.prefixlen, self.flags & 0xFF, self.scope, self.index)]
         parts += attrs.pack(_LOCAL, local), attrs.pack(_ADDRESS, self.peer.packed if self.peer else local)
         if self.broadcast:
@@ -64,7 +64,7 @@ def new(index: int, interface: IPv4Interface | IPv6Interface) -> Address:
     IPv6 without duplicate address detection, so that it is usable at once; IPv4 with the broadcast address of its
     network where there is one (RFC 3021: not for /31 and /32), both as osl does. Link-local addresses have link scope.
     """
-    scope = 253 if interface.ip.is_link_local else 0
+    scope = 253 if interface.is_link_local else 0
     if isinstance(interface, IPv6Interface):
         return Address(index, interface, scope=scope, flags=NODAD | PERMANENT)
     network = interface.network
@@ -83,21 +83,20 @@ def unpack(message: Message) -> Address:
         raise ProtocolError(f"address message of {len(body)} bytes")
     family, prefix, flags, scope, index = _INFO.unpack_from(body)
     found = attrs.unpack(body, _INFO.size)
-    address = found.pop(_ADDRESS, None)
-    local = found.pop(_LOCAL, address or b"")
-    if address is None:
-        address = bytes(len(local))  # inet_fill_ifaddr() leaves a peer of 0.0.0.0 out
+    other = found.pop(_ADDRESS, None)
+    local = found.pop(_LOCAL, other or b"")
+    if other is None:
+        other = bytes(len(local))  # inet_fill_ifaddr() leaves a peer of 0.0.0.0 out
     if _FLAGS in found:
         flags = attrs.to_int(found.pop(_FLAGS))
     v4 = family == AF_INET
     broadcast = found.pop(_BROADCAST, None) if v4 else None
     try:
-        interface = IPv4Interface((local, prefix)) if v4 else IPv6Interface((local, prefix))
-        other = IPv4Address(address) if v4 else IPv6Address(address)
+        peer = None if other == local else IPv4Address(other) if v4 else IPv6Address(other)
         return Address(
             index=index,
-            interface=interface,
-            peer=None if other == interface.ip else other,
+            interface=IPv4Interface((local, prefix)) if v4 else IPv6Interface((local, prefix)),
+            peer=peer,
             broadcast=None if broadcast is None else IPv4Address(broadcast),
             scope=scope,
             flags=flags,
