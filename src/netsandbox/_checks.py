@@ -5,7 +5,6 @@ A rule that is broken becomes a Problem; `Checks` collects them, so that all of 
 Source: RFC 3021 and RFC 6164 for networks of two addresses, RFC 8200 for the smallest IPv6 MTU, IEEE 802 for MACs.
 """
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import (
@@ -59,6 +58,8 @@ def keyword_problems(given: Iterable[str], known: Iterable[str]) -> list[Problem
 
 
 def _nearest(word: str, known: tuple[str, ...]) -> str:
+    import difflib  # noqa: PLC0415  not needed unless something is wrong
+
     close = difflib.get_close_matches(word, known, 1, 0.5)
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
 

@@ -3,7 +3,7 @@
 import errno
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from netsandbox._checks import IPInterface
 from netsandbox._outline import Plugged
@@ -14,7 +14,9 @@ from netsandbox.netlink import route as _route
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.route import RouteEntry
 from netsandbox.spec import Neighbor, Route
-from netsandbox.stats import Statistics, unpack
+
+if TYPE_CHECKING:
+    from netsandbox.stats import Statistics
 
 _IPV6_METRIC = 1024  # IP6_RT_PRIO_USER: what the kernel makes of no metric
 
@@ -78,7 +80,7 @@ class Interface:
         """Take it out of its sandbox; see `Sandbox.remove_interface`."""
         self._owner.remove_interface(self)
 
-    def statistics(self) -> Statistics:
+    def statistics(self) -> "Statistics":
         """Return its counters, read now.
 
         Raises:
@@ -87,6 +89,8 @@ class Interface:
 
         Source: ``Interface.Statistics`` of moby's osl, which leaves the errors out.
         """
+        from netsandbox.stats import unpack  # noqa: PLC0415  25 fields take a while to make, and few ask for them
+
         found = self._owner._kernel().link(self.index, stats=True)  # noqa: SLF001
         if found is None:
             raise InterfaceNotFoundError(

@@ -1,13 +1,12 @@
 """The sandbox: what a program holds in its hand."""
 
 import os
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
 
 from netsandbox import _detach, _facts, _making, _plan
 from netsandbox._handle import Change, Handle, Planned
@@ -24,6 +23,9 @@ from netsandbox.spec import (
     InterfaceSpec,
     salvage,
 )
+
+if TYPE_CHECKING:
+    import subprocess
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -353,10 +355,14 @@ class Sandbox(Network):
 
     def popen(self, command: Sequence[str | os.PathLike[str]], **options: Any) -> "subprocess.Popen[Any]":  # noqa: ANN401
         """Start a program inside, and return it running; *options* are those of ``subprocess.Popen``."""
+        import subprocess  # noqa: PLC0415  takes 3 ms, and most start no program
+
         return self.run(lambda: subprocess.Popen(command, **options))  # noqa: S603  that is what it is for
 
     def exec(self, command: Sequence[str | os.PathLike[str]], **options: Any) -> "subprocess.CompletedProcess[Any]":  # noqa: ANN401
         """Run a program inside to its end, and return what came of it; *options* are those of ``subprocess.run``."""
+        import subprocess  # noqa: PLC0415  as above
+
         return self.run(lambda: subprocess.run(command, **options))  # noqa: S603, PLW1510  as the caller says
 
     # --- how ---

@@ -15,9 +15,10 @@ from netsandbox.netlink.neighbor import NeighborEntry
 from netsandbox.netlink.route import RouteEntry
 
 
-@dataclass(frozen=True, slots=True)
 class SetAddress(Change[Address]):
     """Add or delete an IP address."""
+
+    __slots__ = ()
 
     def __str__(self) -> str:
         """Say the ip(8) command it equals."""
@@ -55,9 +56,10 @@ class SetAddress(Change[Address]):
         return True
 
 
-@dataclass(frozen=True, slots=True)
 class SetRoute(Change[RouteEntry]):
     """Add, replace or delete a route."""
+
+    __slots__ = ()
 
     def __str__(self) -> str:
         """Say the ip(8) command it equals."""
@@ -94,9 +96,10 @@ class SetRoute(Change[RouteEntry]):
         return True
 
 
-@dataclass(frozen=True, slots=True)
 class SetNeighbor(Change[NeighborEntry]):
     """Add, replace or delete a neighbour or a bridge forwarding entry."""
+
+    __slots__ = ()
 
     def __str__(self) -> str:
         """Say the ip(8) or bridge(8) command it equals."""
@@ -167,9 +170,10 @@ class Conf:
     ipv6: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class RestoreConf(Change[Conf]):
     """Bring all per-link settings back: a link that moves gets the defaults of the namespace it comes to."""
+
+    __slots__ = ()
 
     def __str__(self) -> str:
         """Say it as a comment: which settings differ shows only when the link is there."""

@@ -206,9 +206,10 @@ class DeleteLink:
         return frozenset((errno.ENODEV,))
 
 
-@dataclass(frozen=True, slots=True)
 class SetMac(Change[str]):
     """Give a link another link-layer address."""
+
+    __slots__ = ()
 
     def __str__(self) -> str:
         """Say the ip(8) command it equals."""
@@ -222,9 +223,10 @@ class SetMac(Change[str]):
         return True
 
 
-@dataclass(frozen=True, slots=True)
 class SetMtu(Change[int]):
     """Give a link another MTU (bytes)."""
+
+    __slots__ = ()
 
     def __str__(self) -> str:
         """Say the ip(8) command it equals."""
@@ -292,9 +294,10 @@ class Port:
     former: bool = False
 
 
-@dataclass(frozen=True, slots=True)
 class SetMaster(Change[Port]):
     """Make a link a port of another, or of none."""
+
+    __slots__ = ()
 
     @property
     def atomic(self) -> bool:
@@ -323,9 +326,10 @@ class SetMaster(Change[Port]):
         return True
 
 
-@dataclass(frozen=True, slots=True)
 class SetAltnames(Change[tuple[str, ...]]):
     """Give a link other alternative names."""
+
+    __slots__ = ()
 
     def __str__(self) -> str:
         """Say the ip(8) commands it equals."""

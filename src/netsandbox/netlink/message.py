@@ -7,7 +7,6 @@ A socket that drives it lives in `_system/transport.py`; nothing here does any i
 import errno
 import struct
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from netsandbox.errors import KernelError, ProtocolError
@@ -42,8 +41,7 @@ class Message(NamedTuple):
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """Something to ask of the kernel.
 
     Attributes:
