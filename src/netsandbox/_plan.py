@@ -176,7 +176,7 @@ class _Attach:
         self.plugged = plugged
         self.names = {name: link.name for link in facts.links for name in link.names}
         self.indexes = {link.index for link in facts.links}
-        self.networks: list[tuple[IPNetwork, str, int, str]] = list(_networks(facts))
+        self.networks: list[tuple[IPNetwork, IPNetwork | IPInterface, int, str]] = list(_networks(facts))
 
     def add(self, spec: InterfaceSpec, number: int) -> tuple[Group, Plugged]:
         """Plan one interface."""
@@ -259,10 +259,10 @@ class _Attach:
             if address.is_link_local:
                 continue
             if spec.on_conflict == "error":
-                for network, text, owner, owner_name in self.networks:
+                for network, there, owner, owner_name in self.networks:
                     if owner != index and network.version == address.version and network.overlaps(address.network):
-                        raise RouteConflictError(str(address), text, owner_name)
-            self.networks.append((address.network, str(address), index, name))
+                        raise RouteConflictError(str(address), str(there), owner_name)
+            self.networks.append((address.network, address, index, name))
 
     def _configure(
         self, spec: InterfaceSpec, at: tuple[str, int, str], state: LinkState | None, names: Mapping[str, str]
@@ -354,8 +354,8 @@ def _traced(move: Move, spec: InterfaceSpec, names: Mapping[str, str]) -> Group:
     return Group("setInterfaceName", {"ifaceName": move.new.name}, steps)
 
 
-def _networks(facts: Facts) -> Iterator[tuple[IPNetwork, str, int, str]]:
-    """Yield what the links of a sandbox reach: network, text, and the index and name of the link.
+def _networks(facts: Facts) -> Iterator[tuple[IPNetwork, IPNetwork | IPInterface, int, str]]:
+    """Yield what the links of a sandbox reach: network, what is there, and the index and name of the link.
 
     Default and half-default routes, routes through a gateway and routes that reach nothing (unreachable, blackhole)
     claim no network (behaviour.md C1, C2); link-local networks are on every link (C3).
@@ -364,10 +364,10 @@ def _networks(facts: Facts) -> Iterator[tuple[IPNetwork, str, int, str]]:
     for route in facts.routes:
         direct = route.type == _route.UNICAST and route.via is None and route.index in names
         if direct and route.to.prefixlen > HALF and not route.to.is_link_local and not route.to.is_multicast:
-            yield route.to, str(route.to), route.index or 0, names[route.index or 0]
+            yield route.to, route.to, route.index or 0, names[route.index or 0]
     for address in facts.addresses:
         if not address.interface.is_link_local:
-            yield address.interface.network, str(address.interface), address.index, names.get(address.index, "?")
+            yield address.interface.network, address.interface, address.index, names.get(address.index, "?")
 
 
 def pin(
