@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks import raw
-from netsandbox import Sandbox
+from netsandbox import Route, Sandbox
 from netsandbox._system import libc, namespace
 
 try:
@@ -131,10 +131,9 @@ class Ours:
             mac=MAC,
             mtu=MTU,
             addresses=ADDRESSES,
-            routes=[ROUTE],
+            routes=[ROUTE, Route("0.0.0.0/0", GATEWAY)],
             sysctls={f"net.ipv4.conf.IFNAME.{key}": value for key, value in SETTINGS.items()},
         )
-        self.box.set_gateway(GATEWAY)
 
     def remove(self) -> None:
         self.eth0.remove()
