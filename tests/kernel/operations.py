@@ -64,6 +64,12 @@ def plugged() -> None:
         made.set_gateway("10.1.0.1")
 
 
+def foreign() -> None:
+    """Make links, and the namespace that somebody else made."""
+    links()
+    lab.ip("netns add foreign")
+
+
 def within(act: Callable[[Sandbox], object]) -> Callable[[], object]:
     """Return *act* with an open sandbox."""
 
@@ -84,7 +90,7 @@ OPERATIONS = {
     "replace": Operation(
         plugged, lambda: Sandbox.create("box", replace=True).close(), within(lambda made: made.destroy())
     ),
-    "adopt": Operation(links, lambda: Sandbox.adopt(foreign(), "box").close()),
+    "adopt": Operation(foreign, lambda: Sandbox.adopt("/run/netns/foreign", "box").close()),
     "add": Operation(box, within(lambda made: made.add_interface(SPEC))),
     "add several": Operation(
         box,
@@ -104,14 +110,6 @@ OPERATIONS = {
     "address": Operation(plugged, within(lambda made: made.add_address("eth0", "10.1.0.99/24"))),
     "tweaks": Operation(plugged, within(lambda made: made.disable_arp_for_vip("eth0"))),
 }
-
-
-def foreign() -> str:
-    """Return the path of a namespace that somebody else made."""
-    path = Path("/run/netns/foreign")
-    if not path.exists():
-        lab.ip("netns add foreign")
-    return str(path)
 
 
 def state() -> str:
