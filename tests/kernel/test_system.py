@@ -147,6 +147,11 @@ def test_paths_that_cannot_be_looked_at_are_told() -> None:
         store._list("/dev/null")
 
 
+def test_a_directory_that_cannot_be_made_is_told() -> None:
+    with pytest.raises(KernelError, match="make the directory /proc/1/x: ENOENT"):
+        namespace.make_directory("/proc/1/x")
+
+
 def test_a_pin_that_cannot_be_mounted_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def mount(*_: object) -> None:
         raise KernelError(errno.ENOMEM, "mount")
