@@ -131,13 +131,13 @@ def reindex(value: T, old: int, new: int) -> T:
 
 
 def destroy(
-    items: Sequence[Plugged], target: Target, facts: Facts, path: str | None, identity: tuple[int, int]
+    items: Sequence[Plugged], target: Target, facts: Facts, path: str | None, identity: tuple[int, int], *, stays: bool
 ) -> Plan:
-    """Plan to give back every link that came from the host, and to unpin the namespace from *path* (None: it stays).
+    """Plan to give back every link that came from the host, and to unpin the namespace from *path* (None: nothing).
 
-    Links that were born in the sandbox die with its namespace; they are deleted only if it stays.
+    Links that were born in the sandbox die with its namespace; they are deleted only if it *stays*.
     """
-    leaving = [item for item in items if path is None or not item.born]
+    leaving = [item for item in items if stays or not item.born]
     last: tuple[Step, ...] = () if path is None else (Unpin(target.netns, path, identity),)
     root = Group("", {}, (detach(leaving, target, facts).root, *last))
     return Plan(f"destroy sandbox {target.name}", target.name, None, root, lenient=True)

@@ -57,6 +57,7 @@ class Record:
         next_id: Number of the next interface.
         interfaces: What is plugged in, in the order it was added.
         pending: What is being done to it; if nobody holds its lock, what was interrupted.
+        adopted: Whether somebody else made its namespace.
     """
 
     name: str
@@ -68,6 +69,12 @@ class Record:
     next_id: int = 1
     interfaces: tuple[Plugged, ...] = ()
     pending: "Pending | None" = None
+    adopted: bool = False
+
+    @property
+    def stays(self) -> bool:
+        """Whether its namespace may outlive it."""
+        return self.adopted or not self.pinned
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,9 +58,8 @@ def create(name: str, *, replace_old: bool, host: str | None) -> Handle:
             # Two namespaces of one name: the new one goes by another spelling of its path until it is pinned.
             directory, _, last = path.rpartition("/")
             spelled = Target(name, f"{directory}/./{last}")
-            gone = _detach.destroy(
-                record.interfaces, old.target, detach_facts(old, record.interfaces, record), path, record.netns
-            )
+            facts = detach_facts(old, record.interfaces, record)
+            gone = _detach.destroy(record.interfaces, old.target, facts, path, record.netns, stays=record.stays)
             plan = _detach.joined(gone, _plan.pin(spelled, path, box.identity))
             world = {**old.world, spelled.netns: box}
             steps = (*gone.steps, Unpin(spelled.netns, path, box.identity))
@@ -145,7 +144,7 @@ def adopt(source: str, name: str | None, *, host: str | None) -> Handle:
         if record and record.netns == box.identity:
             raise SandboxExistsError(operation, "it is a sandbox already")
         pin = path if name is not None else None
-        new = Record(key, pin or source, boot(), box.identity, outside.identity, pinned=pin is not None)
+        new = Record(key, pin or source, boot(), box.identity, outside.identity, pinned=pin is not None, adopted=True)
         handle = Handle(store, key, new.path, box, outside)
         handle.recovered = (words,) if words else ()
         lo = box.link("lo")

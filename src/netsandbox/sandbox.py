@@ -189,7 +189,9 @@ class Sandbox(Network):
         def make(record: Record) -> Change[None]:
             facts = _making.detach_facts(self._handle, record.interfaces, record)
             path = record.path if record.pinned else None
-            plan = _detach.destroy(record.interfaces, self._handle.target, facts, path, record.netns)
+            plan = _detach.destroy(
+                record.interfaces, self._handle.target, facts, path, record.netns, stays=record.stays
+            )
             return Change(plan, None, nothing)
 
         self._change(make)

@@ -69,6 +69,18 @@ def test_t14_a_namespace_is_pinned_under_a_name() -> None:
         assert set(links(path)) == {"lo"}
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_what_was_born_in_an_adopted_namespace_does_not_outlive_the_sandbox(*, replaced: bool) -> None:
+    """The namespace stays while its process lives, whether it was pinned under a name or not."""
+    with process() as path:
+        with Sandbox.adopt(path, "ctr") as box:
+            box.add_interface(Bridge("b"))
+        assert set(links(path)) == {"lo", "eth0"}
+        again = Sandbox.create("ctr", replace=True) if replaced else Sandbox.open("ctr")
+        again.destroy()
+        assert set(links(path)) == {"lo"}
+
+
 def test_a_pinned_namespace_outlives_its_process() -> None:
     veth()
     with comes_back():

@@ -95,7 +95,7 @@ class Rig:
 
     def destroy(self) -> None:
         facts = self.detach_facts(self.plugged)
-        self.carry_out(_detach.destroy(self.plugged, self.target, facts, PIN, self.box.identity))
+        self.carry_out(_detach.destroy(self.plugged, self.target, facts, PIN, self.box.identity, stays=False))
 
     def carry_out(self, plan: Plan) -> None:
         execute(plan, self.world, self.box.links)  # a look stands for the record that `Sandbox` writes last
