@@ -1,6 +1,6 @@
 """What a plan has to know of the kernel, read before anything is changed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -68,6 +68,45 @@ class Facts:
     def named(self, name: str) -> Link | None:
         """Return the link of the sandbox with a name or alternative name."""
         return next((link for link in self.links if name in link.names), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """The links of a sandbox, told apart.
+
+    Attributes:
+        links: All of them.
+        ours: What was plugged in and is there, whatever it is called now.
+        missing: What was plugged in and is not there: it was deleted or moved away, or another link is in its place.
+        foreign: The links that somebody else made, but for loopback, which comes with the namespace.
+    """
+
+    links: tuple[Link, ...]
+    ours: tuple[Plugged, ...]
+    missing: tuple[Plugged, ...]
+    foreign: tuple[Link, ...]
+
+
+def inventory(host: Kernel | None, box: Kernel, plugged: Sequence[Plugged]) -> Inventory:
+    """Tell the links of a sandbox apart, by what nobody inside can forge: see `Plugged.holds` and `Plugged.is_tied`.
+
+    Args:
+        host: The namespace the links came from; None if it is not at hand.
+        box: The namespace of the sandbox.
+        plugged: All interfaces of the sandbox.
+    """
+    links = {link.index: link for link in box.links()}
+    siblings = {item.index for item in plugged}
+    ours = []
+    for item in plugged:
+        link = links.get(item.index)
+        lower = host.link(item.lower) if host and item.lower else None
+        if link and item.holds(link) and item.is_tied(link, lower, siblings):
+            ours.append(item)
+    known = {item.index for item in ours}
+    foreign = tuple(link for link in links.values() if link.index not in known and not link.is_loopback)
+    missing = tuple(item for item in plugged if item not in ours)
+    return Inventory(tuple(links.values()), tuple(ours), missing, foreign)
 
 
 def state(kernel: Kernel, link: Link) -> LinkState:

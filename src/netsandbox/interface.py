@@ -1,7 +1,7 @@
 """An interface as the kernel has it: a snapshot with verbs, and how it is read."""
 
 import errno
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,6 +18,7 @@ from netsandbox.spec import Neighbor, Route
 if TYPE_CHECKING:
     from netsandbox.stats import Statistics
 
+_NOT_PRESENT = "NOTPRESENT"  # IF_OPER_NOTPRESENT (RFC 2863): some component is missing
 _IPV6_METRIC = 1024  # IP6_RT_PRIO_USER: what the kernel makes of no metric
 
 
@@ -41,9 +42,14 @@ class Interface:
     It is a snapshot with verbs: `Sandbox.interfaces` reads anew, and an old snapshot still removes the right link,
     which it knows by number and not by name.
 
+    Of a foreign one (`Sandbox.foreign`) netsandbox knows no source, and does not remove it. Of a missing one
+    (`Sandbox.missing`) there is only what was recorded; its *operstate* is "NOTPRESENT".
+
     Attributes:
-        source: Name of its link on the host, or of the link that was made.
-        name: Its name in the sandbox.
+        source: Name of its link on the host, or of the link that was made; empty for a foreign one.
+        name: Its name in the sandbox; the one it was given, if it is missing.
+        given_name: The name it was given when it was plugged in: another one than *name* if it was renamed inside;
+            empty for a foreign one.
         index: Its index (ifindex) there.
         kind: Kind of link, such as "veth"; None for hardware.
         mac: Its link-layer address, in lower-case colon notation.
@@ -56,11 +62,12 @@ class Interface:
         operstate: Its operational state (RFC 2863), such as "UP".
         flags: IFF_* bits.
         txqlen: Length of its transmit queue, in packets.
-        id: Its number in the sandbox, never given twice.
+        id: Its number in the sandbox, never given twice; 0 for a foreign one.
     """
 
     source: str
     name: str
+    given_name: str
     index: int
     kind: str | None
     mac: str | None
@@ -99,41 +106,74 @@ class Interface:
         return unpack(found.stats)
 
 
-def read_interfaces(owner: Owner, kernel: Kernel, plugged: Iterable[Plugged]) -> tuple[Interface, ...]:
-    """Return interfaces as the kernel has them now; those whose link has vanished are left out."""
-    links = {link.index: link for link in kernel.links()}
-    names = {index: link.name for index, link in links.items()}
+def read_interfaces(
+    owner: Owner, kernel: Kernel, links: Sequence[Link], plugged: Iterable[Plugged]
+) -> tuple[Interface, ...]:
+    """Return interfaces as the kernel has them; those whose link is not among *links* (all there are) are left out."""
+    found = {link.index: link for link in links}
+    return _read(
+        owner, kernel, links, ((found[item.index], item) for item in plugged if item.holds(found.get(item.index)))
+    )
+
+
+def read_foreign(owner: Owner, kernel: Kernel, links: Sequence[Link], foreign: Iterable[Link]) -> tuple[Interface, ...]:
+    """Return links that somebody else made, of *links* (all there are), as interfaces."""
+    return _read(owner, kernel, links, ((link, None) for link in foreign))
+
+
+def recorded(owner: Owner, plugged: Iterable[Plugged]) -> tuple[Interface, ...]:
+    """Return interfaces whose links are not there, as they were recorded."""
+    return tuple(
+        _interface(owner, Link(item.index, item.name, kind=item.kind, mtu=0, operstate=_NOT_PRESENT), item)
+        for item in plugged
+    )
+
+
+def _read(
+    owner: Owner, kernel: Kernel, links: Sequence[Link], items: Iterable[tuple[Link, Plugged | None]]
+) -> tuple[Interface, ...]:
+    names = {link.index: link.name for link in links}
     found = []
-    for item in plugged:
-        link = links.get(item.index)
-        if link is None or not item.holds(link):
-            continue
+    for link, item in items:
         try:
-            found.append(_read(owner, kernel, item, link, names))
+            addresses = tuple(address.interface for address in kernel.addresses(link.index))
+            entries = kernel.routes(table=_route.TABLE_MAIN, index=link.index)
         except KernelError as error:
             if error.errno != errno.ENODEV:  # it vanished between two looks
                 raise
+            continue
+        routes = tuple(read_route(entry, names) for entry in entries if _is_made(entry))
+        master = names.get(link.master) if link.master else None
+        found.append(_interface(owner, link, item, addresses=addresses, routes=routes, master=master))
     return tuple(found)
 
 
-def _read(owner: Owner, kernel: Kernel, item: Plugged, link: Link, names: Mapping[int, str]) -> Interface:
-    routes = kernel.routes(table=_route.TABLE_MAIN, index=link.index)
+def _interface(
+    owner: Owner,
+    link: Link,
+    item: Plugged | None,
+    *,
+    addresses: tuple[IPInterface, ...] = (),
+    routes: tuple[Route, ...] = (),
+    master: str | None = None,
+) -> Interface:
     return Interface(
-        source=item.source,
+        source=item.source if item else "",
         name=link.name,
+        given_name=item.name if item else "",
         index=link.index,
         kind=link.kind,
         mac=link.mac,
         mtu=link.mtu,
-        addresses=tuple(address.interface for address in kernel.addresses(link.index)),
-        routes=tuple(read_route(entry, names) for entry in routes if _is_made(entry)),
-        master=names.get(link.master) if link.master else None,
-        is_bridge=item.is_bridge,
+        addresses=addresses,
+        routes=routes,
+        master=master,
+        is_bridge=item is not None and item.is_bridge,
         is_up=link.is_up,
         operstate=link.operstate,
         flags=link.flags,
         txqlen=link.txqlen,
-        id=item.id,
+        id=item.id if item else 0,
         _owner=owner,
     )
 

@@ -15,7 +15,7 @@ from netsandbox._outline import Plan, Plugged
 from netsandbox._steps import Kernel
 from netsandbox._system.store import Store
 from netsandbox.errors import InterfaceNotFoundError, NetSandboxError, Problem, SpecError
-from netsandbox.interface import Interface, read_interfaces
+from netsandbox.interface import Interface, read_foreign, read_interfaces, recorded
 from netsandbox.links import Bridge
 from netsandbox.network import Network, nothing
 from netsandbox.spec import (
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 P = ParamSpec("P")
+_FOREIGN = "it is foreign: netsandbox did not plug it in, and leaves it alone"
 
 
 class Sandbox(Network):
@@ -239,8 +240,31 @@ class Sandbox(Network):
 
     @property
     def interfaces(self) -> tuple[Interface, ...]:
-        """What is plugged in, as the kernel has it now, in the order it was added; vanished links are left out."""
-        return read_interfaces(self, self._handle.box, self._handle.record().interfaces)
+        """What is plugged in, as the kernel has it now, in the order it was added; see also `missing`.
+
+        One that was renamed inside has its new name, and the one it was given as *given_name*.
+        """
+        found = self._inventory(self._handle.record())
+        return read_interfaces(self, self._handle.box, found.links, found.ours)
+
+    @property
+    def missing(self) -> tuple[Interface, ...]:
+        """What was plugged in and is not there any more, as it was recorded, in the order it was added.
+
+        Its link was deleted or moved away inside, or another link is in its place. Removing it forgets it.
+        """
+        return recorded(self, self._inventory(self._handle.record()).missing)
+
+    @property
+    def foreign(self) -> tuple[Interface, ...]:
+        """The links that netsandbox did not plug in, but for loopback, as the kernel has them now.
+
+        Somebody inside made them, or whoever made the namespace, or the kernel, which puts devices such as tunl0 into
+        every namespace when their modules are loaded. They are shown, and never moved, renamed or deleted; what is in
+        a namespace that `destroy` deletes ends with it.
+        """
+        found = self._inventory(self._handle.record())
+        return read_foreign(self, self._handle.box, found.links, found.foreign)
 
     # --- interfaces ---
 
@@ -295,7 +319,7 @@ class Sandbox(Network):
             facts = self._attach_facts(wishes)
             plan, made = _plan.attach(wishes, self._handle.target, facts, record.interfaces, next_id=record.next_id)
             new = replace(record, interfaces=record.interfaces + made, next_id=record.next_id + len(made))
-            return Change(plan, new, lambda: read_interfaces(self, self._handle.box, made))
+            return Change(plan, new, lambda: read_interfaces(self, self._handle.box, self._handle.box.links(), made))
 
         return self._change(make)
 
@@ -321,13 +345,13 @@ class Sandbox(Network):
     def remove_interface(self, interface: Interface | str) -> None:
         """Take an interface out: back to the host with the name, MAC, MTU, addresses, routes, master and state it had.
 
-        A bridge that was made here is deleted. What has vanished or was removed before needs nothing.
+        A bridge that was made here is deleted. What is missing or was removed before needs nothing.
 
         Args:
             interface: The interface, or its name inside.
 
         Raises:
-            InterfaceNotFoundError: No interface has this name.
+            InterfaceNotFoundError: No interface has this name, or it is foreign: netsandbox did not plug it in.
             NameConflictError: Its name is taken on the host; nothing was changed, and a retry completes it.
             KernelError: The kernel refused; the interface is plugged in as before.
 
@@ -372,6 +396,12 @@ class Sandbox(Network):
     def _kernel(self) -> Kernel:
         return self._handle.box
 
+    def _inventory(self, record: Record) -> _facts.Inventory:
+        """Tell the links apart; from another host than theirs, without a look at their other ends."""
+        handle = self._handle
+        host = handle.host if handle.host.identity == record.host else None
+        return _facts.inventory(host, handle.box, record.interfaces)
+
     def _attach_facts(self, specs: Sequence[InterfaceSpec]) -> _facts.Facts:
         """Read what has to be known to plug links in."""
         handle = self._handle
@@ -398,15 +428,19 @@ class Sandbox(Network):
     def _find(self, record: Record, interface: Interface | str) -> tuple[Plugged, ...]:
         """Return the interface that is meant; an old snapshot of one that was removed means none."""
         if isinstance(interface, Interface):
+            if not interface.id:
+                raise self._no_interface(interface.name, _FOREIGN)
             return tuple(item for item in record.interfaces if item.id == interface.id)
-        found = self._handle.box.link(interface)
-        if found:
-            items = tuple(item for item in record.interfaces if item.index == found.index and item.holds(found))
-        else:
-            items = tuple(item for item in record.interfaces if item.name == interface)
+        link, found = self._handle.box.link(interface), self._inventory(record)
+        items = tuple(item for item in found.ours if link and item.index == link.index)
+        items = items or tuple(item for item in found.missing if item.name == interface)
+        items = items or tuple(item for item in found.ours if not link and item.name == interface)
         if not items:
-            raise InterfaceNotFoundError(f"remove {interface} from sandbox {self.name}", "no interface has this name")
+            raise self._no_interface(interface, _FOREIGN if link else "no interface has this name")
         return items
+
+    def _no_interface(self, name: str, reason: str) -> InterfaceNotFoundError:
+        return InterfaceNotFoundError(f"remove {name} from sandbox {self.name}", reason)
 
 
 def _require_linux() -> None:

@@ -221,3 +221,37 @@ def test_inspect_is_readable(cli: Cli) -> None:
     assert lines[4] == "gateways"
     assert lines[6].split() == "default (IPv4) 10.0.0.1 eth0 - - -".split()
     cli("destroy web")
+
+
+def test_inspect_shows_what_was_changed_inside(cli: Cli, box: Sandbox) -> None:
+    """Renamed, missing and foreign ones, each as such; without any, there is no word of it."""
+    for number in range(2):
+        lab.veth(f"v{number}", f"p{number}")
+        cli(f"attach box v{number} --mac 02:00:00:00:00:0{number}")
+    assert cli("inspect box").lines[2:] == cli("inspect box").lines[2:5]
+    lab.ip("link set eth0 name lan0", netns=box.path)
+    lab.ip("link delete eth1", netns=box.path)
+    lab.ip("link add evil\x1b address 02:00:00:00:00:66 type bridge", netns=box.path)
+    index = box.missing[0].index
+    [found] = cli("inspect box -j").json
+    [renamed] = found["interfaces"]
+    assert (renamed["ifname"], renamed["given_name"], renamed["source"]) == ("lan0", "eth0", "v0")
+    assert found["missing"] == [{"ifindex": index, "ifname": "eth1", "linkinfo": {"info_kind": "veth"}, "source": "v1"}]
+    [foreign] = found["foreign"]
+    assert (foreign["ifname"], foreign["linkinfo"]) == ("evil\x1b", {"info_kind": "bridge"})
+    assert foreign["address"] == "02:00:00:00:00:66"  # ip(8) says no valid JSON of such a name
+    assert "source" not in foreign
+    lines = [line.split() for line in cli("inspect box").lines]
+    assert lines[2][:2] == ["NAME", "SOURCE"]
+    assert lines[3][:3] == ["lan0", "v0", "veth"]
+    assert [" ".join(line) for line in lines[4:9]] == [
+        "renamed or missing",
+        "PLUGGED IN AS NOW SOURCE",
+        "eth0 lan0 v0",
+        "eth1 - v1",
+        "foreign: not plugged in by netsandbox, and left alone",
+    ]
+    assert lines[10][:3] == ["evil\\x1b", "-", "bridge"]
+    assert "it is foreign" in cli("detach box", "evil\x1b", status=1).err
+    cli("detach box eth1")
+    assert cli("inspect box -j").json[0]["missing"] == []

@@ -81,7 +81,7 @@ class Rig:
 
     def add(self, *specs: InterfaceSpec) -> tuple[Interface, ...]:
         plan, made = self.plan(*specs)
-        found = execute(plan, self.world, lambda: read_interfaces(self, self.box, made))
+        found = execute(plan, self.world, lambda: read_interfaces(self, self.box, self.box.links(), made))
         self.plugged += made
         return found
 

@@ -71,7 +71,7 @@ def main(rig: Rig) -> list[str]:
 def test_a_link_is_named_or_an_interface(rig: Rig, handle: Handle) -> None:
     rig.host.add_link("v1", index=20)
     rig.add(InterfaceSpec("v1"))
-    interface = read_interfaces(rig, rig.box, rig.plugged)[0]
+    interface = read_interfaces(rig, rig.box, rig.box.links(), rig.plugged)[0]
     assert _configure.link(handle, interface).index == interface.index
     assert _configure.link(handle, "eth1").index == 8
     rig.remove()

@@ -131,3 +131,25 @@ def test_a_change_of_a_link_does_not_change_facts_that_were_read() -> None:
     facts = _facts.for_attach(host, FakeKernel(), ["v0"], check_routes=False)
     send(host, links.change(7, mtu=1300))
     assert facts.sources["v0"].link.mtu == 1500
+
+
+def test_links_are_told_apart_by_what_nobody_inside_can_forge() -> None:
+    """Index, kind, and the other end as the host has it; not the name."""
+    host, box = FakeKernel("host"), FakeKernel("box")
+    ours = box.add_link("renamed", index=7, lower=8, lower_netns=1)
+    swapped = box.add_link("eth1", index=9, lower=10, lower_netns=1)
+    bridge = box.add_link("eth2", index=11, kind="bridge")
+    host.add_link("p0", index=8, lower=7, lower_netns=1)
+    host.add_link("p1", index=10, lower=99, lower_netns=1)
+    items = (
+        replace(PLUGGED, lower=8),
+        replace(PLUGGED, id=2, index=9, name="eth1", lower=10),
+        replace(PLUGGED, id=3, index=11, name="eth2"),
+        replace(PLUGGED, id=4, index=12, name="eth3"),
+    )
+    found = _facts.inventory(host, box, items)
+    assert {link.name for link in found.links} == {"lo", "renamed", "eth1", "eth2"}
+    assert (found.ours, found.missing) == (items[:1], items[1:])
+    assert {link.index for link in found.foreign} == {swapped.index, bridge.index}
+    assert _facts.inventory(None, box, items).ours == items[:2]  # as far as can be told from inside
+    assert ours.index not in {link.index for link in _facts.inventory(None, box, items).foreign}

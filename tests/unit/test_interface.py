@@ -18,7 +18,7 @@ from netsandbox import (
     Route,
     Statistics,
 )
-from netsandbox.interface import read_interfaces, read_neighbors, read_route, read_routes
+from netsandbox.interface import read_foreign, read_interfaces, read_neighbors, read_route, read_routes, recorded
 from netsandbox.netlink import link as links
 from netsandbox.netlink import neighbor, route
 from netsandbox.netlink.neighbor import AF_BRIDGE, PERMANENT, SELF, NeighborEntry
@@ -40,7 +40,7 @@ def rig() -> Rig:
 
 
 def read(rig: Rig) -> tuple[Interface, ...]:
-    return read_interfaces(rig, rig.box, rig.plugged)
+    return read_interfaces(rig, rig.box, rig.box.links(), rig.plugged)
 
 
 def test_an_interface_is_what_the_kernel_has(rig: Rig) -> None:
@@ -107,10 +107,36 @@ def test_an_old_snapshot_removes_the_right_interface(rig: Rig) -> None:
     assert [item.name for item in read(rig)] == ["br0"]
 
 
+def test_a_renamed_one_has_the_name_it_was_given_beside_its_own(rig: Rig) -> None:
+    old = read(rig)[1]
+    send(rig.box, links.change(old.index, name="renamed"))
+    assert [(item.name, item.given_name) for item in read(rig)] == [("br0", "br0"), ("renamed", "eth0")]
+
+
+def test_a_foreign_one_is_what_the_kernel_has_without_a_source(rig: Rig) -> None:
+    made = rig.box.add_link("trap", addresses=["10.7.0.2/24"], up=True)
+    (found,) = read_foreign(rig, rig.box, rig.box.links(), [made])
+    assert (found.source, found.given_name, found.id, found.is_bridge) == ("", "", 0, False)
+    assert (found.name, found.index, found.mac, found.is_up) == ("trap", made.index, made.mac, True)
+    assert ip_interface("10.7.0.2/24") in found.addresses
+    rig.faults.fail(1, errno.ENODEV)
+    assert read_foreign(rig, rig.box, [made], [made]) == ()
+
+
+def test_a_missing_one_is_what_was_recorded(rig: Rig) -> None:
+    old = read(rig)[1]
+    (found,) = recorded(rig, rig.plugged[1:])
+    assert (found.source, found.name, found.given_name, found.index, found.kind, found.id) == (
+        *("v1", "eth0", "eth0"),
+        *(old.index, "veth", old.id),
+    )
+    assert (found.mac, found.mtu, found.addresses, found.is_up, found.operstate) == (None, 0, (), False, "NOTPRESENT")
+
+
 def test_an_interface_says_what_it_is_but_not_whose(rig: Rig) -> None:
     _, port = read(rig)
     assert "_owner" not in repr(port)
-    assert port == read_interfaces(Rig(), rig.box, rig.plugged)[1]
+    assert port == read_interfaces(Rig(), rig.box, rig.box.links(), rig.plugged)[1]
 
 
 # --- routes ---

@@ -35,7 +35,10 @@ def sandbox(box: Sandbox) -> None:
     """Show all there is to know of a sandbox."""
     found = box.routes
     output.text(f"sandbox {box.name} at {box.path}")
-    interfaces(box.interfaces, title="interfaces")
+    ours = box.interfaces
+    interfaces(ours, title="interfaces")
+    changed(ours, box.missing)
+    interfaces(box.foreign, title="foreign: not plugged in by netsandbox, and left alone")
     routes([item for item in found if item.to.prefixlen == 0], title="gateways")
     routes([item for item in found if item.to.prefixlen], title="routes")
     neighbors(box.neighbors, title="neighbors")
@@ -46,7 +49,7 @@ def interfaces(items: Iterable[Interface], *, title: str = "") -> None:
     rows = [
         (
             item.name,
-            item.source,
+            item.source or "-",
             item.kind or "-",
             item.operstate,
             item.mac or "-",
@@ -57,6 +60,13 @@ def interfaces(items: Iterable[Interface], *, title: str = "") -> None:
         for item in items
     ]
     output.table(INTERFACE_HEADERS, rows, title=title)
+
+
+def changed(ours: Iterable[Interface], missing: Iterable[Interface]) -> None:
+    """Show which interfaces were renamed inside, and which are missing."""
+    renamed = [(item.given_name, item.name, item.source) for item in ours if item.name != item.given_name]
+    gone = [(item.name, "-", item.source) for item in missing]
+    output.table(("PLUGGED IN AS", "NOW", "SOURCE"), [*renamed, *gone], title="renamed or missing")
 
 
 def routes(items: Iterable[Route], *, title: str = "") -> None:

@@ -89,7 +89,7 @@ def neighbor(item: Neighbor) -> Json:
 
 
 def interface(item: Interface, link: Link, addresses: Iterable[Address]) -> Json:
-    """Return an interface as ``ip -j address`` does; ``source`` and ``routes`` are ours."""
+    """Return an interface as ``ip -j address`` does; ``source``, ``given_name`` (if renamed), ``routes`` are ours."""
     made: Json = {
         "ifindex": item.index,
         "ifname": item.name,
@@ -105,7 +105,21 @@ def interface(item: Interface, link: Link, addresses: Iterable[Address]) -> Json
     if item.kind:
         made["linkinfo"] = {"info_kind": item.kind}
     made["addr_info"] = [address(entry) for entry in addresses]
-    return made | {"source": item.source, "routes": [route(entry) for entry in item.routes]}
+    if item.source:
+        made["source"] = item.source
+    if item.given_name not in {"", item.name}:
+        made["given_name"] = item.given_name
+    return made | {"routes": [route(entry) for entry in item.routes]}
+
+
+def missing(item: Interface) -> Json:
+    """Return what is recorded of an interface whose link is not there."""
+    return {
+        "ifindex": item.index,
+        "ifname": item.name,
+        "linkinfo": {"info_kind": item.kind},  # without a kind (hardware), null
+        "source": item.source,
+    }
 
 
 def interfaces(box: Sandbox, items: Iterable[Interface]) -> list[Json]:
@@ -135,6 +149,8 @@ def sandbox(box: Sandbox) -> Json:
         "name": box.name,
         "path": box.path,
         "interfaces": interfaces(box, box.interfaces),
+        "missing": [missing(item) for item in box.missing],
+        "foreign": interfaces(box, box.foreign),
         "gateways": gateways(routes),
         "routes": [route(item) for item in routes],
         "neighbors": [neighbor(item) for item in box.neighbors],
