@@ -106,7 +106,7 @@ class Plugged:
         return link is not None and link.kind == self.kind
 
     def is_tied(self, link: Link, lower: Link | None, siblings: Container[int]) -> bool:
-        """Whether *link*, which holds, is tied to others as this one is: nobody inside can make such a link.
+        """Whether *link*, which holds, is tied to others as this one is; see docs/threat-model.md.
 
         Args:
             link: What is found under the index in the sandbox.
@@ -121,7 +121,7 @@ class Plugged:
             link.lower_netns is None
         ):  # the other end is in the sandbox as well: if it was not plugged in, it is not ours
             return link.lower in siblings
-        return link.lower == self.lower
+        return self.kind == "veth" or link.lower == self.lower  # the other end of a veth got an index where it went
 
 
 @dataclass(frozen=True, slots=True)

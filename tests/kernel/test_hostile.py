@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from netsandbox import NameConflictError, Sandbox
+from netsandbox import Bridge, InterfaceSpec, NameConflictError, Sandbox
 from tests.kernel import lab
 
 pytestmark = pytest.mark.usefixtures("host")
@@ -76,12 +76,17 @@ def test_both_ends_of_a_veth_in_one_sandbox_go_home(box: Sandbox) -> None:
         box.interfaces[0].remove()
 
 
-def test_a_link_whose_other_end_was_put_elsewhere_goes_home(box: Sandbox) -> None:
-    """It is known by the index of the other end, wherever that is."""
+@pytest.mark.parametrize("others", [0, 3])
+def test_a_link_whose_other_end_was_put_elsewhere_goes_home(box: Sandbox, others: int) -> None:
+    """Whether that has its index there or, as others have it, another one."""
     lab.veth("v0", "p0")
+    there = lab.links()["p0"]["ifindex"]
     eth0 = box.add_interface("v0")
     with Sandbox.create("elsewhere") as other:
-        other.add_interface("p0")
+        other.add_interfaces([InterfaceSpec(Bridge(f"b{number}")) for number in range(others)])
+        assert (other.add_interface("p0").index == there) is not bool(others)
+        assert [item.source for item in box.interfaces] == ["v0"]
+        assert (box.missing, box.foreign) == ((), ())
         eth0.remove()
         assert "v0" in lab.links()
         other.destroy()

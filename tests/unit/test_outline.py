@@ -74,11 +74,12 @@ PEER = Link(8, "p0", kind="veth", lower=7, lower_netns=2)
         (PLUGGED, replace(LINK, lower_netns=None), None, False),
         (PLUGGED, replace(LINK, lower=20, lower_netns=None), None, True),
         (PLUGGED, LINK, None, True),
-        (PLUGGED, replace(LINK, lower=9), None, False),
+        (PLUGGED, replace(LINK, lower=9), None, True),
         (replace(PLUGGED, kind="macvlan"), replace(LINK, kind="macvlan"), replace(PEER, kind="bridge"), True),
         (replace(PLUGGED, kind="macvlan"), replace(LINK, kind="macvlan", lower=9), replace(PEER, kind="bridge"), False),
+        (replace(PLUGGED, kind="macvlan"), replace(LINK, kind="macvlan", lower=9), None, False),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_a_link_is_tied_as_it_was(item: Plugged, link: Link, lower: Link | None, *, expected: bool) -> None:
     assert item.is_tied(link, lower, {20, 21}) is expected
