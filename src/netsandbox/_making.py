@@ -176,7 +176,7 @@ def recover() -> tuple[str, ...]:
         outside.close()
     if failed:
         raise NetSandboxError("; ".join(map(str, (*done, *failed)))) from failed[0]
-    return tuple(done)
+    return (*done, *_orphans(store, delete=True))
 
 
 def prune(*, only_say: bool) -> tuple[str, ...]:
@@ -194,7 +194,14 @@ def prune(*, only_say: bool) -> tuple[str, ...]:
                 if record.pinned:
                     namespace.sweep(record.path)
                 keep(store, key, None)
+    if only_say:
+        said += _orphans(store, delete=False)
     return tuple(said)
+
+
+def _orphans(store: Store, *, delete: bool) -> list[str]:
+    """Say which files of killed processes are there, and delete them."""
+    return [f"{path}: left behind by a process that was killed" for path in store.orphans(delete=delete)]
 
 
 def _dead(record: Record) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from netsandbox import InterfaceSpec, Sandbox
+from netsandbox._system import store
 from tests.kernel import faults, lab
 
 if TYPE_CHECKING:
@@ -108,3 +110,47 @@ def test_a_record_of_an_earlier_boot_is_forgotten(cli: Cli, run_netns: Path) -> 
     assert "before the machine was started again" in refused.err
     assert not record.exists()
     assert not (run_netns / "old").exists()
+
+
+def test_prune_deletes_the_drafts_and_locks_of_the_killed_and_no_others(cli: Cli, box: Sandbox) -> None:
+    """What a living process holds, and what only looks like one of ours, stays."""
+    kept = store.Store()
+    records = Path(kept.records)
+    orphans = [records / name for name in (".draft-box.json", ".draft-new.json", ".lock-new.json", ".lock-%2Fa.json")]
+    strange = [records / name for name in (".draft", ".lockout-x.json", "not-ours")]
+    for file in (*orphans, *strange):
+        file.touch()
+
+    def said() -> list[str]:
+        return sorted(f"{file}: left behind by a process that was killed" for file in orphans if file.exists())
+
+    everything = sorted(records.iterdir())
+    with kept.locked("new", keep=True):
+        assert sorted(cli("prune --dry-run").lines) == [words for words in said() if "-new" not in words]
+    assert sorted(cli("prune --dry-run").lines) == said()
+    assert sorted(records.iterdir()) == everything
+    expected = said()
+    assert sorted(cli("prune").lines) == expected
+    assert not any(file.exists() for file in orphans)
+    assert cli("prune").out == ""
+    assert box.interfaces == ()
+    for file in strange:
+        file.unlink()
+
+
+def test_a_draft_without_its_lock_is_deleted_too(cli: Cli, box: Sandbox) -> None:
+    draft = Path(store.Store().records, ".draft-new.json")
+    draft.touch()
+    words = f"{draft}: left behind by a process that was killed\n"
+    assert [cli("prune --dry-run").out, cli("prune").out, cli("prune").out] == [words, words, ""]
+    assert sorted(file.name for file in draft.parent.iterdir()) == [".lock-box.json", "box.json"]
+    assert Sandbox.list() == [box.name]
+
+
+def test_an_orphan_that_cannot_be_deleted_is_told(cli: Cli, box: Sandbox) -> None:
+    records = Path(store.Store().records)
+    for name, words in ((".draft-new.json", "EISDIR"), (".lock-new.json", "lock .*: EISDIR")):
+        (records / name).mkdir()
+        assert re.search(words, cli("prune", status=1).err)
+        (records / name).rmdir()
+    assert Sandbox.list() == [box.name]

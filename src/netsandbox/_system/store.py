@@ -20,6 +20,7 @@ VARIABLE = "NETSANDBOX_DIR"
 LOCK_LIMIT = 30.0  # how long another's operation on the same sandbox is waited for, in seconds
 LOCK_PAUSE = 0.002  # how long between two looks at a lock, in seconds: less than any operation takes
 _SUFFIX = ".json"
+_DRAFT, _LOCK = ".draft-", ".lock-"
 _HOSTS = "/../"  # how the keys of the records of hosts begin; no normal path does
 
 
@@ -61,7 +62,7 @@ class Store:
 
     def entries(self) -> list[str]:
         """Return what there are records of, in order."""
-        return [_name(item) for item in _list(self.records) if item.endswith(_SUFFIX)]
+        return [_name(item) for item in _list(self.records) if item.endswith(_SUFFIX) and not item.startswith(".")]
 
     def names(self) -> list[str]:
         """Return the names of the sandboxes that there are records of, in order."""
@@ -69,7 +70,26 @@ class Store:
 
     def pinned(self) -> list[str]:
         """Return what is in the directory of pins, in order."""
-        return _list(self.pins)
+        return [item for item in _list(self.pins) if not item.startswith(".")]
+
+    def orphans(self, *, delete: bool) -> list[str]:
+        """Return the drafts and locks that killed processes left behind, and *delete* them; what is in use is none."""
+        self.check()
+        found = []
+        parts = [item.partition("-") for item in _list(self.records)]
+        for key in sorted({_name(rest) for mark, dash, rest in parts if mark + dash in {_DRAFT, _LOCK}}):
+            lock, draft = self._file(key, _LOCK), self._file(key, _DRAFT)
+            has_lock = os.path.lexists(lock)
+            try:
+                with self.locked(key, limit=0, keep=has_lock and not delete):
+                    left = [draft] if os.path.lexists(draft) else []
+                    if left and delete:
+                        _unlink(draft)
+                    found += [*left, lock] if has_lock and not os.path.lexists(self._file(key)) else left
+            except KernelError as error:
+                if error.errno != errno.ETIMEDOUT:  # its holder is at work
+                    raise
+        return found
 
     def read(self, name: str) -> bytes | None:
         """Return the record of a sandbox; None if there is none."""
@@ -86,7 +106,7 @@ class Store:
     def write(self, name: str, data: bytes) -> None:
         """Keep the record of a sandbox, whole or not at all."""
         path = self._file(name)
-        draft = self._file(name, ".draft-")
+        draft = self._file(name, _DRAFT)
         try:
             fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
@@ -103,33 +123,35 @@ class Store:
 
     def delete(self, name: str) -> None:
         """Forget a sandbox."""
-        path = self._file(name)
-        try:
-            os.unlink(path)
-        except OSError as error:
-            raise KernelError(error.errno or 0, f"delete {path}") from error
+        _unlink(self._file(name))
 
     @contextmanager
-    def locked(self, name: str) -> Iterator[None]:
-        """Hold the lock of a sandbox; others wait, in this process and in all others."""
-        path = self._file(name, ".lock-")
-        fd = self._lock(path)
+    def locked(self, name: str, *, limit: float | None = None, keep: bool = False) -> Iterator[None]:
+        """Hold the lock of a sandbox; others wait, in this process and in all others.
+
+        Args:
+            name: The sandbox.
+            limit: How long another is waited for, in seconds; LOCK_LIMIT if left out.
+            keep: Whether the file that is locked stays in any case, and not only as long as there is a record.
+        """
+        path = self._file(name, _LOCK)
+        fd = self._lock(path, LOCK_LIMIT if limit is None else limit)
         try:
             yield
         finally:
             with suppress(OSError):  # a lock file that stays is found and used again
-                if not os.path.lexists(self._file(name)):
+                if not keep and not os.path.lexists(self._file(name)):
                     os.unlink(path)
             os.close(fd)
 
-    def _lock(self, path: str) -> int:
+    def _lock(self, path: str, limit: float) -> int:
         """Open and lock the file *path*; if it was deleted meanwhile, its successor."""
-        deadline = time.monotonic() + LOCK_LIMIT
+        deadline = time.monotonic() + limit
         try:
             while True:
                 fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
                 try:
-                    self._wait(fd, deadline)
+                    self._wait(fd, deadline, limit)
                     if os.fstat(fd).st_nlink:
                         os.pwrite(fd, f"{os.getpid():<10}".encode(), 0)
                         return fd
@@ -142,7 +164,7 @@ class Store:
         except OSError as error:
             raise KernelError(error.errno or 0, f"lock {path}") from error
 
-    def _wait(self, fd: int, deadline: float) -> None:
+    def _wait(self, fd: int, deadline: float, limit: float) -> None:
         """Lock an open file; the kernel releases it when the holder dies, so that one who lives is waited for."""
         while True:
             try:
@@ -150,7 +172,7 @@ class Store:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     holder = os.pread(fd, 10, 0).decode("ascii", "replace").strip()
-                    reason = f"process {holder or '?'} has held it for more than {LOCK_LIMIT:g} s"
+                    reason = f"process {holder or '?'} has held it for more than {limit:g} s"
                     raise KernelError(errno.ETIMEDOUT, "wait for the lock of the sandbox", reason) from None
                 time.sleep(LOCK_PAUSE)
             else:
@@ -164,10 +186,17 @@ def _opener(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
 
 
-def _list(directory: str) -> list[str]:
-    """Return the names in a directory, but for those that begin with a dot; an absent one is empty."""
+def _unlink(path: str) -> None:
     try:
-        return sorted(item for item in os.listdir(directory) if not item.startswith("."))
+        os.unlink(path)
+    except OSError as error:
+        raise KernelError(error.errno or 0, f"delete {path}") from error
+
+
+def _list(directory: str) -> list[str]:
+    """Return the names in a directory, in order; an absent one is empty."""
+    try:
+        return sorted(os.listdir(directory))
     except FileNotFoundError:
         return []
     except OSError as error:
