@@ -58,6 +58,7 @@ class Record:
         interfaces: What is plugged in, in the order it was added.
         pending: What is being done to it; if nobody holds its lock, what was interrupted.
         adopted: Whether somebody else made its namespace.
+        mounts: Device and inode of the mount namespace it was last changed in, where its pin is to be seen.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Record:
     interfaces: tuple[Plugged, ...] = ()
     pending: "Pending | None" = None
     adopted: bool = False
+    mounts: tuple[int, int] = (0, 0)
 
     @property
     def stays(self) -> bool:

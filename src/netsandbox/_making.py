@@ -12,7 +12,7 @@ from netsandbox._steps import Unpin
 from netsandbox._system import namespace
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import Store, boot
-from netsandbox._transaction import carry_out, keep, load, settle, target
+from netsandbox._transaction import carry_out, is_out_of_sight, keep, load, out_of_sight, settle, target
 from netsandbox.errors import NetSandboxError, Problem, SandboxExistsError, SandboxNotFoundError, SpecError
 
 
@@ -115,7 +115,8 @@ def open_(name: str, *, host: str | None) -> Handle:
             raise SandboxNotFoundError(request, words or reason)
         fd = namespace.find(record.path, follow=not record.pinned)
         if fd is None:
-            raise SandboxNotFoundError(request, f"its namespace is no longer at {record.path}")
+            lost = f"its namespace is no longer at {record.path}"
+            raise SandboxNotFoundError(request, out_of_sight(record) if is_out_of_sight(record) else lost)
         box = LinuxKernel(fd)
         stack.callback(box.close)
         if box.identity != record.netns:
@@ -208,6 +209,8 @@ def _dead(record: Record) -> str | None:
     """Say why a sandbox is of the past, or what of it is left half done."""
     if record.boot != boot():
         return "it was made before the machine was started again"
+    if is_out_of_sight(record):
+        return None
     if record.pending:
         return f"interrupted: {record.pending.operation}"
     if record.netns != namespace.identity_at(record.path, follow=not record.pinned):

@@ -53,7 +53,7 @@ def load(store: Store, key: str) -> Record | None:
 def keep(store: Store, key: str, record: Record | None) -> None:
     """Keep a record; None: forget the sandbox."""
     if record:
-        store.write(key, _journal.pack(record))
+        store.write(key, _journal.pack(replace(record, mounts=namespace.mounts())))
     elif store.read(key) is not None:
         store.delete(key)
 
@@ -129,6 +129,8 @@ def settle(store: Store, key: str, host: LinuxKernel) -> tuple[Record | None, st
     pending = record.pending
     if pending is None:
         return record, None
+    if is_out_of_sight(record):
+        raise NetSandboxError(f"{pending.operation} was interrupted: {out_of_sight(record)}")
     if record.host != host.identity:
         reason = "its links came from another namespace than the one this thread is in; name that one with host="
         raise NetSandboxError(f"{pending.operation} was interrupted: {reason}")
@@ -143,6 +145,19 @@ def settle(store: Store, key: str, host: LinuxKernel) -> tuple[Record | None, st
                 raise error
     keep(store, key, pending.then)
     return pending.then, f"{'finished' if pending.forward else 'undid'} what was interrupted: {pending.operation}"
+
+
+def is_out_of_sight(record: Record) -> bool:
+    """Whether the namespace may be pinned where this process does not see it: in another mount namespace.
+
+    The file it was mounted on is seen there and here, but deleting it would take the mount away everywhere.
+    """
+    return record.pinned and record.mounts != namespace.mounts() and namespace.is_bare(record.path)
+
+
+def out_of_sight(record: Record) -> str:
+    """Say so, and what to do."""
+    return f"nothing is mounted on {record.path} here, but may be in another mount namespace; if not, delete that file"
 
 
 @contextmanager

@@ -97,6 +97,54 @@ def test_prune_forgets_a_sandbox_whose_namespace_somebody_deleted(cli: Cli, run_
     cli("destroy kept")
 
 
+def test_what_is_pinned_in_another_mount_namespace_is_told_and_not_taken_for_dead(
+    cli: Cli,
+    run_netns: Path,  # noqa: ARG001
+) -> None:
+    """Seen from there, a pin is an empty file; deleting that would take the mount away everywhere, links and all."""
+    command = ["unshare", "-m", "--propagation", "private", "sh", "-c", "echo; read line"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as elsewhere:
+        assert elsewhere.stdout
+        elsewhere.stdout.readline()
+
+        def there(*words: str) -> tuple[int, str]:
+            enter = [
+                "nsenter",
+                f"--mount=/proc/{elsewhere.pid}/ns/mnt",
+                f"--wd={Path.cwd()}",
+                sys.executable,
+                "-m",
+                "netsandbox",
+            ]
+            done = subprocess.run([*enter, *words], capture_output=True, text=True, check=False)
+            return done.returncode, done.stdout + done.stderr
+
+        with Sandbox.create("box") as box:
+            lab.veth("v0", "p0")
+            box.add_interface("v0")
+            with lab.comes_back(box.path):
+                assert there("prune", "--dry-run") == there("prune") == (0, "")
+                for words in (
+                    ("inspect", "box"),
+                    ("create", "box"),
+                    ("create", "box", "--replace"),
+                    ("destroy", "box"),
+                ):
+                    status, said = there(*words)
+                    assert status == 1
+                    assert "not ours" in said or "may be in another mount namespace; if not, delete that file" in said
+            box.remove_interface("eth0")
+            interrupted()
+            with lab.comes_back(box.path):
+                status, said = there("prune")
+            assert (status, "attach v0 to sandbox box was interrupted: nothing is mounted on" in said) == (1, True)
+            assert Sandbox.recover() == ("undid what was interrupted: attach v0 to sandbox box",)
+            assert "v0" in lab.links()
+            box.destroy()
+        elsewhere.communicate(b"\n")
+    assert cli("prune").out == ""
+
+
 def test_a_record_of_an_earlier_boot_is_forgotten(cli: Cli, run_netns: Path) -> None:
     """Its file of old is deleted, if nothing is mounted on it; nothing is done by it."""
     cli("create old")

@@ -185,9 +185,20 @@ def unpin(path: str, wanted: Identity) -> None:
         os.close(fd)
 
 
+def mounts() -> Identity:
+    """Return what tells the mount namespace of this process from all others: in another one, pins may be missing."""
+    found = os.stat("/proc/self/ns/mnt")
+    return Identity(found.st_dev, found.st_ino)
+
+
+def is_bare(path: str) -> bool:
+    """Whether *path* is the file of a pin on which nothing is mounted, as this mount namespace has it."""
+    return pinned(path) is not None and _is_placeholder(path)
+
+
 def sweep(path: str) -> bool:
     """Delete *path* if it is the file of a pin on which nothing is mounted; return whether it was."""
-    if pinned(path) is None or not _is_placeholder(path):
+    if not is_bare(path):
         return False
     _delete(path)
     return True
