@@ -63,10 +63,14 @@ def test_without_privileges_it_is_not_usable_and_says_why(host: None) -> None:  
     assert "not usable" in done.stderr
 
 
-def directory(cli: Cli, status: int = 0) -> dict[str, str]:
+def look(cli: Cli, name: str, status: int = 0) -> dict[str, str]:
     checks = cli("doctor -j", status=status).json["checks"]
-    found: dict[str, str] = next(check for check in checks if check["name"] == "directory of namespaces")
+    found: dict[str, str] = next(check for check in checks if check["name"] == name)
     return found
+
+
+def directory(cli: Cli, status: int = 0) -> dict[str, str]:
+    return look(cli, "directory of namespaces", status)
 
 
 def test_a_runtime_directory_that_others_can_write_to_is_refused(cli: Cli, tmp_path: Path) -> None:
@@ -76,8 +80,9 @@ def test_a_runtime_directory_that_others_can_write_to_is_refused(cli: Cli, tmp_p
     assert directory(cli) == {
         "name": "directory of namespaces",
         "status": "ok",
-        "found": f"{place}: owner 0, mode 0755",
-        "advice": "",
+        "found": f"{place}: owner 0, mode 0755, not shared",
+        "advice": "other mount namespaces do not see its pins; if they should, beforehand: "
+        f"mount --bind {place} {place} && mount --make-shared {place}",
     }
     place.chmod(0o777)
     assert "tamper" in directory(cli, status=1)["advice"]
@@ -139,3 +144,81 @@ def test_ip_is_not_needed(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     checks = cli("doctor -j").json["checks"]
     [check] = [check for check in checks if check["name"] == "ip"]
     assert (check["status"], check["found"]) == ("warning", "not on the PATH")
+
+
+def rootless(*options: str, directory: str = "") -> tuple[int, dict[str, dict[str, str]]]:
+    """Return what it says to a user without rights, in a user namespace and others."""
+    environment = {**os.environ, "NETSANDBOX_DIR": directory, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = ["unshare", *options, sys.executable, "-m", "netsandbox", "doctor", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    return done.returncode, {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+
+
+def test_rootless_it_says_what_is_out_of_reach(host: None) -> None:  # noqa: ARG001
+    status, found = rootless("-Urnm")
+    assert status == 0
+    for kind in ("network", "mount"):
+        assert found[f"rights over the {kind} namespace"]["status"] == "ok"
+        assert (
+            "the links and settings of the machine are out of reach"
+            in found[f"rights over the {kind} namespace"]["found"]
+        )
+
+
+@pytest.mark.parametrize(("options", "kind"), [("-Urm", "network"), ("-Urn", "mount")])
+def test_a_namespace_of_another_user_namespace_is_told(host: None, options: str, kind: str) -> None:  # noqa: ARG001
+    """The capabilities are there, and do not count."""
+    status, found = rootless(options)
+    check = found[f"rights over the {kind} namespace"]
+    assert (status, found["CAP_NET_ADMIN"]["status"], check["status"]) == (1, "ok", "failed")
+    assert f"unshare with -{kind[0]} as well" in check["advice"]
+
+
+def test_a_directory_that_cannot_be_made_is_told(host: None) -> None:  # noqa: ARG001
+    script = 'mount -t tmpfs -o ro,mode=755 tmpfs /run && exec "$@"'
+    _, found = rootless("-m", "sh", "-c", script, "sh")
+    for name in ("namespaces", "records"):
+        assert found[f"directory of {name}"]["status"] == "failed"
+        assert "mount -t tmpfs -o mode=755 tmpfs /run" in found[f"directory of {name}"]["advice"]
+
+
+def test_leftovers_are_told_and_not_touched(cli: Cli, run_netns: Path) -> None:
+    assert look(cli, "leftovers")["status"] == look(cli, "pins without a namespace")["status"] == "ok"
+    cli("create web")
+    (run_netns / "bare").touch(mode=0o444)
+    lab.ip("netns delete web")
+    words = f"web: its namespace is no longer at {run_netns}/web"
+    expected = {"name": "leftovers", "status": "warning", "found": words, "advice": "netsandbox prune"}
+    assert look(cli, "leftovers") == look(cli, "leftovers") == expected
+    bare = look(cli, "pins without a namespace")
+    assert (bare["status"], bare["found"]) == ("warning", str(run_netns / "bare"))
+    assert "delete the file" in bare["advice"]
+    Path("/run/netsandbox/odd.json").write_text("{")
+    assert "damaged record" in look(cli, "leftovers")["found"]
+    for file in ("/run/netsandbox/odd.json", f"{run_netns}/bare"):
+        Path(file).unlink()
+    cli("prune")
+
+
+@pytest.mark.parametrize(("value", "status"), [("0", "ok"), ("1", "warning"), ("2", "ok")])
+def test_strict_reverse_path_filtering_is_told(cli: Cli, value: str, status: str) -> None:
+    lab.sysctl("ipv4/conf/all/rp_filter", value)
+    check = look(cli, "rp_filter")
+    assert (check["status"], check["found"][0], bool(check["advice"])) == (status, value, status != "ok")
+
+
+def test_what_forwarding_does_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = doctor._setting
+    filtered = "0"
+    monkeypatch.setattr(doctor, "_setting", lambda path: filtered if path.startswith("bridge/") else plain(path))
+    assert "sysctl net.ipv4.ip_forward=1" in look(cli, "forwarding")["advice"]
+    lab.sysctl("ipv4/ip_forward", "1")
+    assert look(cli, "forwarding") == {"name": "forwarding", "status": "ok", "found": "IPv4 forwarded", "advice": ""}
+    lab.veth("v0", "p0")
+    lab.sysctl("ipv6/conf/all/forwarding", "1")
+    lab.sysctl("ipv6/conf/p0/accept_ra", "2")
+    check = look(cli, "forwarding")
+    assert (check["status"], check["found"]) == ("warning", "IPv4 and IPv6 forwarded; accept_ra 1: v0")
+    assert "accept_ra=2" in check["advice"]
+    filtered = "1"
+    assert look(cli, "forwarding")["found"] == "IPv4 and IPv6 forwarded; bridges filtered"

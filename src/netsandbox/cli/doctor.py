@@ -1,12 +1,14 @@
 """The command that looks whether netsandbox can work here, and says what to do if not."""
 
 import errno
+import fcntl
 import os
 import re
 import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -19,9 +21,13 @@ from netsandbox.cli import output
 from netsandbox.cli.app import Settings, json_option, pass_settings
 from netsandbox.cli.requests import new_link
 from netsandbox.errors import KernelError, NetSandboxError
+from netsandbox.sandbox import Sandbox
 
 KINDS = ("bridge", "veth", "macvlan", "ipvlan", "vlan", "vxlan", "dummy", "ifb", "bond", "vrf", "tun")
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}  # include/uapi/linux/capability.h
+_FORWARDING = {"IPv4": "ipv4/ip_forward", "IPv6": "ipv6/conf/all/forwarding"}
+_SHARE = "mount --bind {0} {0} && mount --make-shared {0}"
+_NS_GET_USERNS = 0xB701  # include/uapi/linux/nsfs.h
 _OLDEST, _GOOD = (4, 20), (5, 13)  # NETLINK_GET_STRICT_CHK; IFLA_NEW_IFINDEX when a link moves
 
 
@@ -67,10 +73,15 @@ def examine() -> list[Check]:
     return [
         _kernel(os.uname().release),
         *(_capability(name, bit, held) for name, bit in _CAPABILITIES.items()),
+        *(_owner(name, kind) for name, kind in (("network", "net"), ("mount", "mnt"))),
         _ipv6(),
         _settings(),
         *_directories(Store()),
+        _leftovers(),
+        _bare(Store()),
         _strict(),
+        _rp_filter(),
+        _forwarding(),
         _kinds(),
         _ip(),
     ]
@@ -97,6 +108,22 @@ def _capability(name: str, bit: int, held: int) -> Check:
     return Check(name, "failed", "not held", "run as root, or in a user namespace: unshare -Urnm")
 
 
+def _owner(name: str, kind: str) -> Check:
+    """Look whether capabilities count in a namespace of this process, which may belong to another user namespace."""
+    title = f"rights over the {name} namespace"
+    is_root = Path("/proc/self/uid_map").read_text(encoding="ascii").split() == ["0", "0", "4294967295"]
+    fd = os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.close(fcntl.ioctl(fd, _NS_GET_USERNS))
+    except PermissionError:  # it lies outside of this one
+        advice = f"it belongs to another user namespace: unshare with -{kind[0]} as well (unshare -Urnm)"
+        return Check(title, "failed", "capabilities do not count there", advice)
+    finally:
+        os.close(fd)
+    words = "held" if is_root else "held, in a user namespace: the links and settings of the machine are out of reach"
+    return Check(title, "ok", words)
+
+
 def _ipv6() -> Check:
     if Path("/proc/sys/net/ipv6/conf").is_dir():
         return Check("IPv6", "ok", "in the kernel")
@@ -118,7 +145,7 @@ def _directories(store: Store) -> Iterator[Check]:
         try:
             found = os.lstat(path)
         except FileNotFoundError:
-            yield Check(title, "ok", f"{path}: not there yet; it is made when it is needed")
+            yield _absent(title, path)
             continue
         except OSError as error:
             yield Check(title, "failed", f"{path}: {error.strerror}", "give access to it, or set NETSANDBOX_DIR")
@@ -129,20 +156,59 @@ def _directories(store: Store) -> Iterator[Check]:
         elif found.st_uid not in {0, os.geteuid()} or found.st_mode & 0o022:
             advice = f"others could tamper with it: chown {os.geteuid()} and chmod go-w {path}, or set NETSANDBOX_DIR"
             yield Check(title, "failed", words, advice)
-        elif path != store.pins or not store.is_default:
+        elif path != store.pins:
             yield Check(title, "ok", words)
         elif _is_shared(path):
             yield Check(title, "ok", f"{words}, shared")
         else:
             advice = "other mount namespaces do not see its pins yet; netsandbox and ip netns share it when they use it"
+            if not store.is_default:
+                advice = (
+                    f"other mount namespaces do not see its pins; if they should, beforehand: {_SHARE.format(path)}"
+                )
             yield Check(title, "ok", f"{words}, not shared", advice)
+
+
+def _absent(title: str, path: str) -> Check:
+    """Look whether a directory that is not there can be made."""
+    above = next(str(parent) for parent in Path(path).parents if parent.exists())
+    if os.access(above, os.W_OK):
+        return Check(title, "ok", f"{path}: not there yet; it is made when it is needed")
+    advice = f"without root: mount -t tmpfs -o mode=755 tmpfs {above} (in unshare -Urnm), or set NETSANDBOX_DIR"
+    return Check(title, "failed", f"{path}: not there, and {above} cannot be written to", advice)
+
+
+def _leftovers() -> Check:
+    """Look for what crashes and reboots left behind."""
+    title = "leftovers"
+    try:
+        found = Sandbox.prune(only_say=True)
+    except NetSandboxError as error:
+        return Check(title, "warning", f"unknown: {error}", "correct what it says; then: netsandbox prune")
+    if found:
+        return Check(title, "warning", "; ".join(found), "netsandbox prune")
+    return Check(title, "ok", "none")
+
+
+def _bare(store: Store) -> Check:
+    """Look for files of pins on which nothing is mounted: they are dead, or mounted in another mount namespace."""
+    title = "pins without a namespace"
+    try:
+        found = [path for path in map(store.path, store.pinned()) if namespace.is_bare(path)]
+    except NetSandboxError as error:
+        return Check(title, "warning", f"unknown: {error}", "give access to it, or set NETSANDBOX_DIR")
+    if found:
+        advice = "if no other mount namespace has it mounted, delete the file; then: netsandbox prune"
+        return Check(title, "warning", " ".join(found), advice)
+    return Check(title, "ok", "none")
 
 
 def _is_shared(path: str) -> bool:
     """Whether mounts below *path* reach other mount namespaces (proc(5), mountinfo)."""
-    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    found = [fields for fields in map(str.split, mounts) if fields[4] == path]
-    return any(field.startswith("shared:") for fields in found for field in fields[6 : fields.index("-")])
+    lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    around = [fields for fields in map(str.split, reversed(lines)) if Path(path).is_relative_to(fields[4])]
+    nearest = max(around, key=lambda fields: len(fields[4]))
+    return any(field.startswith("shared:") for field in nearest[6 : nearest.index("-")])
 
 
 def _strict() -> Check:
@@ -153,6 +219,46 @@ def _strict() -> Check:
     except OSError as error:
         return Check("sysctl_writes_strict", "warning", str(error.strerror), "mount /proc")
     return Check("sysctl_writes_strict", "ok", meaning.get(value, value))
+
+
+def _setting(path: str) -> str:
+    """Return a setting below /proc/sys/net, as this namespace has it; nothing if there is none."""
+    with suppress(OSError):
+        return Path("/proc/sys/net", path).read_text(encoding="ascii").strip()
+    return ""
+
+
+def _rp_filter() -> Check:
+    """Look at reverse path filtering: of the value for all links and that for one, the stricter rules."""
+    value = _setting("ipv4/conf/all/rp_filter")
+    if value != "1":
+        return Check("rp_filter", "ok", value or "not there")
+    advice = (
+        "for all links, and so in new sandboxes: packets that come in by another link than answers leave by are "
+        "dropped, whatever one link's own setting is; if that is not wanted: sysctl net.ipv4.conf.all.rp_filter=2"
+    )
+    return Check("rp_filter", "warning", "1: strict", advice)
+
+
+def _forwarding() -> Check:
+    """Look whether this host passes packets on, and what else happens when it does."""
+    on = [name for name, path in _FORWARDING.items() if _setting(path) == "1"]
+    found = f"{' and '.join(on) or 'neither IPv4 nor IPv6'} forwarded"
+    if _setting("bridge/bridge-nf-call-iptables") == "1":
+        advice = "iptables filters also what only crosses a bridge: sysctl net.bridge.bridge-nf-call-iptables=0"
+        return Check("forwarding", "warning", f"{found}; bridges filtered", advice)
+    deaf = [
+        path.parent.name
+        for path in sorted(Path("/proc/sys/net/ipv6/conf").glob("*/accept_ra"))
+        if "IPv6" in on and path.parent.name not in {"all", "default", "lo"} and path.read_text().strip() == "1"
+    ]
+    if deaf:
+        advice = "they hear no router advertisements; for those that need them: sysctl net.ipv6.conf.NAME.accept_ra=2"
+        return Check("forwarding", "warning", f"{found}; accept_ra 1: {' '.join(deaf)}", advice)
+    if "IPv4" in on:
+        return Check("forwarding", "ok", found)
+    advice = "sandboxes reach this host and one another; for what lies behind it: sysctl net.ipv4.ip_forward=1"
+    return Check("forwarding", "ok", found, advice)
 
 
 def _kinds() -> Check:
