@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from netsandbox import InterfaceSpec, KernelError, NetSandboxError, ProtocolError, RollbackError, Sandbox, SpecError
+from netsandbox import (
+    InterfaceSpec,
+    KernelError,
+    NetSandboxError,
+    ProtocolError,
+    RollbackError,
+    Sandbox,
+    SandboxNotFoundError,
+    SpecError,
+)
 from netsandbox import _making as making
 from netsandbox import _transaction as transaction
 from netsandbox._system import kernel, libc, namespace, store, sysctl, transport
@@ -300,6 +309,36 @@ def test_a_create_that_was_killed_before_it_mounted_leaves_nothing() -> None:
     assert Sandbox.list() == ["half"]
     assert Sandbox.recover() == ("undid what was interrupted: create sandbox half",)
     assert Sandbox.list() == []
+
+
+def test_an_empty_pin_is_dead_only_where_it_was_made(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From another mount namespace, a sandbox that lives looks the same."""
+    kill(lambda: Sandbox.create("half"), "mount", 1)
+    lab.libc("umount2", box.path.encode(), 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(namespace, "mounts", lambda: namespace.Identity(1, 2))
+        assert Sandbox.prune(only_say=True) == ()
+        with pytest.raises(NetSandboxError, match="create sandbox half was interrupted: nothing is mounted on"):
+            Sandbox.prune()
+        with pytest.raises(SandboxNotFoundError, match="may be in another mount namespace; if not, delete that file"):
+            Sandbox.open("box")
+    assert Sandbox.prune() == (
+        "undid what was interrupted: create sandbox half",
+        f"box: its namespace is no longer at {box.path}",
+    )
+    box.close()
+
+
+def test_only_into_another_namespace_it_takes_a_capability(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    def setns(_: int) -> None:
+        raise KernelError(errno.EPERM, "enter")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(libc, "setns", setns)
+        with Sandbox.host() as home:
+            assert home.interfaces == ()
+        with pytest.raises(KernelError, match="enter: EPERM"):
+            Sandbox.open(box.name)
 
 
 def test_a_removal_that_was_killed_is_finished(box: Sandbox) -> None:
