@@ -35,8 +35,11 @@ OS_TWEAKS: Mapping[str, Mapping[str, str]] = {"ingress": _TWEAKS, "load-balancer
 
 def link(handle: Handle, interface: Interface | str) -> Link:
     """Return the link of an interface, or the one that a name inside says."""
-    key = interface.index if isinstance(interface, Interface) else interface
-    found = handle.box.link(key)
+    if isinstance(interface, Interface):
+        interface.check_owner(handle.name)
+        found = handle.box.link(interface.index)
+    else:
+        found = handle.box.link(interface)
     if found is None:
         text = interface.name if isinstance(interface, Interface) else interface
         raise InterfaceNotFoundError(f"use {text} of sandbox {handle.name}", "there is no such interface")

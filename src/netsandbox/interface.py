@@ -83,6 +83,16 @@ class Interface:
     id: int
     _owner: Owner = field(repr=False, compare=False)
 
+    def check_owner(self, sandbox: str) -> None:
+        """Refuse it where another sandbox is meant: indexes and numbers of interfaces repeat from one to the other.
+
+        Raises:
+            InterfaceNotFoundError: It belongs to another sandbox.
+        """
+        if self._owner.name != sandbox:
+            reason = f"it belongs to sandbox {self._owner.name}"
+            raise InterfaceNotFoundError(f"use {self.name} of sandbox {sandbox}", reason)
+
     def remove(self) -> None:
         """Take it out of its sandbox; see `Sandbox.remove_interface`."""
         self._owner.remove_interface(self)

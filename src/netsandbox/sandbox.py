@@ -319,9 +319,16 @@ class Sandbox(Network):
             facts = self._attach_facts(wishes)
             plan, made = _plan.attach(wishes, self._handle.target, facts, record.interfaces, next_id=record.next_id)
             new = replace(record, interfaces=record.interfaces + made, next_id=record.next_id + len(made))
-            return Change(plan, new, lambda: read_interfaces(self, self._handle.box, self._handle.box.links(), made))
+            return Change(plan, new, lambda: self._read_added(made))
 
         return self._change(make)
+
+    def _read_added(self, made: Sequence[Plugged]) -> tuple[Interface, ...]:
+        found = read_interfaces(self, self._handle.box, self._handle.box.links(), made)
+        lost = {item.source for item in made} - {item.source for item in found}
+        if lost:
+            raise InterfaceNotFoundError(f"read {', '.join(sorted(lost))} back", "somebody inside took it away")
+        return found
 
     def plan_interface(self, source: str | Bridge | InterfaceSpec, **options: Unpack[InterfaceOptions]) -> Plan:
         """Return what `add_interface` would do, and change nothing; each step prints the ip(8) command it equals."""
@@ -428,9 +435,11 @@ class Sandbox(Network):
     def _find(self, record: Record, interface: Interface | str) -> tuple[Plugged, ...]:
         """Return the interface that is meant; an old snapshot of one that was removed means none."""
         if isinstance(interface, Interface):
+            interface.check_owner(self.name)
             if not interface.id:
                 raise self._no_interface(interface.name, _FOREIGN)
-            return tuple(item for item in record.interfaces if item.id == interface.id)
+            asked = (interface.id, interface.index, interface.source)
+            return tuple(item for item in record.interfaces if (item.id, item.index, item.source) == asked)
         link, found = self._handle.box.link(interface), self._inventory(record)
         items = tuple(item for item in found.ours if link and item.index == link.index)
         items = items or tuple(item for item in found.missing if item.name == interface)

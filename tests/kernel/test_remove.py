@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import errno
+from typing import TYPE_CHECKING
 
 import pytest
 
 from netsandbox import Bridge, InterfaceNotFoundError, InterfaceSpec, KernelError, NameConflictError, Sandbox
 from netsandbox._system.kernel import LinuxKernel
 from tests.kernel.lab import addresses, comes_back, fails, ip, link, links, snapshot, sysctl, veth
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from netsandbox import Interface
 
 
 @pytest.fixture
@@ -77,6 +83,26 @@ def test_an_old_snapshot_does_not_remove_the_next_one(box: Sandbox) -> None:
     box.add_interface("v0")
     old.remove()
     assert [item.name for item in box.interfaces] == ["eth0"]
+
+
+@pytest.mark.parametrize("verb", [Sandbox.remove_interface, Sandbox.disable_arp_for_vip])
+def test_an_interface_of_another_sandbox_is_refused(box: Sandbox, verb: Callable[[Sandbox, Interface], None]) -> None:
+    box.add_interface(Bridge("mine"))
+    with Sandbox.create("other") as other:
+        theirs = other.add_interface(Bridge("theirs"))
+        with fails(box, InterfaceNotFoundError, match="use eth0 of sandbox box: .*it belongs to sandbox other"):
+            verb(box, theirs)
+        other.destroy()
+
+
+def test_an_interface_of_a_former_sandbox_of_the_same_name_is_not_taken_for_one_of_the_new(box: Sandbox) -> None:
+    former = box.add_interface(Bridge("former"))
+    box.destroy()
+    with Sandbox.create("box") as new:
+        new.add_interface(Bridge("latter"))
+        new.remove_interface(former)
+        assert [item.source for item in new.interfaces] == ["latter"]
+        new.destroy()
 
 
 @pytest.mark.parametrize("taker", ["link add v0 type bridge", "link property add dev lo altname v0"])

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from netsandbox import Bridge, InterfaceSpec, KernelError, NameConflictError, RollbackError, Sandbox
+from netsandbox import (
+    Bridge,
+    InterfaceNotFoundError,
+    InterfaceSpec,
+    KernelError,
+    NameConflictError,
+    RollbackError,
+    Sandbox,
+)
 from netsandbox._system.kernel import LinuxKernel
 from tests.kernel.lab import addresses, comes_back, fails, ip, link, links, sysctl, veth
 
@@ -266,6 +274,21 @@ def test_a_link_that_is_deleted_inside_while_it_is_plugged_in_needs_no_undoing(
     assert box.interfaces == ()
     assert set(links()) == {"lo", "br0"}
     assert set(links(box.path)) == {"lo"}
+
+
+def test_a_link_that_is_deleted_inside_as_soon_as_it_is_plugged_in_fails_the_whole_operation(
+    box: Sandbox, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = LinuxKernel.links
+
+    def hostile(kernel: LinuxKernel) -> list[Link]:
+        if "eth1" in links(box.path):
+            ip("link delete eth1", netns=box.path)
+        return read(kernel)
+
+    monkeypatch.setattr(LinuxKernel, "links", hostile)
+    with fails(box, InterfaceNotFoundError, match="to sandbox box: read b back: .*took it away.*; undone: "):
+        box.add_interfaces([InterfaceSpec(source), InterfaceSpec(Bridge("b"))])
 
 
 def _pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
