@@ -2,19 +2,29 @@
 
 A record is JSON: dataclasses as objects that name their class, netlink values as the bytes of the message that
 describes them. It names its sandbox by the identity of the namespace and the boot it belongs to.
+
+What a record says is done as root, so none is believed that may have been altered: its bytes end with their checksum,
+and every field is of the type that its class says.
 """
 
 import json
+import re
+from binascii import crc32
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from functools import cache
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from netsandbox import _steps
 from netsandbox._outline import Plugged
+from netsandbox._steps.base import Change
 from netsandbox.errors import ProtocolError
 from netsandbox.netlink import address, neighbor, route
 from netsandbox.netlink.message import Message
 
 VERSION = 1
+_Check = Callable[[Any], object]  # true or false of a value
 _VALUES = {"Address": address.unpack, "RouteEntry": route.unpack, "NeighborEntry": neighbor.unpack}
 _CLASSES: dict[str, type] = {
     item.__name__: item
@@ -98,23 +108,35 @@ class Pending:
 
 _CLASSES |= {"Record": Record, "Pending": Pending}
 _FIELDS = {name: tuple(item.name for item in fields(kind)) for name, kind in _CLASSES.items()}
+_STEPS = tuple(kind for kind in _CLASSES.values() if hasattr(kind, "inverse"))
+_TEXT = re.compile("[^\0\ud800-\udc7f\udd00-\udfff]*")  # without NUL, and surrogates that stand for no byte (PEP 383)
+_SUM = b',"sum":'
+_NUMBERS, _INDEXES, _SETTINGS = range(2**32), range(2**31), range(-(2**31), 2**31)
+_RANGES = {"index": _INDEXES, "lower": _INDEXES, "ipv4": _SETTINGS, "ipv6": _SETTINGS}
 
 
 def pack(record: Record) -> bytes:
     """Return the bytes of a record."""
-    return _encode({"version": VERSION, "record": record}).encode()
+    return seal(_encode({"version": VERSION, "record": record}).encode())
+
+
+def seal(data: bytes) -> bytes:
+    """Return a JSON object with its checksum as its last item."""
+    return b"%b%b%d}" % (data[:-1], _SUM, crc32(data[:-1]))
 
 
 def unpack(data: bytes) -> Record:
     """Return the record that *data* holds.
 
     Raises:
-        ProtocolError: It is no record, or one of another version.
+        ProtocolError: It is no record, one of another version, or one that was altered.
     """
     try:
         found = json.loads(data)
         if found["version"] != VERSION:
             raise ProtocolError("a record of another version")
+        if seal(data.rpartition(_SUM)[0] + b"}") != data:
+            raise ProtocolError("a damaged record: its checksum is wrong")
         record = _unpack(found["record"])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ProtocolError(f"a damaged record: {error}") from error
@@ -147,4 +169,51 @@ def _unpack(value: Any) -> Any:  # noqa: ANN401  JSON
     known = {key: _unpack(item) for key, item in value.items()}
     if name == "Port":
         known["settings"] = bytes.fromhex(known["settings"])
+    for field, fits in _checks(name).items():
+        if field in known and not fits(known[field]):
+            raise ProtocolError(f"a damaged record: {field} of {name} is {known[field]!r:.99}")
     return _CLASSES[name](**known)
+
+
+@cache
+def _checks(name: str) -> dict[str, _Check]:
+    """Return what tells whether a value is of a field's type; steps that exchange values say at their base of which."""
+    kind = _CLASSES[name]
+    hints = get_type_hints(kind)
+    if issubclass(kind, Change):
+        (of,) = get_args(kind.__orig_bases__[0])  # type: ignore[attr-defined]
+        hints |= {"old": of | None, "new": of | None}
+    return {field: _check(hints[field], _RANGES.get(field, _NUMBERS)) for field in _FIELDS[name]}
+
+
+def _check(hint: Any, numbers: range) -> _Check:  # noqa: ANN401  as in typing
+    """Return what tells whether a value is of a type: numbers in a range, and texts that can be told to the kernel."""
+    plain: dict[type, _Check] = {int: numbers.__contains__, str: _TEXT.fullmatch}
+    kinds: dict[type, _Check] = {}
+    for item in get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,):
+        if get_origin(item) is tuple:
+            kinds[tuple] = _check_all(get_args(item), numbers)
+        elif item is _steps.Step:
+            kinds |= dict.fromkeys(_STEPS, _anything)
+        else:
+            kinds[item] = plain.get(item, _anything)
+    return lambda value: kinds.get(type(value), _nothing)(value)
+
+
+def _check_all(of: tuple[Any, ...], numbers: range) -> _Check:
+    """Return what tells whether the items of a tuple are of its types."""
+    if of[-1] is ...:
+        each = _check(of[0], numbers)
+        return lambda value: all(map(each, value))
+    checks = tuple(_check(item, numbers) for item in of)
+    return lambda value: (
+        len(value) == len(checks) and all(check(item) for check, item in zip(checks, value, strict=True))
+    )
+
+
+def _anything(_: object) -> bool:
+    return True
+
+
+def _nothing(_: object) -> bool:
+    return False

@@ -18,7 +18,7 @@ from netsandbox._steps import HOST, Kernel, World
 from netsandbox._system import namespace
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import PINS, Store, boot
-from netsandbox.errors import NetSandboxError, RollbackError
+from netsandbox.errors import NetSandboxError, ProtocolError, RollbackError
 
 T = TypeVar("T")
 
@@ -45,9 +45,16 @@ def target(name: str, path: str) -> Target:
 
 
 def load(store: Store, key: str) -> Record | None:
-    """Return the record of a sandbox; None if there is none."""
+    """Return the record of a sandbox; None if there is none.
+
+    Raises:
+        ProtocolError: It is damaged; nothing is done by it.
+    """
     data = store.read(key)
-    return None if data is None else _journal.unpack(data)
+    try:
+        return None if data is None else _journal.unpack(data)
+    except ProtocolError as error:
+        raise ProtocolError(f"{store.file(key)}: {error.message}") from error
 
 
 def keep(store: Store, key: str, record: Record | None) -> None:

@@ -13,11 +13,14 @@ import os
 import subprocess
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
+
+from netsandbox import _journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -186,6 +189,12 @@ def comes_back(*netns: str) -> Iterator[None]:
     yield
     after = [snapshot(item) for item in (None, *netns)]
     assert after == before, _difference(before, after)
+
+
+def age(record: Path) -> None:
+    """Have a record be one of an earlier boot."""
+    found = _journal.unpack(record.read_bytes())
+    record.write_bytes(_journal.pack(replace(found, boot="an earlier one")))
 
 
 def _difference(before: object, after: object) -> str:

@@ -205,3 +205,10 @@ def test_a_master_that_was_made_anew_gets_its_port_back(box: Sandbox) -> None:
     ip("link add br0 type bridge")
     box.destroy()
     assert links()["v0"]["master"] == "br0"
+
+
+def test_a_setting_below_zero_comes_back(box: Sandbox) -> None:
+    veth()
+    sysctl("ipv4/conf/v0/medium_id", "-1")
+    with comes_back(box.path):
+        box.add_interface("v0").remove()

@@ -373,14 +373,26 @@ def test_what_was_interrupted_is_not_undone_from_another_host_nor_in_another_nam
     assert box.interfaces == ()
 
 
+@pytest.mark.parametrize("verb", ["open", "recover", "prune", "create"])
+def test_a_damaged_record_is_named_and_nothing_is_done(box: Sandbox, tmp_path: Path, verb: str) -> None:
+    lab.veth()
+    box.add_interface("v0", addresses=["10.0.0.2/24"])
+    file = tmp_path / "netns/.state/box.json"
+    whole = file.read_bytes()
+    for damaged in (whole[:-9], whole.replace(b"eth0", b"eth1"), whole.replace(b"v0", b"p0"), b""):
+        file.write_bytes(damaged)
+        with lab.comes_back(box.path), pytest.raises(NetSandboxError, match=f"{file}: a damaged record"):
+            getattr(Sandbox, verb)(*["box"][: verb in {"open", "create"}])
+    file.write_bytes(whole)
+
+
 def test_an_adopted_namespace_that_ended_is_forgotten(run_netns: Path) -> None:
     """What is not ours is not deleted, and after a reboot neither."""
     for name in ("gone", "old"):
         lab.ip(f"netns add {name}")
         Sandbox.adopt(str(run_netns / name)).close()
     lab.ip("netns delete gone")
-    record = Path("/run/netsandbox/old.json")
-    record.write_text(record.read_text().replace(store.boot(), "another"))
+    lab.age(Path("/run/netsandbox/old.json"))
     assert [words.split(":")[0] for words in Sandbox.prune(only_say=True)] == ["gone", "old"]
     Sandbox.prune()
     assert Sandbox.list() == []

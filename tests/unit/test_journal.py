@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import collections
 import json
 from contextlib import suppress
 from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from netsandbox import _journal, _steps
 from netsandbox._journal import Pending, Record
 from netsandbox._outline import Plugged
-from netsandbox.errors import ProtocolError
+from netsandbox.errors import NetSandboxError, ProtocolError
 from tests.unit.rig import furnished
 from tests.unit.test_execute import BRIDGE, FULL, V4_ONLY
 from tests.unit.test_steps import TEXTS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from netsandbox._steps import Step
 
 STEPS = tuple(step for step, _ in TEXTS)
@@ -32,6 +35,11 @@ def _record() -> Record:
     rig.add(BRIDGE, FULL, V4_ONLY)
     then = replace(EMPTY, next_id=4, interfaces=rig.plugged)
     return replace(then, pending=Pending("attach v0 to sandbox web", STEPS, forward=False, then=then))
+
+
+def _sealed(record: object) -> bytes:
+    """Return the bytes of a record that says anything, with the right checksum."""
+    return _journal.seal(json.dumps({"version": _journal.VERSION, "record": record}).encode())
 
 
 RECORD = _record()
@@ -77,15 +85,27 @@ def test_texts_that_are_no_utf8_survive() -> None:
         (b"[]", "a damaged record"),
         (b"7", "a damaged record"),
         (b"{}", "a damaged record: 'version'"),
+        (BYTES.replace(b"1234", b"1235", 1), "a damaged record: its checksum is wrong"),
+        (BYTES.rpartition(b",")[0] + b"}", "a damaged record: its checksum is wrong"),
         (b"\xff", "a damaged record"),
         (b"[" * 100_000, "a damaged record"),
         (b'{"version":99,"record":{"is":"Record"}}', "a record of another version"),
-        (b'{"version":1}', "a damaged record: 'record'"),
-        (b'{"version":1,"record":{"is":"Record"}}', "a damaged record"),
-        (b'{"version":1,"record":{"is":"Nonsense"}}', "a damaged record: 'Nonsense'"),
-        (b'{"version":1,"record":{"is":"Conf","ipv4":[],"ipv6":[]}}', "a damaged record: it is none"),
+        (_journal.seal(b'{"version":1}'), "a damaged record: 'record'"),
+        (_sealed({"is": "Record"}), "a damaged record"),
+        (_sealed({"is": "Nonsense"}), "a damaged record: 'Nonsense'"),
+        (_sealed({"is": "Conf", "ipv4": [], "ipv6": []}), "a damaged record: it is none"),
+        (_sealed({"is": "Conf", "ipv4": [2**31], "ipv6": []}), "a damaged record: ipv4 of Conf is (2147483648,)"),
+        (_sealed({"is": "SetMtu", "old": "9", "new": 9}), "a damaged record: old of SetMtu is '9'"),
+        (_sealed({"is": "SetUp", "old": 0, "new": True}), "a damaged record: old of SetUp is 0"),
+        (_sealed({"is": "Unpin", "identity": [1]}), "a damaged record: identity of Unpin is (1,)"),
+        (_sealed({"is": "Unpin", "identity": 7}), "a damaged record: identity of Unpin is 7"),
+        (_sealed({"is": "Plugged", "back": [{"is": "Conf"}]}), "a damaged record"),
+        (_sealed({"is": "Move", "old": {"is": "Unpin"}}), "a damaged record"),
+        (_sealed({"is": "Lost", "step": None}), "a damaged record: step of Lost is None"),
+        (_sealed({"is": "Unpin", "path": "a\0b"}), "a damaged record: path of Unpin is 'a\\x00b'"),
+        (_sealed({"is": "Unpin", "path": "\ud800"}), "a damaged record: path of Unpin is '\\ud800'"),
     ],
-    ids=range(12),
+    ids=range(24),
 )
 def test_bytes_that_are_no_record_are_told(data: bytes, reason: str) -> None:
     with pytest.raises(ProtocolError) as info:
@@ -99,14 +119,16 @@ def test_a_record_that_was_cut_short_is_told(length: int) -> None:
         _journal.unpack(BYTES[:length])
 
 
-@given(st.integers(0, len(BYTES) - 1), st.binary(max_size=8))
-def test_a_record_with_a_flaw_is_a_record_or_told(place: int, flaw: bytes) -> None:
-    with suppress(ProtocolError):
-        assert isinstance(_journal.unpack(BYTES[:place] + flaw + BYTES[place + len(flaw) :]), Record)
+@given(st.integers(0, len(BYTES)), st.binary(max_size=8), st.integers(0, 8))
+def test_a_record_with_a_flaw_is_told(place: int, flaw: bytes, length: int) -> None:
+    damaged = BYTES[:place] + flaw + BYTES[place + length :]
+    assume(damaged != BYTES)
+    with pytest.raises(ProtocolError):
+        _journal.unpack(damaged)
 
 
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers() | st.integers(-(2**99), 2**99) | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["is", "bytes", "a"]), inner),
     max_leaves=12,
 )
@@ -117,7 +139,34 @@ def test_any_json_is_a_record_or_told(name: str, data: st.DataObject) -> None:
     known: dict[str, Any] = {}
     if name in _journal._CLASSES:
         known = {item.name: data.draw(_JSON) for item in fields(_journal._CLASSES[name])}
-    made = {"is": name, "bytes": data.draw(_JSON)} | known
     with suppress(ProtocolError):
-        found = _journal.unpack(json.dumps({"version": _journal.VERSION, "record": made}).encode())
-        assert isinstance(found, Record)
+        assert isinstance(_journal.unpack(_sealed({"is": name, "bytes": data.draw(_JSON)} | known)), Record)
+
+
+@given(st.data(), _JSON)
+def test_a_record_that_says_something_else_can_be_carried_out_or_is_told(data: st.DataObject, other: object) -> None:
+    record = json.loads(BYTES)["record"]
+    inner, key = data.draw(st.sampled_from(list(_places(record))))
+    inner[key] = data.draw(st.just(other) | st.sampled_from([part[at] for part, at in _places(record)]))
+    with suppress(ProtocolError):
+        found = _journal.unpack(_sealed(record))
+        assert _journal.unpack(_journal.pack(found)) == found
+        steps = [
+            *(found.pending.steps if found.pending else ()),
+            *(step for item in found.interfaces for step in item.back),
+        ]
+        rig = furnished()
+        world = collections.defaultdict(lambda: rig.box, rig.world)
+        for step in steps:
+            with suppress(NetSandboxError):
+                step.apply(world)
+            with suppress(NetSandboxError):
+                step.inverse().apply(world)
+            assert isinstance(str(step), str)
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401  JSON
+    """Yield every place in a JSON value at which something stands."""
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield value, key
+        yield from _places(value[key])

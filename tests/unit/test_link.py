@@ -145,6 +145,11 @@ def test_a_mac_survives(raw: bytes) -> None:
     assert link.mac_bytes(link.mac_text(raw)) == raw
 
 
+def test_a_link_layer_address_that_is_none_is_told() -> None:
+    with pytest.raises(ProtocolError, match="link-layer address 'x'"):
+        link.mac_bytes("x")
+
+
 @pytest.mark.parametrize(
     ("body", "text"),
     [

@@ -78,14 +78,14 @@ class Store:
         found = []
         parts = [item.partition("-") for item in _list(self.records)]
         for key in sorted({_name(rest) for mark, dash, rest in parts if mark + dash in {_DRAFT, _LOCK}}):
-            lock, draft = self._file(key, _LOCK), self._file(key, _DRAFT)
+            lock, draft = self.file(key, _LOCK), self.file(key, _DRAFT)
             has_lock = os.path.lexists(lock)
             try:
                 with self.locked(key, limit=0, keep=has_lock and not delete):
                     left = [draft] if os.path.lexists(draft) else []
                     if left and delete:
                         _unlink(draft)
-                    found += [*left, lock] if has_lock and not os.path.lexists(self._file(key)) else left
+                    found += [*left, lock] if has_lock and not os.path.lexists(self.file(key)) else left
             except KernelError as error:
                 if error.errno != errno.ETIMEDOUT:  # its holder is at work
                     raise
@@ -94,7 +94,7 @@ class Store:
     def read(self, name: str) -> bytes | None:
         """Return the record of a sandbox; None if there is none."""
         self.check()
-        path = self._file(name)
+        path = self.file(name)
         try:
             with open(path, "rb", buffering=0, opener=_opener) as file:
                 return file.read()
@@ -105,8 +105,8 @@ class Store:
 
     def write(self, name: str, data: bytes) -> None:
         """Keep the record of a sandbox, whole or not at all."""
-        path = self._file(name)
-        draft = self._file(name, _DRAFT)
+        path = self.file(name)
+        draft = self.file(name, _DRAFT)
         try:
             fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
@@ -123,7 +123,7 @@ class Store:
 
     def delete(self, name: str) -> None:
         """Forget a sandbox."""
-        _unlink(self._file(name))
+        _unlink(self.file(name))
 
     @contextmanager
     def locked(self, name: str, *, limit: float | None = None, keep: bool = False) -> Iterator[None]:
@@ -134,13 +134,13 @@ class Store:
             limit: How long another is waited for, in seconds; LOCK_LIMIT if left out.
             keep: Whether the file that is locked stays in any case, and not only as long as there is a record.
         """
-        path = self._file(name, _LOCK)
+        path = self.file(name, _LOCK)
         fd = self._lock(path, LOCK_LIMIT if limit is None else limit)
         try:
             yield
         finally:
             with suppress(OSError):  # a lock file that stays is found and used again
-                if not keep and not os.path.lexists(self._file(name)):
+                if not keep and not os.path.lexists(self.file(name)):
                     os.unlink(path)
             os.close(fd)
 
@@ -178,7 +178,8 @@ class Store:
             else:
                 return
 
-    def _file(self, name: str, prefix: str = "") -> str:
+    def file(self, name: str, prefix: str = "") -> str:
+        """Return the file with the record of a sandbox; with a prefix, one beside it."""
         return os.path.join(self.records, prefix + name.replace("%", "%25").replace("/", "%2F") + _SUFFIX)
 
 

@@ -111,8 +111,15 @@ def mac_text(data: bytes) -> str:
 
 
 def mac_bytes(text: str) -> bytes:
-    """Return the bytes of a link-layer address in colon notation."""
-    return bytes.fromhex(text.replace(":", ""))
+    """Return the bytes of a link-layer address in colon notation.
+
+    Raises:
+        ProtocolError: It is none.
+    """
+    try:
+        return bytes.fromhex(text.replace(":", ""))
+    except ValueError as error:
+        raise ProtocolError(f"link-layer address {text!r}") from error
 
 
 def unpack(message: Message) -> Link:
@@ -247,7 +254,8 @@ def change(
         parts.append(attrs.nest(_LINKINFO, attrs.pack_text(_INFO_SLAVE_KIND, master_kind), told))
         words.append("port settings")
     if ipv4_conf is not None:
-        conf = attrs.nest(_INET_CONF, *(attrs.pack_u32(key, value) for key, value in ipv4_conf.items()))
+        numbers = ((key, value % 2**32) for key, value in ipv4_conf.items())  # medium_id may be -1
+        conf = attrs.nest(_INET_CONF, *(attrs.pack_u32(key, number) for key, number in numbers))
         parts.append(attrs.nest(_AF_SPEC, attrs.nest(AF_INET, conf)))
         words.append("IPv4 settings")
     if up is not None:
