@@ -20,6 +20,7 @@ NOOP, ERROR, DONE = 1, 2, 3  # NLMSG_*: below NLMSG_MIN_TYPE (16) are control me
 F_REQUEST, F_MULTI, F_ACK, F_DUMP_INTR, F_DUMP = 0x1, 0x2, 0x4, 0x10, 0x300
 F_REPLACE, F_EXCL, F_CREATE, F_APPEND = 0x100, 0x200, 0x400, 0x800
 _F_CAPPED, _F_ACK_TLVS = 0x100, 0x200
+_MAX_ERRNO = 4095  # include/linux/err.h
 _EXTACK_TEXT = 1  # NLMSGERR_ATTR_MSG
 
 ATTEMPTS = 5  # how often a dump that the kernel calls inconsistent is asked for again
@@ -100,12 +101,14 @@ def verdict(message: Message) -> tuple[int, str | None]:
     """Return the errno (0: done) and the kernel's explanation from an ERROR or DONE message.
 
     Raises:
-        ProtocolError: The message is cut short.
+        ProtocolError: The message is cut short, or its number is no errno.
     """
     body = message.body
     if len(body) < _ERROR.size:
         raise ProtocolError(f"acknowledgement of {len(body)} bytes")
     code = -_ERROR.unpack_from(body)[0]
+    if not 0 <= code <= _MAX_ERRNO:
+        raise ProtocolError(f"acknowledgement with the errno {code}")
     start = _ERROR.size
     if message.kind == ERROR:  # the request's header follows, and, unless capped, the request itself
         if len(body) < start + HEADER_SIZE:
