@@ -31,7 +31,13 @@ SANDBOX_NAME_MAX = 64
 
 _EVERYBODY = IPv4Address("255.255.255.255")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_PATH = re.compile(r"/[^\0\ud800-\udc7f\udd00-\udfff]*")  # of surrogates, those that stand for bytes (PEP 383)
 _SYSCTL_PART = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def is_path(value: object) -> bool:
+    """Whether *value* is an absolute path that a file system could take."""
+    return isinstance(value, str) and bool(_PATH.fullmatch(value))
 
 
 def sandbox_name_problem(name: object) -> Problem | None:
@@ -135,7 +141,7 @@ class Checks:
         pairs = given.items() if isinstance(given, Mapping) else map(_cut, items(given))
         for key, value in pairs:
             text = " ".join(str(value).split())
-            reason = _no_sysctl(key, value, text)
+            reason = _no_sysctl(key, value)
             if reason:
                 self.wrong("sysctl", key, reason)
                 continue
@@ -161,7 +167,7 @@ def _no_host(interface: IPInterface) -> str | None:
     return None
 
 
-def _no_sysctl(key: object, value: object, text: str) -> str | None:
+def _no_sysctl(key: object, value: object) -> str | None:
     """Say why a setting of an interface is none, or return None."""
     parts = key.split(".") if isinstance(key, str) else []
     if value is None:
@@ -172,10 +178,19 @@ def _no_sysctl(key: object, value: object, text: str) -> str | None:
         return "is outside net."
     if parts[3] not in {"IFNAME", "ifname"}:
         return "must have the word IFNAME as its fourth part"
-    usable = text.isascii() and text.isprintable() and text
-    if isinstance(value, bool) or not isinstance(value, (str, int)) or not usable:
-        return f"has no usable value, {value!r}"
-    return None
+    return None if is_setting(value) else f"has no usable value, {value!r}"
+
+
+def is_setting(value: object) -> bool:
+    """Whether *value* is one that a setting can be given: a number, or text that prints."""
+    text = " ".join(str(value).split())
+    return (
+        isinstance(value, (str, int))
+        and not isinstance(value, bool)
+        and text.isascii()
+        and text.isprintable()
+        and bool(text)
+    )
 
 
 def _cut(entry: object) -> tuple[object, object]:

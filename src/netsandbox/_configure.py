@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from netsandbox import _facts
-from netsandbox._checks import IPAddress, IPInterface
+from netsandbox._checks import IPAddress, IPInterface, is_setting
 from netsandbox._handle import Handle
 from netsandbox._outline import Plan, single
 from netsandbox._plan import add_step, entry
@@ -23,7 +23,7 @@ from netsandbox.netlink.address import Address
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.neighbor import NeighborEntry
 from netsandbox.netlink.route import RouteEntry
-from netsandbox.spec import Neighbor, Route
+from netsandbox.spec import Neighbor, Route, parse_interface
 
 _TWEAKS = {
     "net.ipv4.vs.conn_reuse_mode": "0",
@@ -39,7 +39,7 @@ def link(handle: Handle, interface: Interface | str) -> Link:
         interface.check_owner(handle.name)
         found = handle.box.link(interface.index)
     else:
-        found = handle.box.link(interface)
+        found = handle.box.link(parse_interface(interface))
     if found is None:
         text = interface.name if isinstance(interface, Interface) else interface
         raise InterfaceNotFoundError(f"use {text} of sandbox {handle.name}", "there is no such interface")
@@ -171,18 +171,23 @@ def disable_arp_for_vip(handle: Handle, interface: Interface | str) -> Plan:
 def os_tweaks(handle: Handle, tweaks: str | Mapping[str, str]) -> Plan:
     """Plan to change settings that the kernel has."""
     chosen = OS_TWEAKS.get(tweaks) if isinstance(tweaks, str) else tweaks
-    if chosen is None:
+    if not isinstance(chosen, Mapping):
         raise SpecError([Problem("tweaks", tweaks, f"is none of {', '.join(OS_TWEAKS)}")])
     problems = [Problem("sysctl", key, "is not a setting below net.") for key in chosen if not _is_setting(key)]
+    problems += (
+        Problem("sysctl", key, f"has no usable value, {value!r}")
+        for key, value in chosen.items()
+        if not is_setting(value)
+    )
     if problems:
         raise SpecError(problems)
-    paths = {key.removeprefix("net.").replace(".", "/"): " ".join(value.split()) for key, value in chosen.items()}
+    paths = {key.removeprefix("net.").replace(".", "/"): " ".join(str(value).split()) for key, value in chosen.items()}
     return _settings(handle, "apply OS tweaks", paths)
 
 
 def _is_setting(key: object) -> bool:
     parts = key.split(".") if isinstance(key, str) else []
-    return len(parts) > 2 and parts[0] == "net" and all(parts) and "/" not in str(key) and "\0" not in str(key)
+    return len(parts) > 2 and parts[0] == "net" and all(parts) and "/" not in str(key) and str(key).isprintable()
 
 
 def _settings(handle: Handle, operation: str, wanted: Mapping[str, str]) -> Plan:

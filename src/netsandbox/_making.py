@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from netsandbox import _detach, _facts, _plan
-from netsandbox._checks import sandbox_name_problem
+from netsandbox._checks import is_path, sandbox_name_problem
 from netsandbox._handle import HOST_NAME, Handle, telling
 from netsandbox._journal import Pending, Record
 from netsandbox._outline import Plan, Plugged, Target
@@ -22,7 +22,7 @@ def where(store: Store, name: str) -> tuple[str, str]:
     Raises:
         SpecError: It is no name.
     """
-    if str(name).startswith("/") and "\0" not in name:
+    if is_path(name):
         return store.locate(name)
     problem = sandbox_name_problem(name)
     if problem:
@@ -33,6 +33,8 @@ def where(store: Store, name: str) -> tuple[str, str]:
 @contextmanager
 def opening(host: str | None, name: str) -> Iterator[tuple[LinuxKernel, ExitStack]]:
     """Open the host's namespace; what is put on the stack is closed if anything fails."""
+    if host is not None and not is_path(host):
+        raise SpecError([Problem("host", host, "is not an absolute path")])
     with telling(name), ExitStack() as stack:
         outside = LinuxKernel(namespace.open_namespace(host or namespace.OWN))
         stack.callback(outside.close)
@@ -130,7 +132,7 @@ def open_(name: str, *, host: str | None) -> Handle:
 def adopt(source: str, name: str | None, *, host: str | None) -> Handle:
     """Take a namespace that someone else made; see `Sandbox.adopt`."""
     store = Store()
-    if not str(source).startswith("/") or "\0" in source:
+    if not is_path(source):
         raise SpecError([Problem("path", source, "is not an absolute path")])
     key, path = where(store, name if name is not None else source)
     operation = f"adopt {source} as sandbox {key}"

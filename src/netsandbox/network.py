@@ -12,7 +12,7 @@ from netsandbox._journal import Record
 from netsandbox._outline import Plan
 from netsandbox.errors import Problem, SpecError
 from netsandbox.interface import Interface, read_neighbors, read_routes
-from netsandbox.spec import Neighbor, Route, parse_address, parse_host
+from netsandbox.spec import Neighbor, Route, expect, parse_address, parse_host
 
 T = TypeVar("T")
 
@@ -124,6 +124,7 @@ class Network:
 
         Source: ``AddStaticRoute`` of moby's osl.
         """
+        expect("route", route, Route)
         if not route.interface and (not route.via or route.onlink or route.via.is_link_local):
             raise SpecError([Problem("interface", route.interface, f"must be given with route {route}")])
         self._configure(lambda: _configure.add_route(self._handle, route))
@@ -136,6 +137,7 @@ class Network:
 
         Source: ``RemoveStaticRoute`` of moby's osl.
         """
+        expect("route", route, Route)
         self._configure(lambda: _configure.remove_route(self._handle, route))
 
     def add_neighbor(self, neighbor: Neighbor) -> None:
@@ -147,6 +149,7 @@ class Network:
 
         Source: ``AddNeighbor`` of moby's osl.
         """
+        expect("neighbor", neighbor, Neighbor)
         self._configure(lambda: _configure.add_neighbor(self._handle, neighbor))
 
     def remove_neighbor(self, neighbor: Neighbor) -> None:
@@ -158,6 +161,7 @@ class Network:
 
         Source: ``DeleteNeighbor`` of moby's osl.
         """
+        expect("neighbor", neighbor, Neighbor)
         self._configure(lambda: _configure.remove_neighbor(self._handle, neighbor))
 
     def disable_arp_for_vip(self, interface: Interface | str) -> None:
@@ -199,6 +203,6 @@ def nothing() -> None:
 
 
 def _version(family: int) -> int:
-    if family not in {4, 6}:
+    if family not in (4, 6):  # no set: it may be anything
         raise SpecError([Problem("family", family, "is neither 4 nor 6")])
     return family

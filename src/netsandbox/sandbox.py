@@ -21,6 +21,8 @@ from netsandbox.network import Network, nothing
 from netsandbox.spec import (
     InterfaceOptions,
     InterfaceSpec,
+    expect,
+    parse_interface,
     salvage,
 )
 
@@ -314,6 +316,8 @@ class Sandbox(Network):
     def add_interfaces(self, specs: Iterable[InterfaceSpec]) -> tuple[Interface, ...]:
         """Plug several links in, in this order: all of them or none of them; see `add_interface`."""
         wishes = tuple(specs)
+        for wish in wishes:
+            expect("spec", wish, InterfaceSpec)
 
         def make(record: Record) -> Change[tuple[Interface, ...]]:
             facts = self._attach_facts(wishes)
@@ -440,7 +444,7 @@ class Sandbox(Network):
                 raise self._no_interface(interface.name, _FOREIGN)
             asked = (interface.id, interface.index, interface.source)
             return tuple(item for item in record.interfaces if (item.id, item.index, item.source) == asked)
-        link, found = self._handle.box.link(interface), self._inventory(record)
+        link, found = self._handle.box.link(parse_interface(interface)), self._inventory(record)
         items = tuple(item for item in found.ours if link and item.index == link.index)
         items = items or tuple(item for item in found.missing if item.name == interface)
         items = items or tuple(item for item in found.ours if not link and item.name == interface)

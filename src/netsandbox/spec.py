@@ -250,6 +250,28 @@ def parse_host(name: str, value: object) -> IPAddress:
     return cast("IPAddress", address)
 
 
+def parse_interface(value: object) -> str:
+    """Return the name of an interface that *value* says.
+
+    Raises:
+        SpecError: It is none that a link can have.
+    """
+    check = Checks()
+    check.add(name_problem("interface", value, longest=ALTNAME_MAX))
+    check.finish()
+    return cast("str", value)
+
+
+def expect(field: str, value: object, kind: type) -> None:
+    """Refuse a value of another class than *kind*.
+
+    Raises:
+        SpecError: It is one.
+    """
+    if not isinstance(value, kind):
+        raise SpecError([Problem(field, value, f"is not of the class {kind.__name__}")])
+
+
 def _check_names(check: Checks, source: object, prefix: object, name: object, master: object) -> None:
     """Refuse names that the kernel would refuse."""
     if not isinstance(source, Bridge):

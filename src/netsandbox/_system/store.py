@@ -52,7 +52,7 @@ class Store:
 
     def locate(self, path: str) -> tuple[str, str]:
         """Return name and normal form of an absolute path: one in the directory of pins is called by its last part."""
-        normal = os.path.normpath(path)
+        normal = os.path.normpath(f"/{path.lstrip('/')}")  # two slashes at the beginning would stay
         directory, _, last = normal.rpartition("/")
         return (last, normal) if directory == self.pins else (normal, normal)
 

@@ -1,0 +1,111 @@
+"""Whatever is given to the verbs and to the command line is taken or refused, and what is refused is not begun."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from netsandbox import Bridge, NetSandboxError, Sandbox, SpecError
+from netsandbox.cli import main
+from netsandbox.cli.app import COMMANDS
+from tests.kernel import lab
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+TEXT = st.text("ab0 ./:%=-\0\t\xa0é\ud800\udc80", max_size=20)
+WORDS = "eth0 10.0.0.2/24 10.0.0.1 fd00::2 default via dev lladdr 02:00:00:00:00:09 veth1 --json -n web /".split()
+ANYTHING = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.binary(max_size=9), TEXT, st.sampled_from(WORDS)
+)
+NESTED = (
+    ANYTHING | st.lists(ANYTHING, max_size=3) | st.dictionaries(TEXT | st.sampled_from(WORDS), ANYTHING, max_size=3)
+)
+VERBS: dict[str, Callable[..., object]] = {
+    "create": lambda _, one, two: Sandbox.create(one, host=two),
+    "open": lambda _, one, two: Sandbox.open(one, host=two),
+    "adopt": lambda _, one, two: Sandbox.adopt(one, two),
+    "add": lambda box, one, two: box.add_interface(one, mtu=two),
+    "add several": lambda box, one, _: box.add_interfaces([one]),
+    "remove": lambda box, one, _: box.remove_interface(one),
+    "plan": lambda box, one, two: box.plan(box.add_address, one, two),
+    "add address": lambda box, one, two: box.add_address(one, two),
+    "remove address": lambda box, one, two: box.remove_address(one, two),
+    "gateway": lambda box, one, two: box.set_gateway(one, two),
+    "no gateway": lambda box, one, two: box.set_gateway(None, one, family=two),
+    "unset": lambda box, one, _: box.unset_gateway(one),
+    "add route": lambda box, one, _: box.add_route(one),
+    "remove route": lambda box, one, _: box.remove_route(one),
+    "add neighbor": lambda box, one, _: box.add_neighbor(one),
+    "remove neighbor": lambda box, one, _: box.remove_neighbor(one),
+    "arp": lambda box, one, _: box.disable_arp_for_vip(one),
+    "tweaks": lambda box, one, _: box.apply_os_tweaks(one),
+}
+
+
+@pytest.mark.usefixtures("host")
+@SETTINGS
+@given(TEXT | st.text(max_size=70))
+@example("x" * 64)
+def test_any_text_is_the_name_of_a_sandbox_or_refused(name: str) -> None:
+    if name.startswith("/"):
+        return  # a path
+    try:
+        made = Sandbox.create(name)
+    except SpecError:
+        assert Sandbox.list(everything=True) == []
+        return
+    with made, Sandbox.open(name) as again:
+        assert [made.name] == [again.name] == Sandbox.list() == [name]
+        made.destroy()
+
+
+@SETTINGS
+@given(TEXT | st.text(max_size=16))
+def test_any_text_is_the_name_of_a_link_or_refused(box: Sandbox, name: str) -> None:
+    with suppress(SpecError):
+        made = box.add_interface(Bridge("b"), name=name)
+        assert made.name == name
+        box.remove_interface(name)
+    assert box.interfaces == ()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_anything_given_to_a_verb_is_taken_or_refused(box: Sandbox, verb: str) -> None:
+    box.add_interface(Bridge("b"), addresses=["10.0.0.9/24"])
+
+    @settings(SETTINGS, max_examples=30)
+    @given(NESTED, NESTED)
+    def holds(one: object, two: object) -> None:
+        with suppress(NetSandboxError):
+            made = VERBS[verb](box, one, two)
+            if isinstance(made, Sandbox):
+                made.destroy()
+
+    with lab.comes_back():
+        holds()
+
+
+@pytest.mark.usefixtures("host")
+def test_any_words_end_with_a_status_and_change_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    commands = sorted({*COMMANDS, "list"} - {"exec", "demo", "doctor", "prune"})
+
+    @settings(SETTINGS, max_examples=150)
+    @given(st.sampled_from(commands), st.lists(st.text("ab0 ./:%=-\xa0é\udc80") | st.sampled_from(WORDS), max_size=6))
+    def holds(command: str, words: list[str]) -> None:
+        dry = [] if command in {"ls", "list", "inspect", "stats", "completion"} else ["--dry-run"]
+        with pytest.raises(SystemExit) as end:
+            main([command, *dry, *words])
+        said: Any = capsys.readouterr()
+        assert end.value.code in {0, 1, 2}
+        assert end.value.code == 0 or said.err or said.out.startswith('{"error"')
+
+    lab.veth("veth1")
+    with lab.comes_back():
+        holds()
+    assert Sandbox.list(everything=True) == []
