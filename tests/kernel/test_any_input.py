@@ -75,6 +75,39 @@ def test_any_text_is_the_name_of_a_link_or_refused(box: Sandbox, name: str) -> N
     assert box.interfaces == ()
 
 
+@pytest.mark.parametrize(
+    ("verb", "one", "two", "field"),
+    [
+        ("create", "web", 7, "host"),
+        ("create", "/\ud800", None, "name"),
+        ("adopt", b"/x", None, "path"),
+        ("add several", "v0", None, "spec"),
+        ("remove", "\ud800", None, "interface"),
+        ("add address", 7, "10.0.0.2/24", "interface"),
+        ("unset", [], None, "family"),
+        ("add route", "10.0.0.0/8", None, "route"),
+        ("remove route", None, None, "route"),
+        ("add neighbor", "10.0.0.1", None, "neighbor"),
+        ("remove neighbor", 7, None, "neighbor"),
+        ("tweaks", 7, None, "tweaks"),
+        ("tweaks", {"net.ipv4.conf.\ud800.forwarding": "1"}, None, "sysctl"),
+        ("tweaks", {"net.ipv4.conf.all.forwarding": None}, None, "sysctl"),
+    ],
+    ids=range(14),
+)
+def test_what_makes_no_sense_is_refused_by_its_name(
+    box: Sandbox, verb: str, one: object, two: object, field: str
+) -> None:
+    with lab.fails(box, SpecError) as info:
+        VERBS[verb](box, one, two)
+    assert [problem.field for problem in info.value.problems] == [field]
+
+
+def test_a_path_is_the_same_sandbox_with_two_slashes(box: Sandbox) -> None:
+    with Sandbox.open(f"/{box.path}") as again:
+        assert (again.name, again.path) == (box.name, box.path)
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_anything_given_to_a_verb_is_taken_or_refused(box: Sandbox, verb: str) -> None:
     box.add_interface(Bridge("b"), addresses=["10.0.0.9/24"])
