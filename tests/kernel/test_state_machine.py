@@ -306,6 +306,7 @@ class Machine(RuleBasedStateMachine):
 
 
 @pytest.mark.usefixtures("host")
+@pytest.mark.timeout(180)
 def test_whatever_is_done_and_whatever_fails_the_invariants_hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,7 +315,7 @@ def test_whatever_is_done_and_whatever_fails_the_invariants_hold(
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=8,
+            max_examples=20,
             stateful_step_count=12,
             deadline=None,
             phases=[Phase.generate],
