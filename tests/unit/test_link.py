@@ -94,6 +94,7 @@ def test_a_port_its_counters_and_its_settings_are_kept_as_the_kernel_says_them()
     assert recorded("get p0, with statistics") == [P0]
     assert attrs.unpack(found.port)[2] == b"\x20\0"  # IFLA_BRPORT_PRIORITY: 32
     assert stats.unpack(found.stats).rx_packets > 0
+    assert dict(found.rest)[6] == b"noqueue\0"  # IFLA_QDISC: not decoded, not lost
 
 
 def test_the_settings_of_a_link_are_told_by_family() -> None:
@@ -127,6 +128,7 @@ def test_a_link_of_which_nothing_is_told_has_no_name_and_no_mtu() -> None:
         (attrs.pack_u8(33, 1), "carrier", True),
         (attrs.nest(52, attrs.pack_u32(99, 1), attrs.pack_text(53, "other")), "altnames", ("other",)),
         (attrs.nest(LINKINFO, attrs.pack_text(1, "veth"), attrs.pack(2, b"data")), "kind", "veth"),
+        (attrs.pack(17, b"\1"), "rest", ((17, b"\1"),)),
     ],
 )
 def test_an_attribute_becomes_its_field(attribute: bytes, field: str, value: object) -> None:

@@ -5,7 +5,7 @@ Source: rtnetlink(7), include/uapi/linux/if_link.h, net/core/rtnetlink.c.
 
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from netsandbox.errors import ProtocolError
@@ -55,6 +55,7 @@ class Link:
         port: Settings of that port, as the kernel encodes them.
         stats: Counters, as the kernel encodes them (IFLA_STATS64); empty if not asked for.
         af_spec: Settings per address family, as the kernel encodes them.
+        raw: All that the kernel said, as it said it; see `rest`.
     """
 
     index: int
@@ -78,6 +79,13 @@ class Link:
     port: bytes = b""
     stats: bytes = b""
     af_spec: bytes = b""
+    raw: bytes = field(default=b"", repr=False, compare=False)
+
+    @property
+    def rest(self) -> tuple[tuple[int, bytes], ...]:
+        """Attributes that are not decoded: (type, payload)."""
+        known = {_LINKINFO, *(kind for kind, _, _ in _FIELDS)}
+        return tuple((kind, data) for kind, data in attrs.walk(self.raw, _INFO.size) if kind not in known)
 
     @property
     def is_up(self) -> bool:
@@ -133,11 +141,11 @@ def unpack(message: Message) -> Link:
         raise ProtocolError(f"link message of {len(body)} bytes")
     _, type_, index, flags, _ = _INFO.unpack_from(body)
     found = attrs.unpack(body, _INFO.size)
-    fields: dict[str, Any] = {"name": "", "mtu": 0}
-    fields |= {field: read(found[kind]) for kind, field, read in _FIELDS if kind in found}
+    fields: dict[str, Any] = {"name": "", "mtu": 0, "raw": body}
+    fields |= {name: read(found[kind]) for kind, name, read in _FIELDS if kind in found}
     if _LINKINFO in found:
         info = attrs.unpack(found[_LINKINFO])
-        fields |= {field: read(info[kind]) for kind, field, read in _INFO_FIELDS if kind in info}
+        fields |= {name: read(info[kind]) for kind, name, read in _INFO_FIELDS if kind in info}
     return Link(index=index, type=type_, flags=flags, **fields)
 
 
