@@ -1,17 +1,20 @@
 """What a plan has to know of the kernel, read before anything is changed."""
 
+import errno
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from netsandbox._outline import Plugged
 from netsandbox._steps import Kernel
+from netsandbox.errors import KernelError
 from netsandbox.netlink.address import Address
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.neighbor import AF_BRIDGE, MASTER, NOARP, NeighborEntry
 from netsandbox.netlink.route import TABLE_MAIN, RouteEntry
 
 K = TypeVar("K", bound=int | str)
+MANY = 10_000  # how much of what was made inside comes back if a link cannot leave
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +173,7 @@ def for_detach(host: Kernel, box: Kernel, items: Iterable[Plugged], plugged: Ite
         link = box.link(item.index)
         if not link:
             continue
-        states[item.index] = state(box, link)
+        states[item.index] = _inside(box, link)
         lowers |= _found(host, (item.lower,) if item.lower else ())
         if item.home:
             keys: tuple[str | int, ...] = (item.home.name, *item.altnames, item.home.index)
@@ -180,6 +183,23 @@ def for_detach(host: Kernel, box: Kernel, items: Iterable[Plugged], plugged: Ite
         taken |= {link.index: link for link in host.links()}
     siblings = frozenset(item.index for item in plugged)
     return Facts(host_links=taken, lowers=lowers, siblings=siblings, states=states)
+
+
+def _inside(box: Kernel, link: Link) -> LinkState:
+    """Return *link* with what is known of it inside, to come back if it cannot leave.
+
+    Somebody inside who makes more than MANY addresses, routes and neighbours gets none of them back: what is to come
+    back is recorded, and must neither fill the runtime directory nor keep the link from leaving.
+    """
+    try:
+        found = state(box, link)
+    except KernelError as error:
+        if error.errno != errno.EMSGSIZE:
+            raise
+    else:
+        if len(found.addresses) + len(found.routes) + len(found.neighbors) <= MANY:
+            return found
+    return LinkState(link, master=box.link(link.master) if link.master else None)
 
 
 def _found(kernel: Kernel, keys: Iterable[K]) -> dict[K, Link]:

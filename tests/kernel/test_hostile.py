@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
-from netsandbox import Bridge, InterfaceSpec, NameConflictError, Sandbox
+from netsandbox import Bridge, InterfaceSpec, KernelError, NameConflictError, Sandbox, _facts
+from netsandbox.netlink import message
 from tests.kernel import lab
 
 pytestmark = pytest.mark.usefixtures("host")
@@ -25,6 +28,32 @@ def test_names_and_texts_given_inside_do_not_leave_the_sandbox(box: Sandbox) -> 
         ):
             lab.ip(words, netns=box.path)
         eth0.remove()
+
+
+@pytest.mark.parametrize("limit", [1 << 16, message.LIMIT])
+def test_a_flood_of_routes_neither_fills_the_record_nor_keeps_a_link_inside(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(_facts, "MANY", 1000)
+    monkeypatch.setattr(message, "LIMIT", limit)
+    lab.veth("v0", "p0")
+    with lab.comes_back():
+        eth0 = box.add_interface("v0", addresses=["10.0.0.2/24"])
+        flood = "".join(f"route add 10.{n // 256 + 1}.{n % 256}.0/24 dev eth0\n" for n in range(2000))
+        box.exec(["ip", "-batch", "-"], input=flood.encode(), check=True)
+        assert len(box.plan(eth0.remove).steps) < 20
+        eth0.remove()
+
+
+def test_a_list_without_end_is_refused_and_the_sandbox_works_on(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(30):
+        lab.ip(f"route add 10.1.{n}.0/24 dev lo", netns=box.path)
+    with monkeypatch.context() as patch:
+        patch.setattr(message, "LIMIT", 1024)
+        with pytest.raises(KernelError, match="longer than 1024 bytes") as info:
+            box.routes  # noqa: B018  reading is what fails
+        assert info.value.errno == errno.EMSGSIZE
+    assert len(box.routes) == 30
 
 
 def test_a_failed_removal_leaves_the_names_that_were_given_inside(box: Sandbox) -> None:

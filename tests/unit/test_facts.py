@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from netsandbox import _facts
 from netsandbox._outline import Plugged
 from netsandbox._steps import HOST, Move, Place
+from netsandbox.errors import KernelError
 from netsandbox.netlink import link as links
 from netsandbox.netlink import neighbor, route
 from netsandbox.netlink.neighbor import PERMANENT, SELF
@@ -131,6 +133,35 @@ def test_a_change_of_a_link_does_not_change_facts_that_were_read() -> None:
     facts = _facts.for_attach(host, FakeKernel(), ["v0"], check_routes=False)
     send(host, links.change(7, mtu=1300))
     assert facts.sources["v0"].link.mtu == 1500
+
+
+@pytest.mark.parametrize("mastered", [True, False])
+def test_of_a_flood_inside_only_the_link_is_to_come_back(monkeypatch: pytest.MonkeyPatch, *, mastered: bool) -> None:
+    host, box = FakeKernel("host"), FakeKernel("box")
+    bridge = box.add_link("br0", index=8, kind="bridge")
+    box.add_link("eth0", index=7, addresses=["10.0.0.2/24", "10.0.0.3/24"], master=8 * mastered, up=True)
+    link, master = box.link(7), bridge if mastered else None
+    everything = _facts.for_detach(host, box, [PLUGGED], [PLUGGED]).states[7]
+    assert (everything.link, everything.master, len(everything.addresses)) == (link, master, 3)
+    monkeypatch.setattr(_facts, "MANY", 4)
+    assert _facts.for_detach(host, box, [PLUGGED], [PLUGGED]).states[7] == _facts.LinkState(
+        everything.link, master=master
+    )
+
+
+@pytest.mark.parametrize(("code", "borne"), [(errno.EMSGSIZE, True), (errno.EIO, False)])
+def test_a_list_too_long_to_read_does_not_keep_a_link_inside_and_another_failure_does(
+    code: int, *, borne: bool
+) -> None:
+    rig = furnished()
+    rig.box.add_link("eth0", index=7)
+    rig.faults.fail(2, code)
+    if borne:
+        state = _facts.for_detach(rig.host, rig.box, [PLUGGED], [PLUGGED]).states[7]
+        assert state == _facts.LinkState(state.link)
+    else:
+        with pytest.raises(KernelError):
+            _facts.for_detach(rig.host, rig.box, [PLUGGED], [PLUGGED])
 
 
 def test_links_are_told_apart_by_what_nobody_inside_can_forge() -> None:

@@ -225,6 +225,16 @@ def test_an_interrupted_list_is_asked_for_again_and_its_half_forgotten(place: st
     assert sent == [message.pack(DUMP, 1), message.pack(DUMP, 2)]
 
 
+def test_a_list_longer_than_the_limit_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    part = links(b"1", b"2")
+    monkeypatch.setattr(message, "LIMIT", 2 * len(part))
+    with pytest.raises(Starved):  # as long as it may be, and waited for
+        converse(DUMP, part, part)
+    with pytest.raises(KernelError, match=f"the list is longer than {2 * len(part)} bytes") as info:
+        converse(DUMP, part, part, part)
+    assert info.value.errno == errno.EMSGSIZE
+
+
 def test_a_list_that_is_interrupted_each_time_is_given_up_after_five_readings() -> None:
     answers = [done(sequence=number, flags=F_MULTI | F_DUMP_INTR) for number in range(1, ATTEMPTS + 2)]
     with pytest.raises(KernelError) as info:

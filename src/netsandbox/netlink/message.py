@@ -23,6 +23,7 @@ _F_CAPPED, _F_ACK_TLVS = 0x100, 0x200
 _MAX_ERRNO = 4095  # include/linux/err.h
 _EXTACK_TEXT = 1  # NLMSGERR_ATTR_MSG
 
+LIMIT = 1 << 26  # how long a list may be, in bytes: some 700,000 routes; somebody inside may make any number
 ATTEMPTS = 5  # how often a dump that the kernel calls inconsistent is asked for again
 
 
@@ -128,7 +129,7 @@ def converse(request: Request, sequences: Iterator[int]) -> Generator[bytes | No
     again, ATTEMPTS times in all: half an answer is never returned.
 
     Raises:
-        KernelError: The kernel refused, or the dump was interrupted every time (EINTR).
+        KernelError: The kernel refused, or the dump was interrupted every time (EINTR) or is too long (EMSGSIZE).
         ProtocolError: A reply is malformed.
     """
     for _ in range(ATTEMPTS):
@@ -144,6 +145,7 @@ def _collect(request: Request, sequence: int) -> Generator[None, bytes, tuple[li
     """Receive until *request* is answered; return the replies, and whether they are a consistent whole."""
     replies: list[Message] = []
     whole = True
+    size = 0
     single = request.is_get and not request.is_dump
     while True:
         try:
@@ -151,6 +153,9 @@ def _collect(request: Request, sequence: int) -> Generator[None, bytes, tuple[li
         except Overrun:
             whole = whole and not request.is_dump  # a lost acknowledgement shows as a socket with nothing to read
             continue
+        size += len(datagram)
+        if size > LIMIT:
+            raise KernelError(errno.EMSGSIZE, request.text, f"the list is longer than {LIMIT} bytes")
         for message in unpack(datagram):
             kind, flags, answered, _ = message
             if answered != sequence or kind == NOOP:
