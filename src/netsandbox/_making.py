@@ -1,6 +1,6 @@
 """How a sandbox comes to hand: made, opened, adopted; and which ones there are."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from netsandbox import _detach, _facts, _plan
@@ -166,43 +166,50 @@ def host_handle(path: str | None) -> Handle:
 def recover() -> tuple[str, ...]:
     """Settle every sandbox; see `Sandbox.recover`."""
     store = Store()
+    return (*_each(store, lambda key, outside: filter(None, settle(store, key, outside)[1:])), *_orphans(store))
+
+
+def prune(*, only_say: bool) -> tuple[str, ...]:
+    """Settle every sandbox and forget those whose namespace is gone; see `Sandbox.prune`."""
+    store = Store()
+
+    def settle_and_forget(key: str, outside: LinuxKernel) -> Iterator[str]:
+        record, words = (load(store, key), None) if only_say else settle(store, key, outside)
+        if words:
+            yield words
+        reason = record and _dead(record)
+        if record and reason:
+            yield f"{record.name}: {reason}"
+            if not only_say:
+                if record.pinned:
+                    namespace.sweep(record.path)
+                keep(store, key, None)
+
+    return (*_each(store, settle_and_forget), *_orphans(store, delete=not only_say))
+
+
+def _each(store: Store, work: Callable[[str, LinuxKernel], Iterable[str]]) -> list[str]:
+    """Do *work* with every sandbox, under its lock, and return what was said; what fails keeps no other from its turn.
+
+    Raises:
+        NetSandboxError: Something failed; it tells all that was said, and every failure.
+    """
     done: list[str] = []
     failed: list[NetSandboxError] = []
     with opening(None, HOST_NAME) as (outside, _):
         for key in store.entries():
             try:
                 with telling(key), store.locked(key):
-                    words = settle(store, key, outside)[1]
-                done += (words,) if words else ()
+                    done += work(key, outside)
             except NetSandboxError as error:
                 failed.append(error)
         outside.close()
     if failed:
         raise NetSandboxError("; ".join(map(str, (*done, *failed)))) from failed[0]
-    return (*done, *_orphans(store, delete=True))
+    return done
 
 
-def prune(*, only_say: bool) -> tuple[str, ...]:
-    """Settle every sandbox and forget those whose namespace is gone; see `Sandbox.prune`."""
-    store = Store()
-    said = [] if only_say else [*recover()]
-    for key in store.entries():
-        with store.locked(key):
-            record = load(store, key)
-            reason = record and _dead(record)
-            if not record or not reason:
-                continue
-            said.append(f"{record.name}: {reason}")
-            if not only_say:
-                if record.pinned:
-                    namespace.sweep(record.path)
-                keep(store, key, None)
-    if only_say:
-        said += _orphans(store, delete=False)
-    return tuple(said)
-
-
-def _orphans(store: Store, *, delete: bool) -> list[str]:
+def _orphans(store: Store, *, delete: bool = True) -> list[str]:
     """Say which files of killed processes are there, and delete them."""
     return [f"{path}: left behind by a process that was killed" for path in store.orphans(delete=delete)]
 

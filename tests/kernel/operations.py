@@ -70,6 +70,13 @@ def foreign() -> None:
     lab.ip("netns add foreign")
 
 
+def adopted() -> None:
+    """Adopt the namespace that somebody else made, and plug a link and a bridge in."""
+    foreign()
+    with Sandbox.adopt("/run/netns/foreign", "box") as made:
+        made.add_interfaces([InterfaceSpec(Bridge("br"), mac=BRIDGE_MAC), InterfaceSpec("v1", master="br")])
+
+
 def within(act: Callable[[Sandbox], object]) -> Callable[[], object]:
     """Return *act* with an open sandbox."""
 
@@ -102,6 +109,7 @@ OPERATIONS = {
     ),
     "remove": Operation(plugged, within(remove)),
     "destroy": Operation(plugged, within(lambda made: made.destroy())),
+    "release": Operation(adopted, within(lambda made: made.destroy())),
     "gateway": Operation(plugged, within(lambda made: made.set_gateway("10.1.0.9"))),
     "route": Operation(plugged, within(lambda made: made.add_route(Route("10.8.0.0/16", via="10.1.0.1")))),
     "neighbor": Operation(

@@ -323,8 +323,8 @@ def test_an_empty_pin_is_dead_only_where_it_was_made(box: Sandbox, monkeypatch: 
         with pytest.raises(SandboxNotFoundError, match="may be in another mount namespace; if not, delete that file"):
             Sandbox.open("box")
     assert Sandbox.prune() == (
-        "undid what was interrupted: create sandbox half",
         f"box: its namespace is no longer at {box.path}",
+        "undid what was interrupted: create sandbox half",
     )
     box.close()
 
@@ -384,6 +384,22 @@ def test_a_damaged_record_is_named_and_nothing_is_done(box: Sandbox, tmp_path: P
         with lab.comes_back(box.path), pytest.raises(NetSandboxError, match=f"{file}: a damaged record"):
             getattr(Sandbox, verb)(*["box"][: verb in {"open", "create"}])
     file.write_bytes(whole)
+
+
+def test_a_damaged_record_keeps_no_other_from_being_pruned(run_netns: Path) -> None:
+    for name in ("bad", "gone"):
+        Sandbox.create(name).close()
+    lab.ip("netns delete gone")
+    file = Path("/run/netsandbox/bad.json")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-9])
+    with pytest.raises(NetSandboxError, match=f"^gone: its namespace is no longer at .*; .*{file}: a damaged record"):
+        Sandbox.prune()
+    file.write_bytes(whole)
+    assert Sandbox.list() == ["bad"]
+    with Sandbox.open("bad") as made:
+        made.destroy()
+    assert not [*run_netns.iterdir()]
 
 
 def test_an_adopted_namespace_that_ended_is_forgotten(run_netns: Path) -> None:
