@@ -25,17 +25,22 @@ if TYPE_CHECKING:
         SpecError,
     )
     from netsandbox.interface import Interface
-    from netsandbox.links import Bridge
+    from netsandbox.links import Bridge, Dummy, Ifb, Ipvlan, Kind, Macvlan, Tap, Veth, Vlan, Vxlan
     from netsandbox.sandbox import Sandbox
     from netsandbox.spec import InterfaceSpec, Neighbor, Route
     from netsandbox.stats import Statistics
 
 _HOMES = {
     "Bridge": "links",
+    "Dummy": "links",
+    "Ifb": "links",
     "Interface": "interface",
     "InterfaceNotFoundError": "errors",
     "InterfaceSpec": "spec",
+    "Ipvlan": "links",
     "KernelError": "errors",
+    "Kind": "links",
+    "Macvlan": "links",
     "NameConflictError": "errors",
     "Neighbor": "spec",
     "NetSandboxError": "errors",
@@ -52,13 +57,22 @@ _HOMES = {
     "SourceNotFoundError": "errors",
     "SpecError": "errors",
     "Statistics": "stats",
+    "Tap": "links",
+    "Veth": "links",
+    "Vlan": "links",
+    "Vxlan": "links",
 }
 __all__ = [
     "Bridge",
+    "Dummy",
+    "Ifb",
     "Interface",
     "InterfaceNotFoundError",
     "InterfaceSpec",
+    "Ipvlan",
     "KernelError",
+    "Kind",
+    "Macvlan",
     "NameConflictError",
     "Neighbor",
     "NetSandboxError",
@@ -75,6 +89,10 @@ __all__ = [
     "SourceNotFoundError",
     "SpecError",
     "Statistics",
+    "Tap",
+    "Veth",
+    "Vlan",
+    "Vxlan",
 ]
 
 

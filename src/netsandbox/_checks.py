@@ -28,8 +28,10 @@ T = TypeVar("T")
 MTU_MIN, MTU_MIN_IPV6, MTU_MAX = 68, 1280, 65535  # RFC 791, RFC 8200, what the kernel allows virtual links
 METRIC_MAX = 2**32 - 1
 SANDBOX_NAME_MAX = 64
+NAME_MAX = 15  # IFNAMSIZ without the final NUL
 
 _EVERYBODY = IPv4Address("255.255.255.255")
+_SPACE = re.compile(rb"[\s\xa0]")  # what the kernel's isspace() calls white space
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _PATH = re.compile(r"/[^\0\ud800-\udc7f\udd00-\udfff]*")  # of surrogates, those that stand for bytes (PEP 383)
 _SYSCTL_PART = re.compile(r"[A-Za-z0-9_-]+")
@@ -38,6 +40,31 @@ _SYSCTL_PART = re.compile(r"[A-Za-z0-9_-]+")
 def is_path(value: object) -> bool:
     """Whether *value* is an absolute path that a file system could take."""
     return isinstance(value, str) and bool(_PATH.fullmatch(value))
+
+
+def name_problem(field: str, name: object, *, longest: int = NAME_MAX) -> Problem | None:
+    """Say what is wrong with *name* as the name of a link, or return None.
+
+    Source: dev_valid_name() in net/core/dev.c; "all" and "default" are taken in /proc/sys/net. A ``%`` would make the
+    kernel choose a number.
+    """
+    if not isinstance(name, str):
+        return Problem(field, name, "a link name is a string")
+    try:
+        raw = name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return Problem(field, name, "cannot be written as bytes")
+    if not raw:
+        reason = "a link name may not be empty"
+    elif len(raw) > longest:
+        reason = f"has {len(raw)} bytes, at most {longest} are possible"
+    elif name in {".", "..", "all", "default"}:
+        reason = "is a name that the kernel refuses"
+    elif _SPACE.search(raw) or not {*"/:%\0"}.isdisjoint(name):
+        reason = "may not hold white space, '/', ':', '%' or NUL"
+    else:
+        return None
+    return Problem(field, name, reason)
 
 
 def sandbox_name_problem(name: object) -> Problem | None:
@@ -117,23 +144,23 @@ class Checks:
             return None
         return interface
 
-    def mac(self, value: object) -> str:
+    def mac(self, value: object, field: str = "mac") -> str:
         """Return a unicast link-layer address in lower case."""
         text = value.lower() if isinstance(value, str) else ""
         if not _MAC.fullmatch(text):
-            self.wrong("mac", value, "is not of the form 02:42:ac:11:00:02")
+            self.wrong(field, value, "is not of the form 02:42:ac:11:00:02")
         elif text == "00:00:00:00:00:00":
-            self.wrong("mac", value, "is all zero")
+            self.wrong(field, value, "is all zero")
         elif int(text[:2], 16) & 1:  # IEEE 802: the group bit
-            self.wrong("mac", value, "is a multicast address, not that of one host")
+            self.wrong(field, value, "is a multicast address, not that of one host")
         return text
 
-    def mtu(self, value: object, *, ipv6: bool) -> None:
+    def mtu(self, value: object, *, ipv6: bool, field: str = "mtu") -> None:
         """Check an MTU; IPv6 needs more than IPv4."""
         if not is_int(value, MTU_MIN, MTU_MAX):
-            self.wrong("mtu", value, f"is not a number from {MTU_MIN} to {MTU_MAX}")
+            self.wrong(field, value, f"is not a number from {MTU_MIN} to {MTU_MAX}")
         elif ipv6 and not is_int(value, MTU_MIN_IPV6, MTU_MAX):
-            self.wrong("mtu", value, f"is below {MTU_MIN_IPV6}, the least that IPv6 needs")
+            self.wrong(field, value, f"is below {MTU_MIN_IPV6}, the least that IPv6 needs")
 
     def sysctls(self, given: object) -> tuple[tuple[str, str], ...]:
         """Return (key, value) pairs; the interface's part of each key is the word IFNAME."""

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import TypeVar
 
-from netsandbox._facts import Facts, LinkState
+from netsandbox._facts import Facts, Inventory, LinkState
 from netsandbox._outline import Group, Plan, Plugged, Target
 from netsandbox._steps import (
     HOST,
     Conf,
     DeleteLink,
+    DeleteVeth,
     Lost,
     Move,
     Port,
@@ -85,9 +86,10 @@ def detach(items: Sequence[Plugged], target: Target, facts: Facts) -> Plan:
 def _detach(item: Plugged, target: Target, facts: Facts) -> Group:
     state = facts.states.get(item.index)
     if state is None or not item.holds(state.link):
-        return Group("", {}, ())
-    if not item.is_tied(state.link, facts.lowers.get(item.lower or 0), facts.siblings):
-        return Group("", {}, ())
+        return _leftover(item)
+    tie = item.tie(state.link)
+    if not item.is_tied(state.link, facts.lowers.get(tie or 0), facts.siblings):
+        return _leftover(item)
     lost = () if target.is_host and not item.born else tuple(map(Lost, reversed(restore(target.netns, state))))
     if item.born:  # a link that moves takes its MTU along
         lost += (Lost(SetMtu(target.netns, state.link.index, state.link.name, None, state.link.mtu)),)
@@ -99,9 +101,7 @@ def _homewards(item: Plugged, target: Target, facts: Facts, link: Link) -> tuple
     """Return the recorded way home, as things stand now: on both sides they may have changed meanwhile."""
     home = item.home
     if home is None:
-        return tuple(
-            replace(step, link=link.name, mac=link.mac) if isinstance(step, DeleteLink) else step for step in item.back
-        )
+        return tuple(_as_it_is(step, link) for step in item.back)
     for wanted in (home.name, *item.altnames):
         if wanted in facts.host_links:
             request = f"give {link.name} of sandbox {target.name} back to the host as {home.name}"
@@ -119,6 +119,21 @@ def _homewards(item: Plugged, target: Target, facts: Facts, link: Link) -> tuple
     return back
 
 
+def _leftover(item: Plugged) -> Group:
+    """Return what is to be done for an interface that is missing: of a veth, the end on the host may be there still."""
+    return Group("", {}, item.back if item.outer else ())
+
+
+def _as_it_is(step: Step, link: Link) -> Step:
+    """Return a step that deletes a link as that is called and set now, should it have to be made again."""
+    if isinstance(step, DeleteLink):
+        return replace(step, made=replace(step.made, link=link.name, mac=link.mac))
+    if isinstance(step, DeleteVeth):
+        end = replace(step.made.host, index=link.lower or 0)
+        return replace(step, made=replace(step.made, link=link.name, mac=link.mac, host=end))
+    return step
+
+
 def reindex(value: T, old: int, new: int) -> T:
     """Return a step with every index *old* on the host changed to *new*; what concerns other namespaces stays."""
     if not is_dataclass(value) or isinstance(value, type) or getattr(value, "netns", HOST) != HOST:
@@ -130,16 +145,20 @@ def reindex(value: T, old: int, new: int) -> T:
     return replace(value, **changes)
 
 
-def destroy(
-    items: Sequence[Plugged], target: Target, facts: Facts, path: str | None, identity: tuple[int, int], *, stays: bool
-) -> Plan:
-    """Plan to give back every link that came from the host, and to unpin the namespace from *path* (None: nothing).
+def leaving(items: Sequence[Plugged], found: Inventory, *, stays: bool) -> tuple[Plugged, ...]:
+    """Return which interfaces have to be taken out before their namespace goes; all of them if it *stays*.
 
-    Links that were born in the sandbox die with its namespace; they are deleted only if it *stays*.
+    What was born inside dies with it; but for a veth whose inside end has been moved elsewhere.
     """
-    leaving = [item for item in items if stays or not item.born]
+    return tuple(item for item in items if stays or not item.born or (item.outer and item not in found.ours))
+
+
+def destroy(
+    items: Sequence[Plugged], target: Target, facts: Facts, path: str | None, identity: tuple[int, int]
+) -> Plan:
+    """Plan to take *items* out, and to unpin the namespace with all that is left in it from *path* (None: nothing)."""
     last: tuple[Step, ...] = () if path is None else (Unpin(target.netns, path, identity),)
-    root = Group("", {}, (detach(leaving, target, facts).root, *last))
+    root = Group("", {}, (detach(items, target, facts).root, *last))
     return Plan(f"destroy sandbox {target.name}", target.name, None, root, lenient=True)
 
 

@@ -1,7 +1,7 @@
 """What a plan has to know of the kernel, read before anything is changed."""
 
 import errno
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from netsandbox.netlink.neighbor import AF_BRIDGE, MASTER, NOARP, NeighborEntry
 from netsandbox.netlink.route import TABLE_MAIN, RouteEntry
 
 K = TypeVar("K", bound=int | str)
+LEAVE_TRIES, LEAVE_PAUSE = 300, 0.010  # with a thousand at once, the kernel takes a second or two (pause in seconds)
 MANY = 10_000  # how much of what was made inside comes back if a link cannot leave
 
 
@@ -44,7 +45,8 @@ class Facts:
 
     Attributes:
         sources: The links on the host that are asked for, by the name that was asked for.
-        host_links: Links on the host whose names or indexes may stand in the way, by name and by index.
+        host_links: Links on the host that are needed, or whose names or indexes may stand in the way, by name and by
+            index.
         links: All links of the sandbox.
         addresses: All addresses of the sandbox.
         routes: The main routing tables of the sandbox.
@@ -103,9 +105,11 @@ def inventory(host: Kernel | None, box: Kernel, plugged: Sequence[Plugged]) -> I
     ours = []
     for item in plugged:
         link = links.get(item.index)
-        lower = host.link(item.lower) if host and item.lower else None
-        if link and item.holds(link) and item.is_tied(link, lower, siblings):
-            ours.append(item)
+        if link and item.holds(link):
+            tie = item.tie(link)
+            lower = host.link(tie) if host and tie else None
+            if item.is_tied(link, lower, siblings) or (item.outer and not host):
+                ours.append(item)
     known = {item.index for item in ours}
     foreign = tuple(link for link in links.values() if link.index not in known and not link.is_loopback)
     missing = tuple(item for item in plugged if item not in ours)
@@ -127,7 +131,14 @@ def state(kernel: Kernel, link: Link) -> LinkState:
 
 
 def for_attach(
-    host: Kernel, box: Kernel, sources: Iterable[str], *, check_routes: bool, sysctls: Iterable[tuple[str, str]] = ()
+    host: Kernel,
+    box: Kernel,
+    sources: Iterable[str],
+    *,
+    check_routes: bool,
+    sysctls: Iterable[tuple[str, str]] = (),
+    others: Iterable[str] = (),
+    is_leaving: Callable[[Link], bool] = lambda _: False,
 ) -> Facts:
     """Return what has to be known to plug links in.
 
@@ -138,16 +149,31 @@ def for_attach(
         check_routes: Whether the addresses and routes of the sandbox matter.
         sysctls: Settings whose present values matter: the source, and the path below /proc/sys/net, with {} for the
             name of its link.
+        others: Names on the host of links that are needed, and of links to make there.
+        is_leaving: Whether a link on the host goes with a namespace that the kernel is still taking down; it is
+            waited for.
     """
     found = {name: host.link(name) for name in sources}
     names = {name: link.name for name, link in found.items() if link}  # a source may be an alternative name
     return Facts(
         sources={name: state(host, link) for name, link in found.items() if link},
+        host_links={name: link for name in others if (link := settled(host, name, is_leaving))},
         links=tuple(box.links()),
         addresses=tuple(box.addresses()) if check_routes else (),
         routes=tuple(box.routes(table=TABLE_MAIN)) if check_routes else (),
         sysctls=read_sysctls(box, [path.format(names.get(source, source)) for source, path in sysctls]),
     )
+
+
+def settled(host: Kernel, name: str, is_leaving: Callable[[Link], bool]) -> Link | None:
+    """Return the link with a name, once none that is leaving has it, or when that was waited for long enough."""
+    found = host.link(name)
+    for _ in range(LEAVE_TRIES):
+        if not found or not is_leaving(found):
+            break
+        host.pause(LEAVE_PAUSE)
+        found = host.link(name)
+    return found
 
 
 def read_sysctls(kernel: Kernel, paths: Iterable[str]) -> dict[str, str]:
@@ -174,7 +200,8 @@ def for_detach(host: Kernel, box: Kernel, items: Iterable[Plugged], plugged: Ite
         if not link:
             continue
         states[item.index] = _inside(box, link)
-        lowers |= _found(host, (item.lower,) if item.lower else ())
+        tie = item.tie(link)
+        lowers |= _found(host, (tie,) if tie else ())
         if item.home:
             keys: tuple[str | int, ...] = (item.home.name, *item.altnames, item.home.index)
             taken |= _found(host, keys)

@@ -6,22 +6,24 @@ of it is undone.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from netsandbox._journal import Record
-from netsandbox._outline import Plan, Target
+from netsandbox._outline import Plan, Plugged, Target
 from netsandbox._steps import HOST, World
 from netsandbox._system import namespace
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import Store, boot
-from netsandbox._transaction import carry_out, load, settle, target
+from netsandbox._transaction import carry_out, is_dead_end, load, settle, target
 from netsandbox.errors import NetSandboxError, SandboxClosedError, SandboxNotFoundError
+from netsandbox.netlink.link import Link
 
 T = TypeVar("T")
 HOST_NAME = "host"
+LET_GO_TRIES, LET_GO_PAUSE = 30, 0.010  # the kernel takes some 30 ms to take a namespace down (pause in seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +68,11 @@ class Handle:
         self._box = box
         self._host = host
         self.is_closed = False
-        self.target = Target(HOST_NAME, HOST) if box is host else target(name, path)
+        self._key = store.host_key(box.identity) if box is host else name
+        of = Target(HOST_NAME, HOST) if box is host else target(name, path)
+        self.target = replace(of, mark=store.mark(self._key))
         self.recovered: tuple[str, ...] = ()
         self._using = threading.RLock()  # held while the descriptors must not be closed
-        self._key = store.host_key(box.identity) if box is host else name
 
     @property
     def box(self) -> LinuxKernel:
@@ -98,6 +101,29 @@ class Handle:
             self.is_closed = True
             self._box.close()
             self._host.close()
+
+    def let_go(self, interfaces: Iterable[Plugged], *, wait: bool = False) -> None:
+        """Let go of the namespace, which is no longer pinned, and see that what was born in it goes.
+
+        The kernel takes it down soon, unless somebody is inside; then veths are deleted by their ends on the host.
+
+        Args:
+            interfaces: What was plugged in.
+            wait: Whether to wait until the kernel has done so. If somebody holds the namespace open, it never does.
+        """
+        with self._using:
+            ends = [(item.outer, self._host.link(item.outer.name)) for item in interfaces if item.outer]
+            left = [link for end, link in ends if link and link.mac == end.mac]
+            identity = self._box.identity
+            self.is_closed = True
+            self._box.close()
+            for _ in range(LET_GO_TRIES if wait else 0):
+                left = [link for link in left if self._host.link(link.index)]
+                if not left:
+                    break
+                self._host.pause(LET_GO_PAUSE)
+            if left and (wait or namespace.is_inhabited(identity)):
+                self._host.delete_links([link.index for link in left])
 
     def run(self, function: Callable[[], T]) -> T:
         """Call *function* inside, on a thread of its own."""
@@ -150,6 +176,10 @@ class Handle:
                     then=self._kept(change.record),
                     read=change.read,
                 )
+
+    def is_leaving(self, link: Link) -> bool:
+        """Whether a link on the host is the end of a veth whose sandbox is gone; see `_transaction.is_dead_end`."""
+        return is_dead_end(self._store, link)
 
     def _kept(self, record: Record | None) -> Record | None:
         """Return what is kept of a record: nothing of a host without interfaces."""

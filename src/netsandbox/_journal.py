@@ -20,7 +20,7 @@ from netsandbox import _steps
 from netsandbox._outline import Plugged
 from netsandbox._steps.base import Change
 from netsandbox.errors import ProtocolError
-from netsandbox.netlink import address, neighbor, route
+from netsandbox.netlink import address, kinds, neighbor, route
 from netsandbox.netlink.message import Message
 
 VERSION = 1
@@ -30,7 +30,10 @@ _CLASSES: dict[str, type] = {
     item.__name__: item
     for item in (
         _steps.CreateLink,
+        _steps.CreateVeth,
         _steps.DeleteLink,
+        _steps.DeleteVeth,
+        _steps.HostEnd,
         _steps.Lost,
         _steps.Move,
         _steps.Pin,
@@ -112,7 +115,14 @@ _STEPS = tuple(kind for kind in _CLASSES.values() if hasattr(kind, "inverse"))
 _TEXT = re.compile("[^\0\ud800-\udc7f\udd00-\udfff]*")  # without NUL, and surrogates that stand for no byte (PEP 383)
 _SUM = b',"sum":'
 _NUMBERS, _INDEXES, _SETTINGS = range(2**32), range(2**31), range(-(2**31), 2**31)
-_RANGES = {"index": _INDEXES, "lower": _INDEXES, "ipv4": _SETTINGS, "ipv6": _SETTINGS}
+_RANGES = {
+    "index": _INDEXES,
+    "lower": _INDEXES,
+    "master": _INDEXES,
+    "end": _INDEXES,
+    "ipv4": _SETTINGS,
+    "ipv6": _SETTINGS,
+}
 
 
 def pack(record: Record) -> bytes:
@@ -172,6 +182,8 @@ def _unpack(value: Any) -> Any:  # noqa: ANN401  JSON
     for field, fits in _checks(name).items():
         if field in known and not fits(known[field]):
             raise ProtocolError(f"a damaged record: {field} of {name} is {known[field]!r:.99}")
+    if name == "CreateLink" and not kinds.fit(known["kind"], known.get("options", ())):
+        raise ProtocolError(f"a damaged record: a link of the kind {known['kind']} with {known.get('options')!r:.99}")
     return _CLASSES[name](**known)
 
 

@@ -12,8 +12,9 @@ from netsandbox._steps import Unpin
 from netsandbox._system import namespace
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import Store, boot
-from netsandbox._transaction import carry_out, is_out_of_sight, keep, load, out_of_sight, settle, target
+from netsandbox._transaction import carry_out, is_dead_end, is_out_of_sight, keep, load, out_of_sight, settle, target
 from netsandbox.errors import NetSandboxError, Problem, SandboxExistsError, SandboxNotFoundError, SpecError
+from netsandbox.netlink import link as _link
 
 
 def where(store: Store, name: str) -> tuple[str, str]:
@@ -60,16 +61,15 @@ def create(name: str, *, replace_old: bool, host: str | None) -> Handle:
             # Two namespaces of one name: the new one goes by another spelling of its path until it is pinned.
             directory, _, last = path.rpartition("/")
             spelled = Target(name, f"{directory}/./{last}")
-            facts = detach_facts(old, record.interfaces, record)
-            gone = _detach.destroy(record.interfaces, old.target, facts, path, record.netns, stays=record.stays)
+            gone = destroy_plan(old, record)
             plan = _detach.joined(gone, _plan.pin(spelled, path, box.identity))
             world = {**old.world, spelled.netns: box}
             steps = (*gone.steps, Unpin(spelled.netns, path, box.identity))
             pending = Pending(plan.operation, steps, forward=True, then=None)
         before = record if old else None
         carry_out(store, name, plan, world, before=before, then=new, pending=pending, read=lambda: None)
-        if old:
-            old.box.close()
+        if old and record:
+            old.let_go(record.interfaces)
         return handle
 
 
@@ -185,7 +185,26 @@ def prune(*, only_say: bool) -> tuple[str, ...]:
                     namespace.sweep(record.path)
                 keep(store, key, None)
 
-    return (*_each(store, settle_and_forget), *_orphans(store, delete=not only_say))
+    said = _each(store, settle_and_forget)
+    return (*said, *_dead_ends(store, delete=not only_say), *_orphans(store, delete=not only_say))
+
+
+def _dead_ends(store: Store, *, delete: bool) -> list[str]:
+    """Say which host ends of veths no sandbox has any more, and delete them: their mark says that they are ours."""
+    found = []
+    with opening(None, HOST_NAME) as (outside, _):
+        for link in outside.links():
+            key = store.marked(link.alias or "")
+            if key is None:
+                continue
+            with store.locked(key):  # so that it is not one that is being made
+                again = _facts.settled(outside, link.name, lambda link: is_dead_end(store, link))
+                if again and is_dead_end(store, again):
+                    found.append(f"{again.name}: the host end of a veth of sandbox {key}, which is gone")
+                    if delete:
+                        outside.send(_link.delete(again.index))
+        outside.close()
+    return found
 
 
 def _each(store: Store, work: Callable[[str, LinuxKernel], Iterable[str]]) -> list[str]:
@@ -240,6 +259,14 @@ def pinned_names() -> list[str]:
 def detach_facts(handle: Handle, items: tuple[Plugged, ...], record: Record) -> _facts.Facts:
     """Return what has to be known to take interfaces out."""
     return _facts.for_detach(handle.host, handle.box, items, record.interfaces)
+
+
+def destroy_plan(handle: Handle, record: Record) -> Plan:
+    """Plan to give back every link that came from the host, and to take away what is ours."""
+    found = _facts.inventory(handle.host, handle.box, record.interfaces)
+    items = _detach.leaving(record.interfaces, found, stays=record.stays)
+    path = record.path if record.pinned else None
+    return _detach.destroy(items, handle.target, detach_facts(handle, items, record), path, record.netns)
 
 
 def _refuse_own(box: LinuxKernel, outside: LinuxKernel, path: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
-from netsandbox._steps import HOST, Move, Place, Step
+from netsandbox._steps import HOST, DeleteVeth, HostEnd, Move, Place, Step
 from netsandbox.netlink.link import Link
 
 
@@ -101,6 +101,15 @@ class Plugged:
         """Its place on the host; None if it was born in the sandbox, or never left the host."""
         return next((step.new for step in self.back if isinstance(step, Move)), None)
 
+    @property
+    def outer(self) -> HostEnd | None:
+        """Its other end on the host, if it is a veth that was made here."""
+        return next((step.made.host for step in self.back if isinstance(step, DeleteVeth)), None)
+
+    def tie(self, link: Link) -> int | None:
+        """Return the index on the host of the link that *link*, found under the index, is tied to; see `is_tied`."""
+        return link.lower if self.outer else self.lower
+
     def holds(self, link: Link | None) -> bool:
         """Whether *link*, found under the index, looks like this one; see also `is_tied`."""
         return link is not None and link.kind == self.kind
@@ -113,6 +122,8 @@ class Plugged:
             lower: What is found on the host under the index of the link below, or at the other end.
             siblings: Indexes of all interfaces of the sandbox.
         """
+        if self.outer:
+            return lower is not None and (lower.mac, lower.lower) == (self.outer.mac, self.index)
         if self.lower is None:
             return True
         if lower and self.kind == "veth":
@@ -131,10 +142,12 @@ class Target:
     Attributes:
         name: Its name, for messages.
         netns: What ip(8) calls its namespace; empty for the host's own.
+        mark: The text that says, on the host's end of a veth, whose it is; empty: none.
     """
 
     name: str
     netns: str
+    mark: str = ""
 
     @property
     def is_host(self) -> bool:

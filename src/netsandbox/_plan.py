@@ -7,17 +7,21 @@ IPv6 addresses comes up; addresses, master, link-local addresses and sysctls bef
 take it out again.
 """
 
+from binascii import crc32
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Interface
+from typing import cast
 
-from netsandbox._checks import MTU_MIN_IPV6, IPInterface, IPNetwork
+from netsandbox._checks import MTU_MIN_IPV6, NAME_MAX, IPInterface, IPNetwork
 from netsandbox._detach import port, restore
 from netsandbox._facts import Facts, LinkState
 from netsandbox._outline import Group, Plan, Plugged, Target, single
 from netsandbox._steps import (
     HOST,
     CreateLink,
+    CreateVeth,
+    HostEnd,
     Lost,
     Move,
     Pin,
@@ -41,7 +45,7 @@ from netsandbox.errors import (
     SourceNotFoundError,
     SpecError,
 )
-from netsandbox.links import NAME_MAX, Bridge
+from netsandbox.links import Bridge, Kind, Macvlan, Veth
 from netsandbox.netlink import address as _address
 from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
@@ -115,11 +119,17 @@ def misfit(
     known = {item.source: item for item in plugged}
     bridges = {item.source: item.is_bridge for item in plugged}  # what a master may be, among those before
     missing = 0
+    made: list[InterfaceSpec] = []
     for spec in specs:
-        name = spec.source_name
-        state = None if isinstance(spec.source, Bridge) else facts.sources.get(name)
+        name, kind = spec.source_name, spec.kind
+        state = None if kind else facts.sources.get(name)
         source = state.link.name if state else name
-        if source in known:
+        if kind:
+            problems += _stillborn(spec, kind, facts, made)
+            made.append(spec)
+        if kind and not kind.key:
+            pass  # any number of them
+        elif source in known:
             problems.append(Problem("source", name, f"is already plugged in as {known[source].name}"))
         elif source in bridges:
             problems.append(Problem("source", name, "is given twice"))
@@ -130,7 +140,8 @@ def misfit(
             problems.append(Problem("source", name, reason))
         problems += _misfits(spec, target, state)
         problems += _no_master(spec, target, facts, known, bridges)
-        bridges.setdefault(source, isinstance(spec.source, Bridge))
+        if not kind or kind.key:
+            bridges.setdefault(source, isinstance(kind, Bridge))
     if not problems:
         return None
     return (SourceNotFoundError if missing == len(problems) else SpecError)(problems)
@@ -144,8 +155,22 @@ def _misfits(spec: InterfaceSpec, target: Target, state: LinkState | None) -> It
         yield Problem("mtu", state.link.mtu, f"is below {MTU_MIN_IPV6}, the least that IPv6 needs")
     if target.is_host and spec.mtu is not None and spec.mtu < MTU_MIN_IPV6 and state and _has_ipv6(state):
         yield Problem("mtu", spec.mtu, f"is below {MTU_MIN_IPV6}, and would take away the link's IPv6 addresses")
-    if target.is_host and spec.name not in {None, state.link.name if state else spec.source_name}:
+    is_called = spec.kind is None or isinstance(spec.kind, Bridge)  # others have no name but the one they get
+    if target.is_host and is_called and spec.name not in {None, state.link.name if state else spec.source_name}:
         yield Problem("name", spec.name, "on the host nothing is renamed")
+
+
+def _stillborn(spec: InterfaceSpec, kind: Kind, facts: Facts, before: Sequence[InterfaceSpec]) -> Iterator[Problem]:
+    """Yield what keeps a link from being made: what it needs on the host and is not there, or has already."""
+    for field, name in (("link", kind.lower), ("master", kind.master if isinstance(kind, Veth) else None)):
+        if name is not None and name not in facts.host_links:
+            yield Problem(field, name, "no such link on the host")
+    if isinstance(kind, Macvlan) and spec.mac and kind.link in facts.host_links:
+        lower = facts.host_links[kind.link].index
+        there = {link.mac for link in facts.links if link.kind == "macvlan" and link.lower == lower}
+        there |= {item.mac for item in before if isinstance(item.kind, Macvlan) and item.kind.link == kind.link}
+        if spec.mac in there:
+            yield Problem("mac", spec.mac, f"is that of another macvlan of {kind.link}")
 
 
 def _has_ipv6(state: LinkState) -> bool:
@@ -181,11 +206,12 @@ class _Attach:
     def add(self, spec: InterfaceSpec, number: int) -> tuple[Group, Plugged]:
         """Plan one interface."""
         netns = self.target.netns
-        state = None if isinstance(spec.source, Bridge) else self.facts.sources[spec.source]
+        kind = spec.kind
+        state = None if kind else self.facts.sources[spec.source_name]
         link = state.link if state else None
         stays = link is not None and self.target.is_host
         source = link.name if link else spec.source_name
-        name = source if self.target.is_host else self._name(spec)
+        name = source if self.target.is_host and (link or isinstance(kind, Bridge)) else self._name(spec)
         if not stays:
             self._claim(source, name, link)
         index = link.index if link and (stays or link.index not in self.indexes) else self._free_index(link)
@@ -194,16 +220,17 @@ class _Attach:
         at = (netns, index, name)
         names = {"i.SrcName": source, "i.DstName": name}
 
-        if link is None or state is None:
-            kind = "bridge"
-            create = CreateLink(*at, kind, spec.mac)
-            arrive: list[Step | Group] = [create]
-            arrive += [SetMtu(*at, None, spec.mtu)] if spec.mtu is not None else []
-            undoing: tuple[Step, ...] = (create,)
+        arrive: list[Step | Group]
+        undoing: tuple[Step, ...] = ()
+        if state is None:
+            create = self._birth(spec, cast("Kind", kind), at)
+            arrive, undoing = [create], (create,)
+            if isinstance(kind, Bridge) and spec.mtu is not None:  # asked for in one request, it would not be kept
+                arrive.append(SetMtu(*at, None, spec.mtu))
         elif stays:
             arrive = _in_place(spec, state, at, names)
-            undoing = ()
         else:
+            link = state.link
             old = place(HOST, link)
             there = replace(old, netns=netns, index=index, name=name)
             move = Move(old, replace(there, mac=spec.mac or link.mac, mtu=spec.mtu or link.mtu))
@@ -222,12 +249,42 @@ class _Attach:
         items = (*arrive, configure, *up, routes) if spec.routes else (*arrive, configure, *up)
         group = Group("AddInterface", {"srcName": source, "dstPrefix": spec.prefix}, items)
         back = tuple(step.inverse() for step in reversed(tuple(group.steps()) if stays else undoing))
-        new = Plugged(number, source, index, name, "bridge", born=True, back=back)
+        new = Plugged(number, source, index, name, kind.kind if kind else None, born=True, back=back)
         if link:
             lower = link.lower if link.lower_netns is None and not stays else None
             new = replace(new, kind=link.kind, born=False, altnames=link.altnames, lower=lower)
         self.plugged.append(new)
         return group, new
+
+    def _birth(self, spec: InterfaceSpec, kind: Kind, at: tuple[str, int, str]) -> CreateLink | CreateVeth:
+        """Return the step that makes a link."""
+        outside = self.facts.host_links
+        if isinstance(kind, Veth):
+            taken = outside.get(kind.host)
+            if taken or (self.target.is_host and kind.host in self.names):
+                owner = f"link {taken.index} there" if taken else "its other end"
+                raise NameConflictError(f"call the host end of {at[2]} {kind.host}", f"the name is taken by {owner}")
+            master = outside[kind.master] if kind.master else None
+            end = HostEnd(
+                kind.host,
+                kind.host_mac or _host_mac(self.target.name, kind.host),
+                kind.host_mtu or spec.mtu,
+                master.index if master else None,
+                master.name if master else "",
+                master.mac if master and master.kind == "bridge" else None,
+                self.target.mark,
+                ipv6=kind.ipv6,
+                hairpin=kind.hairpin,
+                isolated=kind.isolated,
+                learning=kind.learning,
+                index=self._free_index(None) if self.target.is_host else 0,  # or it would take that of the first end
+            )
+            self.indexes.add(end.index)
+            return CreateVeth(*at, spec.mac, spec.mtu, end)
+        lower = outside[kind.lower] if kind.lower else None
+        mtu = None if isinstance(kind, Bridge) else spec.mtu
+        below = (lower.index, lower.name) if lower else (None, "")
+        return CreateLink(*at, kind.kind, spec.mac, mtu, kind.options, *below)
 
     def _name(self, spec: InterfaceSpec) -> str:
         """Choose the name inside: the one asked for, or the prefix with the lowest free number."""
@@ -298,6 +355,15 @@ class _Attach:
 
     def _sysctl(self, at: tuple[str, int, str], path: str, value: str) -> SetSysctl:
         return SetSysctl(*at, self.facts.sysctls.get(path), value, path)
+
+
+def _host_mac(sandbox: str, host: str) -> str:
+    """Return a MAC for the host end of a veth, the same whenever it is asked for.
+
+    It begins with fe: a bridge takes the lowest of its ports' for its own, and is not to change it with every veth.
+    """
+    numbers = [crc32(name.encode("utf-8", "surrogateescape")) for name in (sandbox, host)]
+    return f"fe:{numbers[0] & 0xFF:02x}:{numbers[1].to_bytes(4, 'big').hex(':')}"
 
 
 def disable_ipv6(name: str) -> str:

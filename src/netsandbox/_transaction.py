@@ -19,6 +19,7 @@ from netsandbox._system import namespace
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import PINS, Store, boot
 from netsandbox.errors import NetSandboxError, ProtocolError, RollbackError
+from netsandbox.netlink.link import Link
 
 T = TypeVar("T")
 
@@ -165,6 +166,19 @@ def is_out_of_sight(record: Record) -> bool:
 def out_of_sight(record: Record) -> str:
     """Say so, and what to do."""
     return f"nothing is mounted on {record.path} here, but may be in another mount namespace; if not, delete that file"
+
+
+def is_dead_end(store: Store, link: Link) -> bool:
+    """Whether a link on the host is the end of a veth that no sandbox of the runtime directory has any more.
+
+    The kernel is still taking its namespace down then, or somebody inside has moved the other end elsewhere.
+    """
+    key = store.marked(link.alias or "") if link.kind == "veth" else None
+    if key is None:
+        return False
+    record = load(store, key)
+    ends = [item.outer.mac for item in record.interfaces if item.outer] if record else []
+    return link.mac not in ends
 
 
 @contextmanager

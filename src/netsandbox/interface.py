@@ -2,13 +2,14 @@
 
 import errno
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from netsandbox._checks import IPInterface
 from netsandbox._outline import Plugged
 from netsandbox._steps import Kernel
-from netsandbox.errors import InterfaceNotFoundError, KernelError
+from netsandbox.errors import InterfaceNotFoundError, KernelError, SpecError
 from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
 from netsandbox.netlink.link import Link
@@ -213,8 +214,9 @@ def read_neighbors(kernel: Kernel, names: Mapping[int, str]) -> tuple[Neighbor, 
         bridge = entry.family == _neighbor.AF_BRIDGE
         # In a bridge's own table, "permanent" are the addresses of its ports, made by the kernel; "static" are others'.
         made = _neighbor.NOARP if bridge and not entry.flags & _neighbor.SELF else _neighbor.PERMANENT
-        if entry.state & made and entry.mac and entry.index in names and not int(entry.mac[:2], 16) & 1:
-            found.append(Neighbor(entry.ip, entry.mac, names[entry.index], bridge=bridge))
+        if entry.state & made and entry.mac and entry.index in names:
+            with suppress(SpecError):  # multicast, or where a vxlan sends what it does not know: nobody's address
+                found.append(Neighbor(entry.ip, entry.mac, names[entry.index], bridge=bridge))
     return tuple(found)
 
 

@@ -8,9 +8,20 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Literal, TypedDict, Unpack, cast
 
-from netsandbox._checks import METRIC_MAX, Checks, IPAddress, IPInterface, IPNetwork, is_int, items, keyword_problems
+from netsandbox._checks import (
+    METRIC_MAX,
+    NAME_MAX,
+    Checks,
+    IPAddress,
+    IPInterface,
+    IPNetwork,
+    is_int,
+    items,
+    keyword_problems,
+    name_problem,
+)
 from netsandbox.errors import Problem, SpecError
-from netsandbox.links import NAME_MAX, Bridge, name_problem
+from netsandbox.links import Kind
 
 ALTNAME_MAX = 127  # ALTIFNAMSIZ without the final NUL
 
@@ -143,7 +154,7 @@ class InterfaceSpec:
     """What an interface shall be: the wish that `Sandbox.add_interface` fulfils.
 
     Attributes:
-        source: Name of an existing link on the host, or the link to make (`Bridge`).
+        source: Name of an existing link on the host, or the link to make: `Veth`, `Bridge`, `Macvlan`, ...
         prefix: The name inside is this and the lowest free number.
         name: Name inside, verbatim; wins over *prefix*.
         mac: Link-layer address, unicast; None keeps the one it has.
@@ -158,7 +169,7 @@ class InterfaceSpec:
         SpecError: Something of it makes no sense; all that is wrong is in its `problems`.
     """
 
-    source: str | Bridge
+    source: str | Kind
     prefix: str
     name: str | None
     mac: str | None
@@ -169,7 +180,7 @@ class InterfaceSpec:
     sysctls: tuple[tuple[str, str], ...]
     on_conflict: Literal["error", "ignore"]
 
-    def __init__(self, source: str | Bridge, **options: Unpack[InterfaceOptions]) -> None:
+    def __init__(self, source: str | Kind, **options: Unpack[InterfaceOptions]) -> None:
         """Take text or ipaddress objects; refuse all that is wrong at once."""
         check = Checks(keyword_problems(options, InterfaceOptions.__annotations__))
         prefix, name, master = options.get("prefix", "eth"), options.get("name"), options.get("master")
@@ -195,9 +206,14 @@ class InterfaceSpec:
         _assign(self, routes=routes, sysctls=sysctls, on_conflict=on_conflict)
 
     @property
+    def kind(self) -> Kind | None:
+        """The link to make; None: it exists already."""
+        return None if isinstance(self.source, str) else self.source
+
+    @property
     def source_name(self) -> str:
-        """The source's name: of the link on the host, or of the link to make."""
-        return self.source if isinstance(self.source, str) else self.source.name
+        """The source's name: of the link on the host, or what the link to make is known by."""
+        return self.source if isinstance(self.source, str) else self.source.source_name
 
     @property
     def has_ipv6(self) -> bool:
@@ -274,7 +290,7 @@ def expect(field: str, value: object, kind: type) -> None:
 
 def _check_names(check: Checks, source: object, prefix: object, name: object, master: object) -> None:
     """Refuse names that the kernel would refuse."""
-    if not isinstance(source, Bridge):
+    if not isinstance(source, Kind):
         check.add(name_problem("source", source, longest=ALTNAME_MAX))
     if source == "lo":
         check.wrong("source", source, "the loopback link cannot leave its namespace")

@@ -67,6 +67,46 @@ def test_a_bridge_is_made_and_is_a_master(cli: Cli, box: Sandbox) -> None:
     assert set(lab.links()) == {"lo", "p0"}
 
 
+def test_links_of_many_kinds_are_made_in_their_place(cli: Cli, box: Sandbox) -> None:
+    lab.ip("link add br0 type bridge")
+    lab.veth("p0", "p1", up=True)
+    before = lab.snapshot()
+    settings = ["--set=master=br0", "--set", "hairpin=on", "--set=host_mtu=1300", "--address=10.0.0.2/24"]
+    made = cli("attach box veth-web --type veth -j", *settings).json
+    assert (made["source"], made["linkinfo"]) == ("veth-web", {"info_kind": "veth"})
+    outside = lab.link("veth-web")
+    assert (outside["master"], outside["mtu"]) == ("br0", 1300)
+    cli("attach box p0 --type macvlan --set mode=private")
+    cli("attach box 42 --type vxlan --set remote=10.0.0.9 --set learning=no")
+    cli("attach box --type tap --set owner=1000")
+    assert len(box.interfaces) == 4
+    kinds = [item["linkinfo"]["info_kind"] for item in cli("inspect box -j").json["interfaces"]]
+    assert kinds == ["veth", "macvlan", "vxlan", "tun"]
+    cli("detach box eth0 eth1")
+    cli("destroy box")
+    assert lab.snapshot() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "problems"),
+    [
+        ("x --type veth --set nonsense=1", [("keyword", "nonsense")]),
+        ("x --type veth --set hairpin", [("set", "hairpin")]),
+        ("--type veth", [("source", None)]),
+        ("x --type tap", [("source", "x")]),
+        ("abc --type vxlan", [("id", "abc")]),
+        ("p --type macvlan --set mode=x --mtu 3", [("mode", "x"), ("mtu", 3)]),
+        ("v --type veth --set hairpin=maybe --set master=br0", [("hairpin", "maybe")]),
+    ],
+)
+def test_what_is_wrong_with_a_link_to_make_is_told_all_at_once(
+    cli: Cli, box: Sandbox, words: str, problems: list[tuple[str, object]]
+) -> None:
+    with lab.comes_back(box.path), lab.comes_back():
+        found = cli(f"attach box {words} -j", status=1).error["problems"]
+    assert [(item["field"], item["value"]) for item in found] == problems
+
+
 def test_conflicts_are_refused_or_ignored(cli: Cli, box: Sandbox) -> None:  # noqa: ARG001
     lab.veth()
     lab.veth("v1", "p1")
@@ -184,6 +224,8 @@ def test_the_plan_of_detach_gives_the_link_back(cli: Cli, run_netns: Path) -> No
     [
         "attach box",
         "attach box v0 --mtu many",
+        "attach box v0 --set master=br0",
+        "attach box v0 --type nonsense",
         "attach box v0 --nope",
         "attach box v0 --on-conflict maybe",
         "detach box",

@@ -39,7 +39,9 @@ NO_KIND = "this kernel has no links of the kind "
 
 _libc = ctypes.CDLL(None, use_errno=True)
 # In what `ip -j -d` says, these change by themselves: carrier, queues, detection, spanning tree, numbers of namespaces.
-_PASSING = frozenset("operstate qdisc state tentative link_netnsid root_path_cost root_id root_port bridge_id".split())
+_PASSING = frozenset(
+    "operstate qdisc state tentative link_netnsid root_path_cost root_id root_port bridge_id tso_max_size".split()
+)
 _PASSING_BEGIN = ("designated_", "topology_change", "config_pending")
 _PASSING_END = ("_timer", "_age")
 _EVERYTHING = """link show
@@ -78,6 +80,11 @@ def _run(*command: str, netns: str | None = None, text: str | None = None, check
     done = subprocess.run([*enter, *command], input=text, capture_output=True, text=True, check=False)
     assert not check or done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
     return done.stdout
+
+
+def shell(script: str) -> None:
+    """Run the lines of a plan, as somebody who pastes them into a shell does."""
+    _run("sh", "-e", text=script)
 
 
 def veth(name: str = "v0", peer: str = "p0", *, up: bool = False, netns: str | None = None) -> None:

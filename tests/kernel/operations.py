@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from netsandbox import Bridge, InterfaceSpec, Neighbor, Route, Sandbox
+from netsandbox import Bridge, InterfaceSpec, Macvlan, Neighbor, Route, Sandbox, Tap, Veth
 from tests.kernel import faults, lab
 
 if TYPE_CHECKING:
@@ -21,6 +21,16 @@ SPEC = InterfaceSpec(
     routes=["192.168.77.0/24", Route("10.9.0.0/16", via="10.1.0.1")],
     sysctls={"net.ipv4.conf.IFNAME.rp_filter": "2"},
 )
+BORN = [
+    InterfaceSpec(
+        Veth("veth-box", master="hostbr", hairpin=True),
+        mac="02:00:00:00:00:43",
+        addresses=["10.1.0.2/24", "fd01::2/64"],
+        routes=["192.168.77.0/24"],
+    ),
+    InterfaceSpec(Macvlan("v1"), mac="02:00:00:00:00:44"),
+    InterfaceSpec(Tap(), mac="02:00:00:00:00:45"),
+]
 
 
 class Operation(NamedTuple):
@@ -77,6 +87,13 @@ def adopted() -> None:
         made.add_interfaces([InterfaceSpec(Bridge("br"), mac=BRIDGE_MAC), InterfaceSpec("v1", master="br")])
 
 
+def born() -> None:
+    """Make a sandbox with links that were born in it."""
+    box()
+    with Sandbox.open("box") as made:
+        made.add_interfaces(BORN)
+
+
 def within(act: Callable[[Sandbox], object]) -> Callable[[], object]:
     """Return *act* with an open sandbox."""
 
@@ -107,6 +124,9 @@ OPERATIONS = {
             )
         ),
     ),
+    "add born": Operation(box, within(lambda made: made.add_interfaces(BORN))),
+    "remove born": Operation(born, within(remove)),
+    "destroy born": Operation(born, within(lambda made: made.destroy(wait=True))),
     "remove": Operation(plugged, within(remove)),
     "destroy": Operation(plugged, within(lambda made: made.destroy())),
     "release": Operation(adopted, within(lambda made: made.destroy())),

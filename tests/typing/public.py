@@ -25,6 +25,7 @@ from netsandbox import (
     InterfaceNotFoundError,
     InterfaceSpec,
     KernelError,
+    Kind,
     Neighbor,
     NetSandboxError,
     Plan,
@@ -149,7 +150,7 @@ def values() -> None:
     assert_type(neighbor.ip, IPv4Address | IPv6Address | None)
     assert_type((neighbor.mac, neighbor.interface, neighbor.bridge), tuple[str, str, bool])
     spec = InterfaceSpec("veth1")
-    assert_type(spec.source, str | Bridge)
+    assert_type(spec.source, str | Kind)
     assert_type(spec.addresses, tuple[IPv4Interface | IPv6Interface, ...])
     assert_type(spec.routes, tuple[Route, ...])
     assert_type(spec.sysctls, tuple[tuple[str, str], ...])

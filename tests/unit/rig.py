@@ -93,9 +93,12 @@ class Rig:
         self.carry_out(_detach.detach(items, self.target, self.detach_facts(items)))
         self.plugged = tuple(item for item in self.plugged if item not in items)
 
+    def plan_destroy(self, path: str | None = PIN, *, stays: bool = False) -> Plan:
+        items = _detach.leaving(self.plugged, _facts.inventory(self.host, self.box, self.plugged), stays=stays)
+        return _detach.destroy(items, self.target, self.detach_facts(items), path, self.box.identity)
+
     def destroy(self) -> None:
-        facts = self.detach_facts(self.plugged)
-        self.carry_out(_detach.destroy(self.plugged, self.target, facts, PIN, self.box.identity, stays=False))
+        self.carry_out(self.plan_destroy())
 
     def carry_out(self, plan: Plan) -> None:
         execute(plan, self.world, self.box.links)  # a look stands for the record that `Sandbox` writes last

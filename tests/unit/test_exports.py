@@ -8,7 +8,8 @@ import netsandbox
 from netsandbox import Interface, Sandbox
 
 PROMISED = """
-    Sandbox Interface InterfaceSpec Statistics Route Neighbor Plan Bridge Problem
+    Sandbox Interface InterfaceSpec Statistics Route Neighbor Plan Problem
+    Bridge Dummy Ifb Ipvlan Kind Macvlan Tap Veth Vlan Vxlan
     NetSandboxError SpecError KernelError RouteConflictError NameConflictError ProtocolError SandboxExistsError
     SandboxNotFoundError SandboxClosedError InterfaceNotFoundError SourceNotFoundError RollbackError
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import json
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -101,11 +102,14 @@ def test_texts_that_are_no_utf8_survive() -> None:
         (_sealed({"is": "Unpin", "identity": 7}), "a damaged record: identity of Unpin is 7"),
         (_sealed({"is": "Plugged", "back": [{"is": "Conf"}]}), "a damaged record"),
         (_sealed({"is": "Move", "old": {"is": "Unpin"}}), "a damaged record"),
+        (_sealed({"is": "CreateLink", "kind": "x", "options": []}), "a damaged record: a link of the kind x"),
+        (_sealed({"is": "CreateLink", "kind": "vlan", "options": [["id", "5"]]}), "a damaged record: a link of the"),
+        (_sealed({"is": "CreateLink", "kind": "vlan", "options": [["x", 5]]}), "a damaged record: a link of the"),
         (_sealed({"is": "Lost", "step": None}), "a damaged record: step of Lost is None"),
         (_sealed({"is": "Unpin", "path": "a\0b"}), "a damaged record: path of Unpin is 'a\\x00b'"),
         (_sealed({"is": "Unpin", "path": "\ud800"}), "a damaged record: path of Unpin is '\\ud800'"),
     ],
-    ids=range(24),
+    ids=range(27),
 )
 def test_bytes_that_are_no_record_are_told(data: bytes, reason: str) -> None:
     with pytest.raises(ProtocolError) as info:
@@ -147,7 +151,7 @@ def test_any_json_is_a_record_or_told(name: str, data: st.DataObject) -> None:
 def test_a_record_that_says_something_else_can_be_carried_out_or_is_told(data: st.DataObject, other: object) -> None:
     record = json.loads(BYTES)["record"]
     inner, key = data.draw(st.sampled_from(list(_places(record))))
-    inner[key] = data.draw(st.just(other) | st.sampled_from([part[at] for part, at in _places(record)]))
+    inner[key] = deepcopy(data.draw(st.just(other) | st.sampled_from([part[at] for part, at in _places(record)])))
     with suppress(ProtocolError):
         found = _journal.unpack(_sealed(record))
         assert _journal.unpack(_journal.pack(found)) == found

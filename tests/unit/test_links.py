@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, fields
+from ipaddress import ip_address
+from struct import pack
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netsandbox import Bridge, SpecError
+from netsandbox import (
+    Bridge,
+    Dummy,
+    Ifb,
+    InterfaceSpec,
+    Ipvlan,
+    Kind,
+    Macvlan,
+    SpecError,
+    Tap,
+    Veth,
+    Vlan,
+    Vxlan,
+)
+from netsandbox._checks import NAME_MAX, name_problem
 from netsandbox.errors import Problem
-from netsandbox.links import NAME_MAX, name_problem
+from netsandbox.netlink import attrs, kinds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TAKEN = "is a name that the kernel refuses"
 HELD = "may not hold white space, '/', ':', '%' or NUL"
@@ -76,3 +96,150 @@ def test_a_bridge_is_a_value() -> None:
     assert (Bridge("br0").name, Bridge("br0").kind) == ("br0", "bridge")
     with pytest.raises(FrozenInstanceError):
         Bridge("br0").name = "br1"  # type: ignore[misc]
+
+
+# The options of the kinds
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "lower"),
+    [
+        (Veth("veth-web", master="br0"), "veth-web", None),
+        (Bridge("br0", stp=True), "br0", None),
+        (Macvlan("wan"), "macvlan@wan", "wan"),
+        (Ipvlan("wan"), "ipvlan@wan", "wan"),
+        (Vlan("wan", 5), "vlan@wan", "wan"),
+        (Vxlan(42), "vxlan", None),
+        (Vxlan(42, link="wan"), "vxlan@wan", "wan"),
+        (Dummy(), "dummy", None),
+        (Ifb(), "ifb", None),
+        (Tap(), "tap", None),
+        (Tap(mode="tun"), "tun", None),
+    ],
+)
+def test_a_kind_says_what_it_is_known_by_and_what_it_is_on(kind: Kind, source: str, lower: str | None) -> None:
+    assert (kind.source_name, kind.lower) == (source, lower)
+    assert InterfaceSpec(kind).kind == kind
+
+
+RULES = [
+    (lambda: Veth("a b"), f"host 'a b': {HELD}"),
+    (lambda: Veth("v", master=""), "master '': a link name may not be empty"),
+    (lambda: Veth("v", host_mac="01:00:00:00:00:01"), "host_mac '01:00:00:00:00:01': is a multicast address"),
+    (lambda: Veth("v", host_mtu=67), "host_mtu 67: is not a number from 68 to 65535"),
+    (lambda: Veth("v", host_mtu=1000, ipv6=True), "host_mtu 1000: is below 1280, the least that IPv6 needs"),
+    (lambda: Veth("v", ipv6="no"), "ipv6 'no': is neither True nor False"),  # type: ignore[arg-type]
+    (lambda: Veth("v", hairpin=True), "master None: is needed for hairpin, isolated and learning"),
+    (lambda: Veth("v", learning=False), "master None: is needed"),
+    (lambda: Bridge("b", forward_delay=199), "forward_delay 199: is not a number from 200 to 3000"),
+    (lambda: Bridge("b", stp=1), "stp 1: is neither True nor False"),  # type: ignore[arg-type]
+    (lambda: Bridge("b", priority=True), "priority True: is not a number from 0 to 65535"),
+    (lambda: Macvlan(""), "link '': a link name may not be empty"),
+    (lambda: Macvlan("wan", mode="source"), "mode 'source': is none of private, vepa, bridge, passthru"),  # type: ignore[arg-type]
+    (lambda: Ipvlan("wan", mode="l4"), "mode 'l4': is none of l2, l3, l3s"),  # type: ignore[arg-type]
+    (lambda: Ipvlan("wan", flag="x"), "flag 'x': is none of bridge, private, vepa"),  # type: ignore[arg-type]
+    (lambda: Ipvlan("a/b"), f"link 'a/b': {HELD}"),
+    (lambda: Vlan("wan", 4095), "id 4095: is not a number from 0 to 4094"),
+    (lambda: Vlan("wan", None), "id None: is not a number from 0 to 4094"),  # type: ignore[arg-type]
+    (lambda: Vlan("wan", 5, protocol="qinq"), "protocol 'qinq': is none of 802.1q, 802.1ad"),  # type: ignore[arg-type]
+    (lambda: Vlan("..", 5), f"link '..': {TAKEN}"),
+    (lambda: Vxlan(2**24), "id 16777216: is not a number from 0 to 16777215"),
+    (lambda: Vxlan(None), "id None: is not a number from 0 to 16777215"),  # type: ignore[arg-type]
+    (lambda: Vxlan(1, port=0), "port 0: is not a number from 1 to 65535"),
+    (lambda: Vxlan(1, port=65536), "port 65536: is not a number from 1 to 65535"),
+    (lambda: Vxlan(1, link="a b"), f"link 'a b': {HELD}"),
+    (lambda: Vxlan(1, group="239.1.1.1"), "link None: is needed with a group"),
+    (lambda: Vxlan(1, link="wan", group="10.0.0.1"), "group '10.0.0.1': is not the address of a multicast group"),
+    (lambda: Vxlan(1, remote="239.1.1.1"), "remote '239.1.1.1': is not the address of a host"),
+    (lambda: Vxlan(1, remote="fe80::1%wan"), "remote 'fe80::1%wan': is not the address of a host"),
+    (lambda: Vxlan(1, remote="10.0.0"), "remote '10.0.0': is not the address of a host"),
+    (lambda: Vxlan(1, remote=167772161), "remote 167772161: is not the address of a host"),  # type: ignore[arg-type]
+    (
+        lambda: Vxlan(1, link="wan", group="239.1.1.1", remote="10.0.0.1"),
+        "remote '10.0.0.1': goes not together with a group",
+    ),
+    (lambda: Vxlan(1, remote="10.0.0.1", local="fd00::1"), "local 'fd00::1': is not of the family of 10.0.0.1"),
+    (lambda: Tap(owner=-1), "owner -1: is not a number from 0 to 4294967294"),
+    (lambda: Tap(mode="xxx"), "mode 'xxx': is none of tap, tun"),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize(("make", "text"), RULES, ids=[text[:40] for _, text in RULES])
+def test_a_kind_refuses_what_makes_no_sense(make: Callable[[], Kind], text: str) -> None:
+    with pytest.raises(SpecError) as info:
+        make()
+    assert text in str(info.value)
+
+
+def test_a_kind_tells_all_that_is_wrong_with_it_at_once() -> None:
+    with pytest.raises(SpecError) as info:
+        Vxlan(-1, link="a b", ttl=256, learning="no")  # type: ignore[arg-type]
+    assert [problem.field for problem in info.value.problems] == ["link", "id", "ttl", "learning"]
+
+
+def test_the_mac_of_a_host_end_is_taken_in_capitals() -> None:
+    assert Veth("v", host_mac="02:00:00:00:00:AB").host_mac == "02:00:00:00:00:ab"
+
+
+OPTIONS: list[tuple[Kind, str, dict[int, bytes]]] = [
+    (Bridge("b"), "", {}),
+    (
+        Bridge("b", stp=True, priority=4096, forward_delay=200, mcast_snooping=False, vlan_default_pvid=0),
+        " stp_state 1 priority 4096 forward_delay 200 vlan_default_pvid 0 mcast_snooping 0",
+        {5: pack("=I", 1), 6: pack("=H", 4096), 1: pack("=I", 200), 39: bytes(2), 23: b"\0"},
+    ),
+    (Macvlan("wan"), " mode bridge", {1: pack("=I", 4)}),
+    (
+        Macvlan("wan", mode="passthru", nopromisc=True, bc_queue_len=9),
+        " mode passthru flag nopromisc bcqueuelen 9",
+        {1: pack("=I", 8), 2: pack("=H", 1), 7: pack("=I", 9)},
+    ),
+    (Macvlan("wan", nopromisc=False), " mode bridge", {1: pack("=I", 4), 2: pack("=H", 0)}),
+    (Ipvlan("wan", mode="l3s", flag="vepa"), " mode l3s vepa", {1: pack("=H", 2), 2: pack("=H", 2)}),
+    (Vlan("wan", 5), " id 5", {1: pack("=H", 5)}),
+    (
+        Vlan("wan", 5, protocol="802.1ad", reorder_hdr=False, gvrp=True, bridge_binding=True),
+        " protocol 802.1ad id 5 reorder_hdr off gvrp on bridge_binding on",
+        {5: pack("!H", 0x88A8), 1: pack("=H", 5), 2: pack("=II", 0x12, 0x13)},
+    ),
+    (
+        Vxlan(42, remote="10.0.0.9", local="10.0.0.8", ttl=8, learning=False, udp_csum=True),
+        " id 42 remote 10.0.0.9 local 10.0.0.8 dstport 4789 ttl 8 nolearning udpcsum",
+        {
+            1: pack("=I", 42),
+            2: bytes([10, 0, 0, 9]),
+            4: bytes([10, 0, 0, 8]),
+            15: pack("!H", 4789),
+            5: b"\x08",
+            7: b"\0",
+            18: b"\1",
+            3: pack("=I", 9),
+        },
+    ),
+    (
+        Vxlan(1, link="wan", group="ff05::100", local="fd00::1", port=8472),
+        " id 1 group ff05::100 local fd00::1 dstport 8472",
+        {
+            1: pack("=I", 1),
+            16: ip_address("ff05::100").packed,
+            17: ip_address("fd00::1").packed,
+            15: pack("!H", 8472),
+            3: pack("=I", 9),
+        },
+    ),
+    (Dummy(), "", {}),
+    (Ifb(), "", {}),
+]
+
+
+@pytest.mark.parametrize(("kind", "words", "attributes"), OPTIONS, ids=[str(kind)[:60] for kind, _, _ in OPTIONS])
+def test_options_are_said_as_ip_says_them_and_packed_as_the_kernel_wants_them(
+    kind: Kind, words: str, attributes: dict[int, bytes]
+) -> None:
+    assert kinds.words(kind.kind, kind.options) == words
+    assert attrs.unpack(kinds.pack(kind.kind, kind.options, lower=9)) == attributes
+
+
+def test_every_option_in_the_table_can_be_given() -> None:
+    for kind in (Veth, Bridge, Macvlan, Ipvlan, Vlan, Vxlan, Dummy, Ifb, Tap):
+        assert {*kinds.OPTIONS[kind.kind]} <= {item.name for item in fields(kind)}

@@ -545,19 +545,18 @@ def test_only_what_is_on_the_host_gets_another_index() -> None:
 
 def test_destroying_gives_back_what_came_from_the_host_and_unpins(rig: Rig) -> None:
     rig.add(InterfaceSpec(Bridge("br")), InterfaceSpec("a", master="br"))
-    facts = rig.detach_facts(rig.plugged)
-    plan = _detach.destroy(rig.plugged, rig.target, facts, PIN, rig.box.identity, stays=False)
+    plan = rig.plan_destroy()
     said = [text for text in plan.commands if not text.startswith("#")]
     assert said == ["ip -n web link set dev eth1 netns $$ name a", "ip netns delete web"]
     for path, unpin in ((None, []), (PIN, ["ip netns delete web"])):
-        stays = _detach.destroy(rig.plugged, rig.target, facts, path, rig.box.identity, stays=True)
+        stays = rig.plan_destroy(path, stays=True)
         said = [text for text in stays.commands if not text.startswith("#")]
         assert said == ["ip -n web link set dev eth1 netns $$ name a", "ip -n web link delete dev eth0", *unpin]
         assert plan.operation == stays.operation == "destroy sandbox web"
 
 
 def test_two_plans_become_one_under_the_name_of_the_second(rig: Rig) -> None:
-    first = _detach.destroy((), rig.target, rig.detach_facts(()), PIN, rig.box.identity, stays=False)
+    first = rig.plan_destroy()
     second = rig.plan(InterfaceSpec("a"))[0]
     both = _detach.joined(first, second)
     assert both.steps == (*first.steps, *second.steps)

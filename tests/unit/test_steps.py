@@ -14,7 +14,10 @@ from netsandbox._steps import (
     HOST,
     Conf,
     CreateLink,
+    CreateVeth,
     DeleteLink,
+    DeleteVeth,
+    HostEnd,
     Lost,
     Move,
     Pin,
@@ -37,8 +40,8 @@ from netsandbox._steps.base import inside, ip, quote
 from netsandbox.netlink import address, attrs
 from netsandbox.netlink import link as links
 from netsandbox.netlink.neighbor import AF_BRIDGE, PERMANENT, SELF, NeighborEntry
-from netsandbox.testing import FakeKernel
-from tests.unit.rig import Rig
+from netsandbox.testing import FakeKernel, _links
+from tests.unit.rig import Rig, send
 from tests.unit.values import address_entry, forwarding, neighbor_entry, route_entry
 
 if TYPE_CHECKING:
@@ -53,6 +56,12 @@ WITH_PEER = replace(address_entry("10.0.0.2/24", 7), peer=ip_address("10.5.0.1")
 TENTATIVE = replace(address_entry("fd00::4/64", 7), flags=address.TENTATIVE)
 TUNNEL = NeighborEntry(AF_BRIDGE, 7, ip_address("10.0.0.9"), "02:00:00:00:00:98", PERMANENT, SELF)
 IDENTITY = (4, 1234)
+
+LAN = "02:00:00:00:00:06"
+MAC, END = "02:00:00:00:00:01", "fe:00:00:00:00:02"
+FULL_END = HostEnd(
+    "veth-web", END, 1300, 9, "br0", "02:00:00:00:00:99", "a mark", hairpin=True, isolated=True, learning=False
+)
 
 TEXTS: list[tuple[Step, str]] = [
     (
@@ -72,7 +81,47 @@ TEXTS: list[tuple[Step, str]] = [
         CreateLink("web", 7, "br0", "bridge", "02:00:00:00:00:01"),
         "ip -n web link add name br0 address 02:00:00:00:00:01 type bridge",
     ),
-    (DeleteLink("web", 7, "br0", "bridge", None), "ip -n web link delete dev br0"),
+    (CreateLink("web", 7, "br0", "bridge", None).inverse(), "ip -n web link delete dev br0"),
+    (
+        CreateLink("web", 7, "eth0", "macvlan", MAC, 1400, (("mode", "bridge"),), 5, "wan 0"),
+        f"ip link add link 'wan 0' name eth0 netns web address {MAC} mtu 1400 type macvlan mode bridge",
+    ),
+    (
+        CreateLink(HOST, 7, "eth0", "macvlan", None, None, (("mode", "vepa"),), 5, "wan"),
+        "ip link add link wan name eth0 type macvlan mode vepa",
+    ),
+    (
+        CreateLink("/srv/web", 7, "eth0", "vxlan", None, None, (("id", 42), ("learning", False)), 5, "wan"),
+        "ip link add name eth0 netns /srv/web type vxlan id 42 nolearning dev wan",
+    ),
+    (
+        CreateLink("web", 7, "eth0", "vxlan", None, None, (("id", 42),)),
+        "ip link add name eth0 netns web type vxlan id 42",
+    ),
+    (
+        CreateLink("web", 7, "tap0", "tun", MAC, 1400, (("mode", "tap"), ("owner", 1000), ("packet_info", False))),
+        f"ip -n web tuntap add dev tap0 mode tap user 1000 && ip -n web link set dev tap0 address {MAC} mtu 1400",
+    ),
+    (
+        CreateLink("web", 7, "tap0", "tun", None, None, (("mode", "tun"), ("multi_queue", True))),
+        "ip -n web tuntap add dev tap0 mode tun multi_queue",
+    ),
+    (
+        CreateVeth("web", 7, "eth0", MAC, 1400, FULL_END),
+        (
+            f"ip link add name veth-web address {END} mtu 1300 type veth peer name eth0 netns web"
+            f" address {MAC} mtu 1400"
+            " && sysctl -qw net.ipv6.conf.veth-web.disable_ipv6=1"
+            " && ip link set dev veth-web alias 'a mark' master br0 up"
+            " && ip link set dev br0 address 02:00:00:00:00:99"
+            " && bridge link set dev veth-web hairpin on isolated on learning off"
+        ),
+    ),
+    (
+        CreateVeth(HOST, 7, "eth0", None, None, HostEnd("veth-web", END, ipv6=True)),
+        f"ip link add name veth-web address {END} type veth peer name eth0 && ip link set dev veth-web up",
+    ),
+    (CreateVeth("web", 7, "eth0", None, None, FULL_END).inverse(), "ip link delete dev veth-web"),
     (SetMac(*AT, None, "02:00:00:00:00:01"), "ip -n web link set dev v0 address 02:00:00:00:00:01"),
     (SetMtu(*AT, 1500, 1400), "ip -n web link set dev v0 mtu 1400"),
     (SetUp(*AT, old=False, new=True), "ip -n web link set dev v0 up"),
@@ -140,7 +189,7 @@ TEXTS: list[tuple[Step, str]] = [
     (Unpin("web", "/run/netns/web", IDENTITY), "ip netns delete web"),
     (Unpin("web", "/srv/web", IDENTITY), "umount /srv/web && rm /srv/web"),
 ]
-INVERTIBLE = [step for step, _ in TEXTS if not isinstance(step, (Lost, DeleteLink))]
+INVERTIBLE = [step for step, _ in TEXTS if not isinstance(step, (Lost, DeleteLink, DeleteVeth))]
 
 
 def _ids(steps: Iterable[Step]) -> list[str]:
@@ -160,7 +209,11 @@ def test_every_step_is_said_and_taken_back_here(name: str) -> None:
 @pytest.mark.parametrize("step", INVERTIBLE, ids=_ids(INVERTIBLE))
 def test_the_inverse_of_the_inverse_is_the_step_itself(step: Step) -> None:
     again = step.inverse().inverse()
-    assert replace(again, former=False) == step if isinstance(again, CreateLink) else _bare(again) == _bare(step)
+    assert (
+        replace(again, former=False) == step
+        if isinstance(again, (CreateLink, CreateVeth))
+        else _bare(again) == _bare(step)
+    )
 
 
 def _bare(step: Step) -> Step:
@@ -191,6 +244,8 @@ def rig() -> Rig:
     """A host with a link "out", and in the sandbox a link v0 that is up and a bridge."""
     made = Rig()
     made.host.add_link("out", index=5, alias="a text", group=3)
+    made.host.add_link("pair", index=4, mac=END)
+    made.host.add_link("lan", index=6, kind="bridge", mac=LAN)
     made.box.add_link("v0", index=7, altnames=("a",), addresses=["10.0.0.2/24", "fd00::2/64"], up=True)
     made.box.add_link("br0", index=9, kind="bridge")
     return made
@@ -200,6 +255,12 @@ PORT = Port(9, "br0", "bridge", attrs.pack_u8(4, 1))
 REVERSIBLE: list[Step] = [
     Move(OUTSIDE, INSIDE),
     CreateLink("web", 8, "br1", "bridge", "02:00:00:00:00:01"),
+    CreateLink("web", 8, "eth0", "macvlan", MAC, 1400, (("mode", "bridge"),), 5, "out"),
+    CreateLink("web", 8, "eth0", "vxlan", None, 1400, (("id", 42), ("remote", "fd00::1"))),
+    CreateLink("web", 8, "tap0", "tun", MAC, 1400, (("mode", "tap"),)),
+    CreateLink("web", 8, "tap0", "tun", None, None, (("mode", "tap"),)),
+    CreateVeth("web", 8, "eth0", MAC, 1400, replace(FULL_END, master=6, master_name="lan", master_mac=LAN)),
+    CreateVeth("web", 8, "eth0", None, None, HostEnd("veth-web", END, ipv6=True)),
     SetMac(*AT, "02:00:00:00:00:07", "02:00:00:00:00:01"),
     SetMtu(*AT, 1500, 1400),
     SetMaster(*AT, None, Port(9, "br0")),
@@ -248,9 +309,12 @@ NOTHING: list[Step] = [
     SetSysctl(*AT, "1", "0", "ipv4/conf/v0/rp_filter"),
     RestoreConf(*AT, None, None),
     RestoreConf("web", 99, "v9", None, Conf((), ())),
-    DeleteLink("web", 99, "br0", "bridge", None),
-    DeleteLink("web", 7, "v0", "bridge", None),
+    CreateLink("web", 99, "br0", "bridge", None).inverse(),
+    CreateLink("web", 7, "v0", "bridge", None).inverse(),
     CreateLink("web", 9, "br0", "bridge", None, former=True),
+    CreateVeth("web", 8, "eth0", None, None, HostEnd("pair", END), former=True),
+    CreateVeth("web", 8, "eth0", None, None, HostEnd("out", END)).inverse(),
+    CreateVeth("web", 8, "eth0", None, None, HostEnd("gone", END)).inverse(),
     SetMaster(*AT, None, Port(99, "br9", former=True)),
 ]
 
@@ -260,6 +324,52 @@ def test_a_step_with_nothing_to_do_does_nothing(rig: Rig, step: Step) -> None:
     before = rig.state()
     assert not step.apply(rig.world)
     assert rig.changes(before) == {}
+
+
+def test_a_bridge_keeps_its_address_when_it_gets_its_first_port(rig: Rig) -> None:
+    end = HostEnd("veth-web", END, master=6, master_name="lan", master_mac=LAN)
+    rig.host.edit_link(6, mac=END)  # what the kernel does
+    assert CreateVeth("web", 8, "eth0", None, None, end).apply(rig.world)
+    found = rig.host.link("lan")
+    assert found
+    assert found.mac == LAN
+
+
+def test_a_veth_is_deleted_by_its_end_on_the_host_whatever_that_is_called_now(rig: Rig) -> None:
+    made = CreateVeth("web", 8, "eth0", None, None, HostEnd("veth-web", END))
+    assert made.apply(rig.world)
+    end = rig.host.link("veth-web")
+    assert end
+    send(rig.host, links.change(end.index, name="called-anew"))
+    assert not made.inverse().apply(rig.world)
+    assert DeleteVeth(replace(made, host=replace(made.host, index=end.index))).apply(rig.world)
+    assert rig.box.link("eth0") is None
+
+
+BIRTHS: list[Step] = [
+    CreateLink("web", 8, "eth0", "vlan", None, None, (), 5, "out"),
+    CreateVeth("web", 8, "eth0", None, None, HostEnd("veth-web", END)),
+]
+
+
+@pytest.mark.parametrize(("step", "kind", "module"), [(BIRTHS[0], "vlan", "8021q"), (BIRTHS[1], "veth", "veth")])
+def test_a_kind_that_the_kernel_lacks_is_named_with_its_module(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, step: Step, kind: str, module: str
+) -> None:
+    monkeypatch.setattr(_links, "BORN", frozenset())
+    with pytest.raises(KernelError, match=rf"no links of the kind {kind} \(module {module}\)") as info:
+        step.apply(rig.world)
+    assert info.value.errno == errno.EOPNOTSUPP
+
+
+@pytest.mark.parametrize(
+    "step", [CreateLink("web", 8, "eth0", "bridge", None), CreateVeth("web", 8, "eth0", None, None, FULL_END)]
+)
+def test_any_other_refusal_of_a_birth_is_passed_on(rig: Rig, step: Step) -> None:
+    rig.faults.fail(1, errno.ENOBUFS)
+    with pytest.raises(KernelError) as info:
+        step.apply(rig.world)
+    assert info.value.errno == errno.ENOBUFS
 
 
 def test_what_is_lost_is_brought_back_by_the_inverse(rig: Rig) -> None:
@@ -277,7 +387,9 @@ SETTLED: list[tuple[Step, frozenset[int]]] = [
     (SetUp(*AT, old=True, new=False), GONE),
     (Move(OUTSIDE, INSIDE), frozenset()),
     (CreateLink("web", 7, "br0", "bridge", None), frozenset()),
-    (DeleteLink("web", 7, "br0", "bridge", None), frozenset((errno.ENODEV,))),
+    (CreateVeth("web", 7, "eth0", None, None, FULL_END), frozenset()),
+    (CreateVeth("web", 7, "eth0", None, None, FULL_END).inverse(), frozenset((errno.ENODEV,))),
+    (CreateLink("web", 7, "br0", "bridge", None).inverse(), frozenset((errno.ENODEV,))),
     (Pin("web", "/srv/web", IDENTITY), frozenset()),
     (Unpin("web", "/srv/web", IDENTITY), frozenset((errno.ENOENT, errno.ESTALE))),
 ]

@@ -9,7 +9,10 @@ from netsandbox._steps.base import HOST, Kernel, Lost, Step, World
 from netsandbox._steps.ip import Conf, RestoreConf, SetAddress, SetNeighbor, SetRoute, SetSysctl
 from netsandbox._steps.link import (
     CreateLink,
+    CreateVeth,
     DeleteLink,
+    DeleteVeth,
+    HostEnd,
     Move,
     Place,
     Port,
@@ -26,7 +29,10 @@ __all__ = [
     "HOST",
     "Conf",
     "CreateLink",
+    "CreateVeth",
     "DeleteLink",
+    "DeleteVeth",
+    "HostEnd",
     "Kernel",
     "Lost",
     "Move",

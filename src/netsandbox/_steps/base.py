@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
 from netsandbox._checks import IPAddress
+from netsandbox.netlink import kinds
 from netsandbox.netlink.address import Address
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import Request
@@ -52,6 +53,9 @@ class Kernel(Protocol):
 
     def set_sysctl(self, path: str, value: str) -> bool:
         """Give a setting below /proc/sys/net a value, unless it has it; return whether it was changed."""
+
+    def make_tap(self, name: str, index: int, options: Mapping[str, kinds.Value]) -> None:
+        """Make a link that a program can open; *options* are those of the kind "tun"."""
 
     def pin(self, path: str) -> None:
         """Make *path*, and mount the namespace on it."""

@@ -158,7 +158,7 @@ class SetSysctl(Change[str]):
 
     def _is_on(self, kernel: Kernel) -> bool:
         """Whether the link has settings of the family: then they cannot be missing."""
-        found = kernel.link(self.index)
+        found = kernel.link(self.link)
         return bool(found and found.conf(_link.AF_INET6))
 
 

@@ -1,12 +1,14 @@
 """Steps that make, move, change and delete links."""
 
 import errno
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, TypedDict
 
 from netsandbox import telemetry
-from netsandbox._steps.base import Change, World, ip, quote
+from netsandbox._steps.base import HOST, Change, Kernel, World, ip, quote
+from netsandbox._steps.ip import SetSysctl
 from netsandbox.errors import KernelError
+from netsandbox.netlink import kinds
 from netsandbox.netlink import link as _link
 from netsandbox.netlink.link import Link
 
@@ -131,7 +133,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class CreateLink:
-    """Make a virtual link, with its name, index and MAC, in one request.
+    """Make a virtual link in its place, with its name, index, MAC and MTU, in one request.
 
     Attributes:
         netns: The namespace, by its name in the World.
@@ -139,6 +141,10 @@ class CreateLink:
         link: Its name.
         kind: Its kind.
         mac: Its link-layer address; None leaves it to the kernel.
+        mtu: Its MTU, in bytes; None leaves it to the kernel.
+        options: What its kind is told.
+        lower: Index, on the host, of the link below; None: there is none.
+        lower_name: Name of that.
         former: Whether it was there before: then it may be there still.
     """
 
@@ -147,25 +153,73 @@ class CreateLink:
     link: str
     kind: str
     mac: str | None
+    mtu: int | None = None
+    options: kinds.Options = ()
+    lower: int | None = None
+    lower_name: str = ""
     former: bool = False
-    atomic: ClassVar[bool] = True
+
+    @property
+    def atomic(self) -> bool:
+        """Whether it is one request; what a program is to open is made in several steps."""
+        return self.kind != "tun"
+
+    @property
+    def _is_from_outside(self) -> bool:
+        """Whether it is tied to the host: then the host's socket has to ask for it."""
+        return self.netns != HOST and (self.lower is not None or self.kind == "vxlan")
 
     def __str__(self) -> str:
-        """Say the ip(8) command it equals."""
-        mac = f" address {self.mac}" if self.mac else ""
-        return ip(self.netns, f"link add name {quote(self.link)}{mac} type {self.kind}")
+        """Say the ip(8) commands it equals."""
+        words = kinds.words(self.kind, self.options)
+        settings = f" address {self.mac}" if self.mac else ""
+        settings += f" mtu {self.mtu}" if self.mtu else ""
+        if self.kind == "tun":
+            dev = quote(self.link)
+            made = ip(self.netns, f"tuntap add dev {dev}{words}")
+            return f"{made} && {ip(self.netns, f'link set dev {dev}{settings}')}" if settings else made
+        below = ""
+        if self.lower is not None and self.kind == "vxlan":
+            words += f" dev {quote(self.lower_name)}"
+        elif self.lower is not None:
+            below = f" link {quote(self.lower_name)}"
+        there = f" netns {quote(self.netns)}" if self._is_from_outside else ""
+        text = f"link add{below} name {quote(self.link)}{there}{settings} type {self.kind}{words}"
+        return ip(HOST if self._is_from_outside else self.netns, text)
 
     def apply(self, world: World) -> bool:
         """Make the link."""
-        found = world[self.netns].link(self.index) if self.former else None
+        kernel = world[self.netns]
+        found = kernel.link(self.index) if self.former else None
         if found and found.kind == self.kind:
             return False
-        world[self.netns].send(_link.create(self.kind, self.link, index=self.index, mac=self.mac))
+        if self.kind == "tun":
+            kernel.make_tap(self.link, self.index, dict(self.options))
+            if self.mac or self.mtu:
+                kernel.send(_link.change(self.index, mac=self.mac, mtu=self.mtu))
+            return True
+        below = None if self.kind == "vxlan" else self.lower
+        data = kinds.pack(self.kind, self.options, lower=self.lower or 0)
+        try:
+            world[HOST if self._is_from_outside else self.netns].send(
+                _link.create(
+                    self.kind,
+                    self.link,
+                    index=self.index,
+                    mac=self.mac,
+                    mtu=self.mtu,
+                    lower=below,
+                    namespace=kernel.fd if self._is_from_outside else None,
+                    data=data,
+                )
+            )
+        except KernelError as error:
+            raise _unknown(self.kind, error) or error from error.__cause__
         return True
 
     def inverse(self) -> "DeleteLink":
         """Return the step that deletes it."""
-        return DeleteLink(self.netns, self.index, self.link, self.kind, self.mac)
+        return DeleteLink(self)
 
     @property
     def settled(self) -> frozenset[int]:
@@ -173,32 +227,200 @@ class CreateLink:
         return frozenset()
 
 
+def _unknown(kind: str, error: KernelError) -> KernelError | None:
+    """Return the error that says that the kernel lacks a kind of link, if that is what *error* means."""
+    if error.errno != errno.EOPNOTSUPP or error.extack != "Unknown device type":
+        return None
+    module = kinds.MODULES.get(kind, kind)
+    reason = f"{error.extack}: this kernel has no links of the kind {kind} (module {module})"
+    return KernelError(errno.EOPNOTSUPP, error.request, reason, answered=error.answered)
+
+
 @dataclass(frozen=True, slots=True)
 class DeleteLink:
-    """Delete a virtual link that was born in a sandbox; one of another kind under the same index is not touched."""
+    """Delete a virtual link that was born in a sandbox; one of another kind under the same index is not touched.
 
-    netns: str
-    index: int
-    link: str
-    kind: str
-    mac: str | None
+    Attributes:
+        made: How it was made.
+    """
+
+    made: CreateLink
     atomic: ClassVar[bool] = True
 
     def __str__(self) -> str:
         """Say the ip(8) command it equals."""
-        return ip(self.netns, f"link delete dev {quote(self.link)}")
+        return ip(self.made.netns, f"link delete dev {quote(self.made.link)}")
 
     def apply(self, world: World) -> bool:
         """Delete the link, if it is there."""
-        found = world[self.netns].link(self.index)
-        if not found or found.kind != self.kind:
+        kernel, made = world[self.made.netns], self.made
+        found = kernel.link(made.index)
+        if not found or found.kind != made.kind:
             return False
-        world[self.netns].send(_link.delete(self.index))
+        kernel.send(_link.delete(made.index))
         return True
 
     def inverse(self) -> CreateLink:
         """Return the step that makes it again."""
-        return CreateLink(self.netns, self.index, self.link, self.kind, self.mac, former=True)
+        return replace(self.made, former=True)
+
+    @property
+    def settled(self) -> frozenset[int]:
+        """A link that is gone needs no deleting."""
+        return frozenset((errno.ENODEV,))
+
+
+@dataclass(frozen=True, slots=True)
+class HostEnd:
+    """The end of a veth that is on the host.
+
+    Attributes:
+        name: Its name.
+        mac: Its link-layer address, by which it is known again: nobody inside can change it.
+        mtu: Its MTU, in bytes; None leaves it to the kernel.
+        master: Index of the link it is a port of; None: of none.
+        master_name: Name of that.
+        master_mac: Link-layer address of that, which it keeps: a bridge would take that of its first port.
+        mark: The text attached to it, which says whose it is; empty: none.
+        ipv6: Whether it has IPv6.
+        hairpin: Whether frames may leave the bridge by the port they came in.
+        isolated: Whether the port reaches only ports that are not isolated.
+        learning: Whether the bridge learns addresses from the port.
+        index: Its index; 0 leaves it to the kernel.
+    """
+
+    name: str
+    mac: str
+    mtu: int | None = None
+    master: int | None = None
+    master_name: str = ""
+    master_mac: str | None = None
+    mark: str = ""
+    ipv6: bool = False
+    hairpin: bool = False
+    isolated: bool = False
+    learning: bool = True
+    index: int = 0
+
+    @property
+    def port(self) -> dict[str, bool]:
+        """The settings of its port that are not the kernel's own."""
+        wanted = {"hairpin": self.hairpin, "isolated": self.isolated, "learning": self.learning}
+        return {name: value for name, value in wanted.items() if value != (name == "learning")}
+
+    def find(self, kernel: Kernel, key: int | str) -> Link | None:
+        """Return the link with an index or name if it is this one."""
+        found = kernel.link(key)
+        return found if found and found.kind == "veth" and found.mac == self.mac else None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateVeth:
+    """Make a pair of links, one in its place inside and one on the host, which is put on its bridge and brought up.
+
+    The pair is one request; the rest is not, as the kernel looks at masters, aliases and settings only later. IPv6 is
+    off on the host end before that is up.
+
+    Attributes:
+        netns: The namespace of the inside end, by its name in the World.
+        index: Index of the inside end.
+        link: Its name.
+        mac: Its link-layer address; None leaves it to the kernel.
+        mtu: Its MTU, in bytes; None leaves it to the kernel.
+        host: The end on the host.
+        former: Whether it was there before: then it may be there still.
+    """
+
+    netns: str
+    index: int
+    link: str
+    mac: str | None
+    mtu: int | None
+    host: HostEnd
+    former: bool = False
+    atomic: ClassVar[bool] = False
+
+    def __str__(self) -> str:
+        """Say the ip(8), sysctl(8) and bridge(8) commands it equals."""
+        end, name = self.host, quote(self.host.name)
+        mine = f" address {self.mac}" if self.mac else ""
+        mine += f" mtu {self.mtu}" if self.mtu else ""
+        there = f" netns {quote(self.netns)}" if self.netns != HOST else ""
+        other = f" mtu {end.mtu}" if end.mtu else ""
+        lines = [
+            f"ip link add name {name} address {end.mac}{other} type veth peer name {quote(self.link)}{there}{mine}"
+        ]
+        lines += [] if end.ipv6 else [str(self._ipv6_off())]
+        words = f" alias {quote(end.mark)}" if end.mark else ""
+        words += f" master {quote(end.master_name)}" if end.master is not None else ""
+        lines.append(f"ip link set dev {name}{words} up")
+        lines += [f"ip link set dev {quote(end.master_name)} address {end.master_mac}"] if end.master_mac else []
+        if end.port:
+            words = "".join(f" {key} {'on' if value else 'off'}" for key, value in end.port.items())
+            lines.append(f"bridge link set dev {name}{words}")
+        return " && ".join(lines)
+
+    def apply(self, world: World) -> bool:
+        """Make the pair, and set up the end on the host."""
+        host, box, end = world[HOST], world[self.netns], self.host
+        if self.former and end.find(host, end.name):
+            return False
+        there = None if self.netns == HOST else host.fd
+        data = _link.peer(end.name, index=end.index, mac=end.mac, mtu=end.mtu, namespace=there)
+        try:
+            box.send(_link.create("veth", self.link, index=self.index, mac=self.mac, mtu=self.mtu, data=data))
+        except KernelError as error:
+            raise _unknown("veth", error) or error from error.__cause__
+        if not end.ipv6:
+            self._ipv6_off().apply(world)
+        host.send(_link.change(0, name=end.name, master=end.master, alias=end.mark or None, up=True))
+        master = host.link(end.master) if end.master and end.master_mac else None
+        if master and master.mac != end.master_mac:
+            host.send(_link.change(master.index, mac=end.master_mac))
+        if end.port:
+            host.send(_link.change(0, name=end.name, port=("bridge", _link.bridge_port(end.port))))
+        return True
+
+    def _ipv6_off(self) -> SetSysctl:
+        path = f"ipv6/conf/{self.host.name}/disable_ipv6"
+        return SetSysctl(HOST, 0, self.host.name, None, "1", path, optional=True)
+
+    def inverse(self) -> "DeleteVeth":
+        """Return the step that deletes it."""
+        return DeleteVeth(self)
+
+    @property
+    def settled(self) -> frozenset[int]:
+        """A link of this name may be another's: nothing is taken for granted."""
+        return frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteVeth:
+    """Delete a veth by its end on the host, which nobody inside can exchange.
+
+    Attributes:
+        made: How it was made; if it says the index of the end on the host, that may be called differently by now.
+    """
+
+    made: CreateVeth
+    atomic: ClassVar[bool] = True
+
+    def __str__(self) -> str:
+        """Say the ip(8) command it equals."""
+        return f"ip link delete dev {quote(self.made.host.name)}"
+
+    def apply(self, world: World) -> bool:
+        """Delete the pair, if it is there."""
+        found = self.made.host.find(world[HOST], self.made.host.index or self.made.host.name)
+        if not found:
+            return False
+        world[HOST].send(_link.delete(found.index))
+        return True
+
+    def inverse(self) -> CreateVeth:
+        """Return the step that makes it again."""
+        return replace(self.made, former=True)
 
     @property
     def settled(self) -> frozenset[int]:

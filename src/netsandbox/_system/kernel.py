@@ -3,6 +3,7 @@
 import errno
 import os
 import time
+from collections.abc import Mapping, Sequence
 
 from netsandbox._checks import IPAddress
 from netsandbox._system import namespace
@@ -10,8 +11,10 @@ from netsandbox._system.sysctl import Sysctls
 from netsandbox._system.transport import Transport
 from netsandbox.errors import KernelError
 from netsandbox.netlink import address, link, neighbor, route
+from netsandbox.netlink.kinds import Value
 from netsandbox.netlink.message import Request
 
+_FIRST_GROUP = 0x6E730000  # of those that links get to be deleted together; far from what people count up to
 _IP = frozenset((route.AF_INET, route.AF_INET6))
 
 
@@ -61,6 +64,24 @@ class LinuxKernel:
             raise
         return link.unpack(replies[0])
 
+    def delete_links(self, indexes: Sequence[int]) -> None:
+        """Delete links that may be gone already: several in one request, as a group of their own.
+
+        Raises:
+            KernelError: The kernel refused.
+        """
+        group = 0
+        if len(indexes) > 1:
+            used = {item.group for item in self.links()}
+            group = next(number for number in range(_FIRST_GROUP, 2**32) if number not in used)
+        requests = [link.change(index, group=group) if group else link.delete(index) for index in indexes]
+        for request in (*requests, link.delete_group(group)) if group else requests:
+            try:
+                self.send(request)
+            except KernelError as error:
+                if error.errno != errno.ENODEV:
+                    raise
+
     def addresses(self, index: int = 0) -> list[address.Address]:
         """Return the addresses of a link (0: of all)."""
         replies = self._transport.ask(address.dump(index))
@@ -90,6 +111,12 @@ class LinuxKernel:
     def set_sysctl(self, path: str, value: str) -> bool:
         """Give a setting below /proc/sys/net a value, unless it has it; return whether it was changed."""
         return self._sysctls.write(path, value)
+
+    def make_tap(self, name: str, index: int, options: Mapping[str, Value]) -> None:
+        """Make a link that a program can open; *options* are those of the kind "tun"."""
+        from netsandbox._system import tap  # noqa: PLC0415  few need it
+
+        namespace.run_in(self.fd, lambda: tap.make(name, index, options))
 
     def pin(self, path: str) -> None:
         """Make *path*, and mount the namespace on it."""

@@ -9,7 +9,9 @@ import fcntl
 import os
 import stat
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 from netsandbox._system import libc
@@ -19,6 +21,8 @@ T = TypeVar("T")
 OWN = "/proc/thread-self/ns/net"  # not /proc/self: that is the main thread's
 _NS_GET_NSTYPE = 0xB703  # include/uapi/linux/nsfs.h
 _UNPIN_TRIES = 5
+_REMEMBERED = 10.0  # seconds; numbers of processes are used again, but not that soon
+_kernel_threads: dict[str, float] = {}  # their numbers, and until when that is believed
 
 
 class Identity(NamedTuple):
@@ -85,6 +89,25 @@ def create() -> int:
         return open_namespace(OWN)
 
     return on_a_thread(body)
+
+
+def is_inhabited(identity: Identity) -> bool:
+    """Whether a process is in the namespace with an identity.
+
+    The kernel's own threads never are, and are most of all; which they are is remembered for a while.
+    """
+    name, now = f"net:[{identity.inode}]", time.monotonic()
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        if _kernel_threads.get(pid, 0) > now:
+            continue
+        with suppress(OSError):  # it has ended, or is another user's
+            if os.readlink(f"/proc/{pid}/ns/net") == name:
+                return True
+            try:
+                os.readlink(f"/proc/{pid}/exe")
+            except FileNotFoundError:  # it runs no program
+                _kernel_threads[pid] = now + _REMEMBERED
+    return False
 
 
 def open_namespace(path: str, *, follow: bool = True) -> int:

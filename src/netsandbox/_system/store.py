@@ -22,6 +22,7 @@ LOCK_PAUSE = 0.002  # how long between two looks at a lock, in seconds: less tha
 _SUFFIX = ".json"
 _DRAFT, _LOCK = ".draft-", ".lock-"
 _HOSTS = "/../"  # how the keys of the records of hosts begin; no normal path does
+_MARK, _ALIAS_MAX = "netsandbox:", 255  # IFALIASZ without the final NUL
 
 
 class Store:
@@ -59,6 +60,16 @@ class Store:
     def host_key(self, identity: tuple[int, int]) -> str:
         """Return what the record of a host's own namespace is kept under."""
         return "{}net:{}-{}".format(_HOSTS, *identity)
+
+    def mark(self, key: str) -> str:
+        """Return the text that marks, on the host, the links of a sandbox as ours; empty if there is no room for it."""
+        text = f"{_MARK}{self.records}:{key}"
+        return text if len(os.fsencode(text)) <= _ALIAS_MAX else ""
+
+    def marked(self, text: str) -> str | None:
+        """Return the key of the sandbox of this directory that a text marks a link for; None if it does not."""
+        start = f"{_MARK}{self.records}:"
+        return text.removeprefix(start) if text.startswith(start) else None
 
     def entries(self) -> list[str]:
         """Return what there are records of, in order."""

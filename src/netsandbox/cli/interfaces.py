@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from netsandbox.cli import output, text, view, words
+from netsandbox.cli import kinds, output, text, view, words
 from netsandbox.cli.app import (
     Settings,
     complete_interface,
@@ -13,17 +13,20 @@ from netsandbox.cli.app import (
     json_option,
     pass_settings,
     sandbox_argument,
+    usage,
 )
 from netsandbox.cli.opening import opened
 from netsandbox.errors import Problem, SpecError
-from netsandbox.links import Bridge
+from netsandbox.links import Dummy, Kind
 from netsandbox.spec import InterfaceSpec, Route
 
 
 @click.command
 @sandbox_argument
-@click.argument("source", shell_complete=complete_link)
-@click.option("--bridge", is_flag=True, help="Make SOURCE: a bridge, born inside.")
+@click.argument("source", required=False, shell_complete=complete_link)
+@click.option("--type", "kind", type=click.Choice(list(kinds.KINDS)), help="Make a link of this kind, in its place.")
+@click.option("--bridge", "kind", flag_value="bridge", help="The same as --type bridge.")
+@click.option("--set", "settings_", metavar="K=V", multiple=True, help="Option of the kind, as master=br0; repeatable.")
 @click.option("--prefix", metavar="P", help="The name inside is P and the lowest free number [eth].")
 @click.option("--name", metavar="N", help="The name inside, verbatim.")
 @click.option("--mac", "--lladdr", metavar="M", help="Link-layer address, such as 02:42:ac:11:00:02.")
@@ -40,14 +43,15 @@ from netsandbox.spec import InterfaceSpec, Route
 @dry_run_option
 @json_option
 @pass_settings
-def attach(settings: Settings, /, sandbox: str, source: str, *, bridge: bool, **options: Any) -> None:  # noqa: ANN401
+def attach(settings: Settings, /, sandbox: str, source: str | None, **options: Any) -> None:  # noqa: ANN401
     """Plug a link into a sandbox, all of it or none of it.
 
-    SOURCE is a link of the host, which is moved in, or with --bridge the name of a bridge to make. Prints the
-    interface.
+    SOURCE is a link of the host, which is moved in. With --type a link is made in its place, which takes a twentieth
+    of the time; SOURCE then is the name of a bridge, the name of the host's end of a veth, the link below a macvlan,
+    ipvlan or vlan, or the number of a vxlan. Prints the interface.
     """
     with opened(sandbox) as box:
-        wish, keywords = _wish(source, options, bridge=bridge)
+        wish, keywords = _wish(source, options)
         made = settings.change(box, box.add_interface, wish, **keywords)
         if made is None:
             return
@@ -57,13 +61,16 @@ def attach(settings: Settings, /, sandbox: str, source: str, *, bridge: bool, **
             output.text(text.line(made))
 
 
-def _wish(source: str, options: dict[str, Any], *, bridge: bool) -> tuple[str | Bridge, dict[str, Any]]:
+def _wish(source: str | None, options: dict[str, Any]) -> tuple[str | Kind, dict[str, Any]]:
     """Return what is asked for as `Sandbox.add_interface` takes it.
 
     Raises:
-        SpecError: A route or the name of a bridge makes no sense; all else that is wrong is in it as well.
+        SpecError: A route or the link to make makes no sense; all else that is wrong is in it as well.
     """
     keywords = {key: value for key, value in options.items() if value not in (None, ())}
+    kind, told = keywords.pop("kind", None), keywords.pop("settings_", ())
+    if kind is None and (source is None or told):
+        usage("--set needs --type" if told else "Missing argument 'SOURCE'.")
     problems: list[Problem] = []
     routes: list[Route | str] = []
     for given in keywords.pop("routes", ()):
@@ -73,14 +80,14 @@ def _wish(source: str, options: dict[str, Any], *, bridge: bool) -> tuple[str | 
         except SpecError as error:
             problems += (Problem("route", given, _reason(problem)) for problem in error.problems)
     keywords["routes"] = routes
-    wish: str | Bridge = source
+    wish: str | Kind = source or ""
     try:
-        wish = Bridge(source) if bridge else source
+        wish = kinds.make(kind, source, told) if kind else wish
     except SpecError as error:
         problems += error.problems
     if problems:
         try:
-            InterfaceSpec(source, **keywords)
+            InterfaceSpec(wish or Dummy(), **keywords)
         except SpecError as error:
             problems += (problem for problem in error.problems if problem not in problems)
         raise SpecError(problems)

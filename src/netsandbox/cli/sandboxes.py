@@ -119,6 +119,6 @@ def destroy(settings: Settings, names: tuple[str, ...]) -> None:
             if settings.dry_run:
                 plans += box.plan(box.destroy).commands
             else:
-                box.destroy()
+                box.destroy(wait=True)
     if settings.dry_run:
         settings.show_plan(tuple(plans))

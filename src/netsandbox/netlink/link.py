@@ -4,7 +4,7 @@ Source: rtnetlink(7), include/uapi/linux/if_link.h, net/core/rtnetlink.c.
 """
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,12 +20,14 @@ _INFO = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags
 _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _TXQLEN, _OPERSTATE, _LINKINFO = 1, 3, 4, 5, 10, 13, 16, 18  # IFLA_*
 _NET_NS_FD, _IFALIAS, _STATS64, _AF_SPEC, _GROUP, _EXT_MASK = 28, 20, 23, 26, 27, 29
 _CARRIER, _LINK_NETNSID, _NEW_IFINDEX, _PROP_LIST, _ALT_IFNAME, _PERM_ADDRESS = 33, 37, 49, 52, 53, 54
-_INFO_KIND, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 4, 5  # IFLA_INFO_*
+_INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5  # IFLA_INFO_*
+_VETH_PEER = 1  # VETH_INFO_PEER
 _INET_CONF, _INET6_CONF = 1, 2  # IFLA_INET_CONF, IFLA_INET6_CONF
 _SKIP_STATS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
 # IFLA_BRPORT_* that can be set (br_setport() in net/bridge/br_netlink.c). The kernel tells more than it takes, and
 # refuses the whole for one of these (IFLA_BRPORT_MCAST_N_GROUPS); a port finds its state by itself.
 _BRIDGE_PORT = frozenset((*range(2, 13), 25, *range(27, 35), 37, 39, 40, 42, 43, 44))
+_PORT_SETTINGS = {"hairpin": 4, "learning": 8, "isolated": 33}  # IFLA_BRPORT_MODE, _LEARNING, _ISOLATED
 OPERSTATES = ("UNKNOWN", "NOTPRESENT", "DOWN", "LOWERLAYERDOWN", "TESTING", "DORMANT", "UP")  # RFC 2863
 
 
@@ -225,7 +227,7 @@ def change(
     """Ask for changes to the link *index*, all in one request; None leaves a setting as it is.
 
     Args:
-        index: The link.
+        index: The link; 0: the one that is called *name*.
         name: New name.
         mac: New link-layer address, in colon notation.
         mtu: New MTU, in bytes.
@@ -254,7 +256,7 @@ def change(
     given = [setting for setting in settings if setting[0] is not None]
     parts = [_INFO.pack(0, 0, index, UP if up else 0, 0 if up is None else UP)]
     parts += (pack(kind, value) for value, _, pack, kind in given)
-    words = [word for _, word, _, _ in given]
+    words = [word for _, word, _, kind in given if index or kind != _IFNAME]
     if port is not None:
         master_kind, data = port
         known = [item for item in attrs.walk(data) if master_kind != "bridge" or item[0] in _BRIDGE_PORT]
@@ -269,18 +271,57 @@ def change(
     if up is not None:
         words.append("up" if up else "down")
     verb = SETLINK if port is None else NEWLINK  # only NEWLINK takes port settings
-    return Request(f"set link {index}: {', '.join(words)}", verb, b"".join(parts))
+    return Request(f"set link {index or name}: {', '.join(words)}", verb, b"".join(parts))
 
 
-def create(kind: str, name: str, *, index: int, mac: str | None = None, mtu: int | None = None) -> Request:
-    """Ask for a new virtual link of a *kind* such as "bridge", with the given name, index, MAC and MTU (bytes)."""
+def create(
+    kind: str,
+    name: str,
+    *,
+    index: int = 0,
+    mac: str | None = None,
+    mtu: int | None = None,
+    lower: int | None = None,
+    namespace: int | None = None,
+    data: bytes = b"",
+) -> Request:
+    """Ask for a new virtual link.
+
+    Args:
+        kind: Its kind, such as "bridge".
+        name: Its name.
+        index: Its index; 0 leaves it to the kernel.
+        mac: Its link-layer address, in colon notation.
+        mtu: Its MTU, in bytes.
+        lower: Index of the link below it, in the namespace of the socket.
+        namespace: Descriptor of the namespace it is born in, if that is another one.
+        data: What its kind is told, as the kernel wants it.
+    """
+    info = (attrs.pack_text(_INFO_KIND, kind), attrs.nest(_INFO_DATA, data) if data else b"")
+    body = _newborn(name, index, mac, mtu, namespace)
+    body += b"" if lower is None else attrs.pack_u32(_LINK, lower)
+    return Request(f"create {kind} {name}", NEWLINK, body + attrs.nest(_LINKINFO, *info), F_CREATE | F_EXCL)
+
+
+def bridge_port(settings: Mapping[str, bool]) -> bytes:
+    """Return settings of a port of a bridge, by their names in bridge(8), as the kernel encodes them."""
+    return b"".join(attrs.pack_u8(_PORT_SETTINGS[name], value) for name, value in settings.items())
+
+
+def peer(
+    name: str, *, index: int = 0, mac: str | None = None, mtu: int | None = None, namespace: int | None = None
+) -> bytes:
+    """Return what a veth is told of its other end; as in `create`, but the index counts only if both ends have one."""
+    return attrs.pack(_VETH_PEER, _newborn(name, index, mac, mtu, namespace))
+
+
+def _newborn(name: str, index: int, mac: str | None, mtu: int | None, namespace: int | None) -> bytes:
+    """Return what any link is told when it is made."""
     parts = [_INFO.pack(0, 0, index, 0, 0), attrs.pack_text(_IFNAME, name)]
-    if mac is not None:
-        parts.append(attrs.pack(_ADDRESS, mac_bytes(mac)))
-    if mtu is not None:
-        parts.append(attrs.pack_u32(_MTU, mtu))
-    parts.append(attrs.nest(_LINKINFO, attrs.pack_text(_INFO_KIND, kind)))
-    return Request(f"create {kind} {name}", NEWLINK, b"".join(parts), F_CREATE | F_EXCL)
+    parts += [] if mac is None else [attrs.pack(_ADDRESS, mac_bytes(mac))]
+    parts += [] if mtu is None else [attrs.pack_u32(_MTU, mtu)]
+    parts += [] if namespace is None else [attrs.pack_u32(_NET_NS_FD, namespace)]
+    return b"".join(parts)
 
 
 def altnames(index: int, names: Iterable[str], *, add: bool) -> Request:
@@ -290,6 +331,11 @@ def altnames(index: int, names: Iterable[str], *, add: bool) -> Request:
     text = f"{'add' if add else 'delete'} alternative names {', '.join(wanted)} of link {index}"
     body = _INFO.pack(0, 0, index, 0, 0) + listed
     return Request(text, NEWLINKPROP if add else DELLINKPROP, body, F_CREATE | F_APPEND | F_EXCL if add else 0)
+
+
+def delete_group(group: int) -> Request:
+    """Ask for all links of a group to be deleted: that takes hardly longer than one."""
+    return Request(f"delete link group {group}", DELLINK, _INFO.pack(0, 0, 0, 0, 0) + attrs.pack_u32(_GROUP, group))
 
 
 def delete(index: int) -> Request:

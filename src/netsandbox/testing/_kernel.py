@@ -1,8 +1,7 @@
 """The face of the fake: the Kernel protocol, decoding requests with the codec that made them."""
 
 import errno
-import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_interface
 from typing import Any, TypeVar
 
@@ -13,17 +12,16 @@ from netsandbox.netlink import link as _link
 from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
 from netsandbox.netlink.address import AF_INET, AF_INET6, Address
+from netsandbox.netlink.kinds import Value
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import F_CREATE, F_EXCL, F_REPLACE, Message, Request
 from netsandbox.netlink.neighbor import NeighborEntry
 from netsandbox.netlink.route import RouteEntry
 from netsandbox.testing._faults import Faults, Refusal
 from netsandbox.testing._ip import copied
-from netsandbox.testing._links import Namespace
+from netsandbox.testing._links import BASE, Namespace
 
 T = TypeVar("T")
-_BASE = 0x1002  # IFF_BROADCAST, IFF_MULTICAST
-_MACS = itertools.count()  # of links that are made without one: another each time
 
 
 class FakeKernel:
@@ -59,7 +57,7 @@ class FakeKernel:
         index = fields.pop("index", 0) or inside.free_index()
         usual: dict[str, Any] = {
             "kind": "veth",
-            "flags": _BASE,
+            "flags": BASE,
             "operstate": "DOWN",
             "txqlen": 1000,
             "mac": f"02:00:00:00:00:{index:02x}",
@@ -147,10 +145,7 @@ class FakeKernel:
 
         def set_link() -> None:
             if flags & F_CREATE:
-                wish = _link.unpack(message)
-                inside.check_birth(wish)
-                mac = wish.mac or f"06:00:00:00:00:{next(_MACS) % 256:02x}"
-                self.add_link(wish.name, index=wish.index, kind=wish.kind, mtu=wish.mtu or 1500, mac=mac)
+                inside.make_link(message)
             else:
                 inside.change_link(message)
 
@@ -187,6 +182,16 @@ class FakeKernel:
             return old != value
 
         return self._call(f"set net/{path} to {value}", work)
+
+    def make_tap(self, name: str, index: int, options: Mapping[str, Value]) -> None:  # noqa: ARG002  all are fine
+        """Make a link that a program can open."""
+
+        def work() -> None:
+            wish = Link(index, name, kind="tun")
+            self._inside.check_birth(wish)
+            self._inside.born(wish)
+
+        self._call(f"create tap {name}", work)
 
     def pin(self, path: str) -> None:
         """Make *path*, and mount the namespace on it."""

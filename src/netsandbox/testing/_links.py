@@ -5,9 +5,9 @@ import itertools
 import struct
 import weakref
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from netsandbox.links import NAME_MAX, name_problem
+from netsandbox._checks import NAME_MAX, name_problem
 from netsandbox.netlink import attrs
 from netsandbox.netlink import link as _link
 from netsandbox.netlink import neighbor as _neighbor
@@ -17,10 +17,12 @@ from netsandbox.netlink.message import Message
 from netsandbox.testing._faults import Refusal
 from netsandbox.testing._ip import CONF, Ip, copied
 
-BORN = frozenset(("bridge", "dummy", "ifb"))  # the kinds of link that a request can make
+BORN = frozenset(("bridge", "dummy", "ifb", "ipvlan", "macvlan", "veth", "vlan", "vxlan"))  # what a request can make
 _INFO_SIZE = 16  # struct ifinfomsg, whose last field is ifi_change
-_NET_NS_FD, _NEW_IFINDEX = 28, 49  # IFLA_*
+_NET_NS_FD, _NEW_IFINDEX, _LINKINFO, _INFO_DATA, _VETH_PEER = 28, 49, 18, 2, 1  # IFLA_*, VETH_INFO_PEER
 _NUMBERS = {13: "txqlen", 27: "group"}  # IFLA_TXQLEN, IFLA_GROUP
+BASE = 0x1002  # IFF_BROADCAST, IFF_MULTICAST
+MACS = itertools.count()  # of links that are made without one: another each time
 _PORT = {2: struct.pack("=H", 32), 3: struct.pack("=I", 2), 4: b"\0"}  # IFLA_BRPORT_PRIORITY, _COST, _MODE (hairpin)
 
 
@@ -48,8 +50,43 @@ class Namespace(Ip):
         self.check_name(wish.name)
         if wish.index in self.links or self.is_taken(wish.name):
             raise Refusal(errno.EEXIST)
+
+    def make_link(self, message: Message) -> None:
+        """Make a link, here or in another namespace; a veth with its other end."""
+        wish, given = _link.unpack(message), attrs.unpack(message.body, _INFO_SIZE)
         if wish.kind not in BORN:
             raise Refusal(errno.EOPNOTSUPP, "Unknown device type")
+        there = self.target(given)
+        data = attrs.unpack(attrs.unpack(given[_LINKINFO]).get(_INFO_DATA, b""))
+        there.check_birth(wish)
+        if wish.kind != "veth":
+            if wish.lower is not None:
+                self.get(wish.lower)
+            there.born(wish, lower=wish.lower, lower_netns=None if there is self else self.fd)
+            return
+        body = data[_VETH_PEER]
+        far, peer = self.target(attrs.unpack(body, _INFO_SIZE)), _link.unpack(message._replace(body=body))
+        far.check_birth(peer)
+        end = far.born(replace(peer, kind="veth"))
+        near = there.born(wish, lower=end, lower_netns=None if far is there else far.fd)
+        far.edit(end, lower=near, lower_netns=None if far is there else there.fd)
+
+    def target(self, given: dict[int, bytes]) -> "Namespace":
+        """Return the namespace that attributes name; this one if they name none."""
+        if _NET_NS_FD not in given:
+            return self
+        found = self.known.get(attrs.to_int(given[_NET_NS_FD]))
+        if found is None:
+            raise Refusal(errno.EBADF)
+        return found
+
+    def born(self, wish: Link, **fields: Any) -> int:  # noqa: ANN401
+        """Take a new link in; return its index."""
+        index = wish.index or self.free_index()
+        mac = wish.mac or f"06:00:00:00:00:{next(MACS) % 256:02x}"
+        made = replace(wish, index=index, mac=mac, mtu=wish.mtu or 1500, flags=BASE, operstate="DOWN", txqlen=1000)
+        self.arrive(replace(made, **fields, raw=b""))
+        return index
 
     def check_name(self, name: str) -> None:
         """Refuse a name that no link can have."""
@@ -75,24 +112,27 @@ class Namespace(Ip):
 
     def delete_link(self, index: int) -> None:
         """Delete a link."""
-        if self.get(index).kind is None:
+        link = self.get(index)
+        if link.kind is None:
             raise Refusal(errno.EOPNOTSUPP)
         self.leave(index)
+        far = self.known.get(link.lower_netns) if link.lower_netns else self
+        if link.kind == "veth" and far and link.lower in far.links and far.links[link.lower].lower == index:
+            far.leave(link.lower)
 
     def change_link(self, message: Message) -> None:
         """Change a link in the kernel's order: what is refused late leaves done what came before it."""
         wish, given = _link.unpack(message), attrs.unpack(message.body, _INFO_SIZE)
+        if not wish.index:  # then the name says which link is meant
+            known = {link.name: index for index, link in self.links.items()}
+            wish = replace(wish, index=known.get(wish.name, 0))
         link = self.get(wish.index)
         if wish.port:
             self.set_port(link, wish.port)
-        there, index = self, wish.index
-        if _NET_NS_FD in given:
-            found = self.known.get(attrs.to_int(given[_NET_NS_FD]))
-            if found is None:
-                raise Refusal(errno.EBADF)
-            if found is not self:
-                new_index = attrs.to_int(given.get(_NEW_IFINDEX, bytes(4)))
-                there, index = found, self.move(link, found, name=wish.name, new_index=new_index)
+        there, index = self.target(given), wish.index
+        if there is not self:
+            new_index = attrs.to_int(given.get(_NEW_IFINDEX, bytes(4)))
+            index = self.move(link, there, name=wish.name, new_index=new_index)
         there.settle(index, wish, given)
         if attrs.to_int(message.body[_INFO_SIZE - 4 : _INFO_SIZE]) & UP:  # ifi_change
             there.set_up(index, up=wish.is_up)

@@ -1,0 +1,53 @@
+"""Links that programs open: tun and tap devices, which no netlink request can make.
+
+Such a device belongs to the namespace of the thread that opens /dev/net/tun.
+
+Source: Documentation/networking/tuntap.rst, include/uapi/linux/if_tun.h.
+"""
+
+import fcntl
+import os
+import struct
+from collections.abc import Mapping
+
+from netsandbox.errors import KernelError
+from netsandbox.netlink.kinds import Value
+
+DEVICE = "/dev/net/tun"
+_SETIFF, _SETPERSIST, _SETOWNER, _SETGROUP, _SETIFINDEX = (0x400454C0 + n for n in (0xA, 0xB, 0xC, 0xE, 0x1A))  # TUN*
+_MODES = {"tun": 0x1, "tap": 0x2}  # IFF_TUN, IFF_TAP
+_MULTI_QUEUE, _NO_PI, _VNET_HDR, _EXCL = 0x100, 0x1000, 0x4000, 0x8000  # IFF_*
+_NAME_AND_FLAGS = struct.Struct("=16sH22x")  # struct ifreq
+
+
+def make(name: str, index: int, options: Mapping[str, Value]) -> None:
+    """Make a device that stays, in the namespace of the calling thread.
+
+    Args:
+        name: Its name.
+        index: Its index.
+        options: Those of the kind "tun".
+
+    Raises:
+        KernelError: The kernel refused; there is no such device then.
+    """
+    flags = _MODES[str(options.get("mode", "tap"))] | _EXCL
+    flags |= 0 if options.get("packet_info") else _NO_PI
+    flags |= _VNET_HDR if options.get("vnet_hdr") else 0
+    flags |= _MULTI_QUEUE if options.get("multi_queue") else 0
+    request = f"create tap {name}"
+    try:
+        fd = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelError(error.errno or 0, f"open {DEVICE}", "it takes the module tun") from error
+    try:
+        fcntl.ioctl(fd, _SETIFINDEX, struct.pack("=I", index))
+        fcntl.ioctl(fd, _SETIFF, _NAME_AND_FLAGS.pack(os.fsencode(name), flags))
+        for word, number in (("owner", _SETOWNER), ("group", _SETGROUP)):
+            if word in options:
+                fcntl.ioctl(fd, number, int(options[word]))
+        fcntl.ioctl(fd, _SETPERSIST, 1)  # until here it goes with the descriptor
+    except OSError as error:
+        raise KernelError(error.errno or 0, request) from error
+    finally:
+        os.close(fd)

@@ -1,0 +1,505 @@
+"""Links that are born in the sandbox: each kind, as ip(8) sees it, and that nothing of it is left."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from netsandbox import (
+    Bridge,
+    Dummy,
+    Ifb,
+    InterfaceSpec,
+    Ipvlan,
+    KernelError,
+    Kind,
+    Macvlan,
+    NameConflictError,
+    Sandbox,
+    SpecError,
+    Tap,
+    Veth,
+    Vlan,
+    Vxlan,
+)
+from netsandbox._steps import Move, SetMtu
+from netsandbox._system import namespace, tap
+from netsandbox.netlink import kinds
+from tests.kernel import lab
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.usefixtures("host")
+MAC = "02:00:00:00:00:42"
+
+
+def details(name: str, netns: str | None = None) -> lab.Json:
+    """Return what ip tells of a link and its kind."""
+    (found,) = lab.ip_json(f"-d link show dev {name}", netns=netns)
+    return found
+
+
+def gone(name: str) -> None:
+    """Wait until the kernel has taken a link down with its namespace."""
+    with Sandbox.host() as host:
+        for _ in range(1000):
+            if name not in lab.links():
+                return
+            host._handle.host.pause(0.01)
+    pytest.fail(f"{name} is still there")
+
+
+def test_a_veth_is_born_with_one_end_inside_and_one_on_its_bridge(box: Sandbox) -> None:
+    lab.ip("link add br0 type bridge")
+    lab.ip("link set br0 up")
+    with lab.comes_back():
+        made = box.add_interface(Veth("veth-web", master="br0"), mac=MAC, mtu=1400, addresses=["10.0.0.2/24"])
+        assert (made.source, made.name, made.kind, made.mac, made.mtu) == ("veth-web", "eth0", "veth", MAC, 1400)
+        inside, outside = details("eth0", box.path), details("veth-web")
+        assert (inside["address"], inside["mtu"], inside["operstate"]) == (MAC, 1400, "UP")
+        assert (outside["master"], outside["mtu"], outside["operstate"]) == ("br0", 1400, "UP")
+        assert (outside["link_index"], inside["link_index"]) == (inside["ifindex"], outside["ifindex"])
+        assert outside["ifalias"].startswith("netsandbox:")
+        assert outside["ifalias"].endswith(":box")
+        assert outside["address"].startswith("fe:")
+        assert lab.sysctl("ipv6/conf/veth-web/disable_ipv6") == "1"
+        assert lab.addresses("veth-web") == set()
+        made.remove()
+        assert box.interfaces == ()
+        assert set(lab.links(box.path)) == {"lo"}
+
+
+def test_a_veth_without_anything_is_just_a_pair_that_is_up(box: Sandbox) -> None:
+    with lab.comes_back():
+        made = box.add_interface(Veth("veth-web", ipv6=True, host_mac=MAC, host_mtu=1300))
+        outside = details("veth-web")
+        assert (outside["address"], outside["mtu"], outside["operstate"]) == (MAC, 1300, "UP")
+        assert lab.sysctl("ipv6/conf/veth-web/disable_ipv6") == "0"
+        made.remove()
+
+
+def test_the_port_of_a_host_end_gets_its_settings(box: Sandbox) -> None:
+    lab.ip("link add br0 address 02:00:00:00:00:99 type bridge")
+    with lab.comes_back():
+        made = box.add_interface(Veth("veth-web", master="br0", hairpin=True, isolated=True, learning=False))
+        port = details("veth-web")["linkinfo"]["info_slave_data"]
+        assert (port["hairpin"], port["isolated"], port["learning"]) == (True, True, False)
+        made.remove()
+
+
+def test_a_bridge_of_the_host_keeps_its_address_when_veths_come_and_go(box: Sandbox) -> None:
+    lab.ip("link add br0 type bridge")
+    before = lab.link("br0")["address"]
+    ends = box.add_interfaces([InterfaceSpec(Veth(f"end{n}", master="br0")) for n in range(3)])
+    assert lab.link("br0")["address"] == before
+    for end in ends:
+        end.remove()
+    assert lab.link("br0")["address"] == before
+
+
+LINKS: list[tuple[Kind, str, dict[str, object]]] = [
+    (Macvlan("p0"), "macvlan", {"mode": "bridge"}),
+    (Macvlan("p0", mode="private", bc_queue_len=77), "macvlan", {"mode": "private", "bcqueuelen": 77}),
+    (Ipvlan("p0", mode="l3", flag="private"), "ipvlan", {"mode": "l3"}),
+    (Vlan("p0", 42, gvrp=True), "vlan", {"id": 42}),
+    (
+        Vxlan(42, link="p0", group="239.1.1.1", port=8472, ttl=5, learning=False),
+        "vxlan",
+        {"id": 42, "group": "239.1.1.1", "port": 8472, "ttl": 5, "learning": False},
+    ),
+    (Vxlan(7, remote="fd00::9", local="fd00::8"), "vxlan", {"id": 7, "remote6": "fd00::9", "local6": "fd00::8"}),
+    (Vxlan(8, remote="10.0.0.9"), "vxlan", {"id": 8, "remote": "10.0.0.9", "port": 4789}),
+    (Dummy(), "dummy", {}),
+    (Ifb(), "ifb", {}),
+    (Tap(owner=1000, group=1001, vnet_hdr=True), "tun", {"type": "tap", "vnet_hdr": True, "persist": True}),
+    (Tap(mode="tun", multi_queue=True), "tun", {"type": "tun", "multi_queue": True, "pi": False}),
+    (
+        Bridge("b", stp=True, forward_delay=300, priority=4096, mcast_snooping=False),
+        "bridge",
+        {"stp_state": 1, "forward_delay": 300, "priority": 4096, "mcast_snooping": 0},
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "told"), LINKS, ids=[str(kind)[:60] for kind, _, _ in LINKS])
+def test_a_link_of_any_kind_is_born_as_asked_for_and_goes_without_a_trace(
+    box: Sandbox, kind: Kind, name: str, told: dict[str, object]
+) -> None:
+    if name in lab.KINDS_A_KERNEL_MAY_LACK:
+        lab.needs(name)
+    lab.veth("p0", "p1", up=True)
+    mac = None if name == "ipvlan" or told.get("type") == "tun" else MAC
+    with lab.comes_back(box.path), lab.comes_back():
+        made = box.add_interface(kind, name="wan0", mac=mac, mtu=1300)
+        assert (made.source, made.name, made.kind, made.mtu) == (kind.source_name, "wan0", name, 1300)
+        found = details("wan0", box.path)
+        assert mac is None or found["address"] == mac
+        assert (found["mtu"], found["linkinfo"]["info_kind"], "UP" in found["flags"]) == (1300, name, True)
+        data = found["linkinfo"].get("info_data", {})
+        assert {key: data.get(key) for key in told} == told
+        assert "wan0" not in lab.links()
+        box.plan(made.remove)
+        made.remove()
+        assert set(lab.links(box.path)) == {"lo"}
+
+
+@pytest.mark.usefixtures("run_netns")
+@pytest.mark.parametrize(("kind", "name"), [link[:2] for link in LINKS], ids=[str(link[0])[:60] for link in LINKS])
+def test_the_commands_of_a_birth_give_the_same_link(kind: Kind, name: str) -> None:
+    """The commands name no index, so it is the one the kernel gives next: as in a sandbox of the same state."""
+    if name in lab.KINDS_A_KERNEL_MAY_LACK:
+        lab.needs(name)
+    lab.veth("p0", "p1", up=True)
+    with Sandbox.create("a") as there, Sandbox.create("b") as copied:
+        plan = there.plan_interface(kind, name="wan0", mtu=1300)
+        there.add_interface(kind, name="wan0", mtu=1300)
+        for command in plan.commands:
+            assert "-n a " in command or "exec a " in command or "netns a " in command
+        wanted = details("wan0", there.path)
+        there.interfaces[0].remove()
+        script = "\n".join(plan.commands)
+        for word in ("-n a ", "exec a ", "netns a "):
+            script = script.replace(word, word.replace("a ", "b "))
+        lab.shell(script)
+        found = details("wan0", copied.path)
+        same = ("ifindex", "mtu", "flags", "link_type", "operstate", "linkinfo")
+        assert {key: _timeless(found[key]) for key in same} == {key: _timeless(wanted[key]) for key in same}
+        there.destroy()
+        copied.destroy()
+
+
+def _timeless(value: object) -> object:
+    """Return what ip told without what differs from one link to the next: timers, and numbers made of MACs."""
+    if not isinstance(value, dict):
+        return value
+    other = ("timer", "_id", "root")
+    return {key: _timeless(item) for key, item in value.items() if not any(word in key for word in other)}
+
+
+@pytest.mark.usefixtures("run_netns")
+def test_the_commands_of_a_veth_give_the_same_pair() -> None:
+    lab.ip("link add br0 type bridge")
+    wish = Veth("veth-web", master="br0", hairpin=True, learning=False)
+    with Sandbox.create("a") as there, Sandbox.create("b") as copied:
+        plan = there.plan_interface(wish, addresses=["10.0.0.2/24"], mac=MAC, mtu=1400)
+        there.add_interface(wish, addresses=["10.0.0.2/24"], mac=MAC, mtu=1400)
+        ends = details("veth-web"), details("eth0", there.path)
+        bridge = lab.link("br0")
+        there.interfaces[0].remove()
+        script = "\n".join(plan.commands)
+        for word in ("-n a ", "exec a ", "netns a "):
+            script = script.replace(word, word.replace("a ", "b "))
+        lab.shell(script)
+        again = details("veth-web"), details("eth0", copied.path)
+        for old, new in zip(ends, again, strict=True):
+            same = ("address", "mtu", "flags", "operstate", "master", "ifalias")
+            assert {key: new.get(key) for key in same} == {key: old.get(key) for key in same}
+        slave = ends[0]["linkinfo"]["info_slave_data"]
+        assert again[0]["linkinfo"]["info_slave_data"]["hairpin"] == slave["hairpin"]
+        assert lab.link("br0")["address"] == bridge["address"]
+        there.destroy()
+        copied.destroy()
+
+
+def test_a_program_opens_a_tap_by_its_name(box: Sandbox) -> None:
+    box.add_interface(Tap(), name="tap0", addresses=["10.0.0.1/24"])
+
+    def ping() -> bytes:
+        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", b"tap0", 0x1002))  # TUNSETIFF: IFF_TAP, IFF_NO_PI
+            lab.libc("usleep", 0)
+            box.exec(["ip", "neighbor", "add", "10.0.0.9", "lladdr", MAC, "dev", "tap0"], check=True)
+            box.exec(["ping", "-c1", "-W1", "10.0.0.9"], capture_output=True)
+            return os.read(fd, 2000)
+        finally:
+            os.close(fd)
+
+    assert box.run(ping)[:6].hex(":") == MAC
+    assert lab.link("tap0", box.path)["ifname"] == "tap0"
+
+
+def test_a_link_below_may_be_in_many_sandboxes_at_once(box: Sandbox) -> None:
+    lab.veth("p0", "p1", up=True)
+    with Sandbox.create("other") as other, lab.comes_back():
+        ours = box.add_interface(Macvlan("p0"), addresses=["10.0.0.2/24"])
+        theirs = other.add_interface(Macvlan("p0"), addresses=["10.0.0.3/24"])
+        box.exec(["ping", "-c1", "-W9", "10.0.0.3"], check=True, capture_output=True)
+        assert (ours.source, theirs.source) == ("macvlan@p0", "macvlan@p0")
+        more = box.add_interface(Macvlan("p0"), on_conflict="ignore")
+        assert [item.name for item in box.interfaces] == ["eth0", "eth1"]
+        for item in (ours, theirs, more):
+            item.remove()
+        other.destroy()
+
+
+REFUSED: list[tuple[str, Callable[[Sandbox], object], type[Exception], str]] = [
+    ("no link below", lambda box: box.add_interface(Macvlan("nowhere")), SpecError, "link 'nowhere': no such link"),
+    ("no master", lambda box: box.add_interface(Veth("v", master="no")), SpecError, "master 'no': no such link"),
+    (
+        "a name that is taken",
+        lambda box: box.add_interface(Veth("p0")),
+        NameConflictError,
+        "call the host end of eth0 p0: .*taken by link",
+    ),
+    (
+        "two of one name",
+        lambda box: box.add_interfaces([InterfaceSpec(Veth("v")), InterfaceSpec(Veth("v"))]),
+        SpecError,
+        "source 'v': is given twice",
+    ),
+    (
+        "two of one MAC",
+        lambda box: box.add_interfaces([InterfaceSpec(Macvlan("p0"), mac=MAC), InterfaceSpec(Macvlan("p0"), mac=MAC)]),
+        SpecError,
+        f"mac '{MAC}': is that of another macvlan of p0",
+    ),
+    (
+        "a master that is none",
+        lambda box: box.add_interface(Veth("v", master="p1")),
+        KernelError,
+        "EOPNOTSUPP|ENOTSUP|EINVAL",
+    ),
+    ("a name inside that is taken", lambda box: box.add_interface(Veth("v"), name="lo"), NameConflictError, "lo"),
+    ("an MTU too large", lambda box: box.add_interface(Macvlan("p0"), mtu=9000), KernelError, "mtu|EINVAL"),
+]
+
+
+@pytest.mark.parametrize(("act", "error", "text"), [item[1:] for item in REFUSED], ids=[item[0] for item in REFUSED])
+def test_what_cannot_be_born_is_refused_and_leaves_nothing(
+    box: Sandbox, act: Callable[[Sandbox], object], error: type[Exception], text: str
+) -> None:
+    lab.veth("p0", "p1", up=True)
+    with lab.comes_back(box.path), lab.comes_back(), pytest.raises(error, match=text):
+        act(box)
+    assert box.interfaces == ()
+
+
+def test_a_second_macvlan_with_the_mac_of_the_first_is_refused_before_anything_is_touched(box: Sandbox) -> None:
+    lab.veth("p0", "p1", up=True)
+    box.add_interface(Macvlan("p0"), mac=MAC)
+    with lab.comes_back(box.path), pytest.raises(SpecError, match="is that of another macvlan of p0"):
+        box.add_interface(Macvlan("p0"), mac=MAC)
+
+
+def test_a_macvlan_with_the_mac_of_one_elsewhere_is_refused_by_the_kernel_and_undone(box: Sandbox) -> None:
+    lab.veth("p0", "p1", up=True)
+    with Sandbox.create("other") as other:
+        other.add_interface(Macvlan("p0"), mac=MAC)
+        with lab.comes_back(box.path), lab.comes_back(), pytest.raises(KernelError) as info:
+            box.add_interface(Macvlan("p0"), mac=MAC)
+        assert info.value.errno == errno.EADDRINUSE
+        other.destroy()
+
+
+def test_kinds_that_are_lacking_are_told_with_their_module(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Dummy, "kind", "nonsense")
+    monkeypatch.setitem(kinds.OPTIONS, "nonsense", {})
+    with (
+        lab.comes_back(box.path),
+        pytest.raises(KernelError, match=r"no links of the kind nonsense \(module nonsense\)"),
+    ):
+        box.add_interface(Dummy())
+
+
+def test_without_the_tun_device_a_tap_is_refused_and_the_module_named(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tap, "DEVICE", str(tmp_path / "tun"))
+    with lab.comes_back(box.path), pytest.raises(KernelError, match=r"ENOENT \(it takes the module tun"):
+        box.add_interface(Tap())
+
+
+def test_a_tap_whose_name_is_taken_meanwhile_is_refused_by_the_kernel(box: Sandbox) -> None:
+    box.add_interface(Tap(), name="tap0")
+    with pytest.raises(KernelError, match="create tap tap0: EBUSY"):
+        box._handle.box.make_tap("tap0", 99, {"mode": "tap"})
+
+
+# What becomes of the ends
+
+
+def test_a_destroyed_sandbox_takes_its_veths_along_and_their_names_can_be_used_again_at_once(box: Sandbox) -> None:
+    lab.ip("link add br0 type bridge")
+    with lab.comes_back():
+        for _ in range(5):
+            with Sandbox.create("web") as web:
+                web.add_interface(Veth("veth-web", master="br0"), addresses=["10.0.0.2/24"])
+                web.destroy()
+        gone("veth-web")
+    assert box.interfaces == ()
+
+
+def test_a_replaced_sandbox_gives_the_names_of_its_veths_to_the_new_one(box: Sandbox) -> None:
+    box.add_interface(Veth("veth-box"))
+    box.close()
+    with Sandbox.create("box", replace=True) as new:
+        assert new.add_interface(Veth("veth-box")).name == "eth0"
+        assert Sandbox.prune() == ()
+        assert "veth-box" in lab.links()
+        new.destroy()
+
+
+@pytest.mark.parametrize("verb", ["destroy", "replace"])
+def test_while_a_program_still_runs_inside_the_veths_go_all_the_same(box: Sandbox, verb: str) -> None:
+    """Its namespace lives as long as the program does; nothing of it is left on the host."""
+    with lab.comes_back():
+        box.add_interfaces([InterfaceSpec(Veth(f"end{n}")) for n in range(3)])
+        program = box.popen(["sh", "-c", "echo; read x"], stdin=-1, stdout=-1)
+        assert program.stdout
+        program.stdout.readline()
+        if verb == "destroy":
+            box.destroy()
+        else:
+            with Sandbox.create("box", replace=True) as new:
+                assert not {"end0", "end1", "end2"} & set(lab.links())
+                new.destroy()
+            box.close()
+        assert not {"end0", "end1", "end2"} & set(lab.links())
+        program.communicate(b"\n")
+
+
+def test_waiting_for_the_end_of_a_sandbox_is_waiting_for_its_veths_to_go(box: Sandbox) -> None:
+    with lab.comes_back():
+        box.add_interfaces([InterfaceSpec(Veth("end0")), InterfaceSpec(Veth("end1"))])
+        box.destroy(wait=True)
+        assert not {"end0", "end1"} & set(lab.links())
+
+
+@pytest.mark.parametrize("ends", [1, 2])
+def test_while_somebody_holds_a_namespace_open_waiting_deletes_its_veths(box: Sandbox, ends: int) -> None:
+    with lab.comes_back(), Sandbox.open("box") as held:
+        box.add_interfaces([InterfaceSpec(Veth(f"end{n}")) for n in range(ends)])
+        box.destroy(wait=True)
+        assert not {"end0", "end1"} & set(lab.links())
+        assert held.name == "box"
+
+
+def test_of_links_that_are_to_be_deleted_together_some_may_be_gone(box: Sandbox) -> None:
+    lab.veth("v0", "p0")
+    kernel = box._handle.host
+    indexes = [lab.link(name)["ifindex"] for name in ("v0", "p0")]
+    kernel.delete_links([*indexes, 99])
+    kernel.delete_links([*indexes])
+    kernel.delete_links([])
+    assert set(lab.links()) == {"lo"}
+    with pytest.raises(KernelError) as info:
+        kernel.delete_links([lab.link("lo")["ifindex"]])
+    assert info.value.errno == errno.EOPNOTSUPP
+
+
+def test_in_an_adopted_namespace_destroying_deletes_what_was_born_there(run_netns: Path) -> None:
+    lab.ip("netns add foreign")
+    lab.ip("link set lo up", netns=str(run_netns / "foreign"))
+    lab.veth("p0", "p1", up=True)
+    with lab.comes_back("/run/netns/foreign"), lab.comes_back():
+        with Sandbox.adopt(str(run_netns / "foreign")) as made:
+            made.add_interfaces([InterfaceSpec(Veth("v")), InterfaceSpec(Macvlan("p0")), InterfaceSpec(Tap())])
+            made.destroy()
+        assert set(lab.links("/run/netns/foreign")) == {"lo"}
+    lab.ip("netns delete foreign")
+
+
+def test_on_the_host_itself_both_ends_are_there_and_go_again(host: None) -> None:
+    assert host is None
+    lab.veth("p0", "p1", up=True)
+    with Sandbox.host() as here, lab.comes_back():
+        ends = here.add_interface(Veth("outer"), addresses=["10.9.0.1/24"])
+        upper = here.add_interface(Macvlan("p0"), name="mv0")
+        assert {"outer", "eth0", "mv0"} <= set(lab.links())
+        with pytest.raises(NameConflictError, match="call the host end of eth1 p1"):
+            here.add_interface(Veth("p1"))
+        with pytest.raises(NameConflictError, match="taken by its other end"):
+            here.add_interface(Veth("one"), name="one")
+        upper.remove()
+        ends.remove()
+
+
+def test_a_renamed_host_end_goes_with_its_interface(box: Sandbox) -> None:
+    with lab.comes_back():
+        made = box.add_interface(Veth("veth-web"))
+        lab.ip("link set veth-web down")
+        lab.ip("link set veth-web name called-anew")
+        assert [item.name for item in box.interfaces] == ["eth0"]
+        made.remove()
+
+
+def test_an_interface_whose_host_end_was_deleted_is_missing_and_removing_it_forgets_it(box: Sandbox) -> None:
+    with lab.comes_back():
+        made = box.add_interface(Veth("veth-web"))
+        lab.ip("link delete veth-web")
+        assert box.interfaces == ()
+        assert [item.source for item in box.missing] == ["veth-web"]
+        made.remove()
+        assert box.missing == ()
+
+
+@pytest.mark.parametrize("verb", ["remove", "destroy", "prune"])
+def test_an_end_that_somebody_inside_moved_elsewhere_is_deleted_by_the_end_on_the_host(box: Sandbox, verb: str) -> None:
+    with lab.comes_back():
+        made = box.add_interface(Veth("veth-web"))
+        program = box.popen(["unshare", "-n", "sh", "-c", "echo; read x"], stdin=-1, stdout=-1)
+        assert program.stdout
+        program.stdout.readline()
+        lab.ip(f"link set eth0 netns {program.pid}", netns=box.path)
+        assert [item.source for item in box.missing] == ["veth-web"]
+        if verb == "remove":
+            made.remove()
+        elif verb == "destroy":
+            box.destroy()
+        else:
+            Path(box.path).parent.joinpath(".state/box.json").unlink()
+            said = f"veth-web: the host end of a veth of sandbox {box.name}, which is gone"
+            assert Sandbox.prune(only_say=True) == (said,)
+            assert "veth-web" in lab.links()
+            assert Sandbox.prune() == (said,)
+        assert "veth-web" not in lab.links()
+        program.communicate(b"\n")
+    if verb == "prune":
+        lab.ip(f"netns delete {box.name}", check=False)
+        lab.libc("umount2", box.path.encode(), 2)
+        Path(box.path).unlink()
+        box.close()
+
+
+def test_a_link_of_somebody_else_in_the_place_of_ours_is_not_deleted(box: Sandbox) -> None:
+    """Inside, a veth is deleted and another one made with its name and index; the host end goes with ours."""
+    made = box.add_interface(Veth("veth-web"))
+    lab.ip("link delete eth0", netns=box.path)
+    lab.ip(f"link add eth0 index {made.index} type veth peer name other index 7", netns=box.path)
+    lab.veth("veth-web", "somebody")
+    assert box.interfaces == ()
+    made.remove()
+    assert {"veth-web", "somebody"} <= set(lab.links())
+    assert {"eth0", "other"} <= set(lab.links(box.path))
+
+
+def test_a_failed_removal_makes_born_links_again_as_they_were(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.ip("link add br0 address 02:00:00:00:00:99 type bridge")
+    lab.veth("p0", "p1")
+    fd = namespace.create()
+    with Sandbox.adopt(f"/proc/{os.getpid()}/fd/{fd}", "other") as other, lab.comes_back():
+        other.add_interface("p0")
+        other.add_interface(Veth("veth-web", master="br0", hairpin=True), mac=MAC, mtu=1400, addresses=["10.0.0.2/24"])
+        other.add_interface(Macvlan("p1"), mac="02:00:00:00:00:43", addresses=["10.1.0.2/24"])
+        other.add_interface(Tap(), mac="02:00:00:00:00:44", addresses=["10.2.0.2/24"])
+        with monkeypatch.context() as patch, lab.comes_back(other.path), lab.comes_back():
+            # p0 is the last to leave: the others are deleted by then. Undoing the move finds it where it is.
+            patch.setattr(Move, "apply", _refuse)
+            patch.setattr(Move, "inverse", lambda _: SetMtu("", 1, "lo", None, None))
+            with lab.fails(other, KernelError):
+                other.destroy()
+        other.destroy()
+    os.close(fd)
+    assert box.interfaces == ()
+
+
+def _refuse(*_: object) -> bool:
+    raise KernelError(errno.EPERM, "move")
