@@ -6,8 +6,8 @@ of it is undone.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -18,7 +18,7 @@ from netsandbox._system import namespace
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import Store, boot
 from netsandbox._transaction import carry_out, is_dead_end, load, settle, target
-from netsandbox.errors import NetSandboxError, SandboxClosedError, SandboxNotFoundError
+from netsandbox.errors import KernelError, NetSandboxError, SandboxClosedError, SandboxNotFoundError
 from netsandbox.netlink.link import Link
 
 T = TypeVar("T")
@@ -102,28 +102,33 @@ class Handle:
             self._box.close()
             self._host.close()
 
-    def let_go(self, interfaces: Iterable[Plugged], *, wait: bool = False) -> None:
+    def ends(self, interfaces: Iterable[Plugged]) -> list[int]:
+        """Return the indexes of the host ends of veths that were born in the sandbox."""
+        found = [(item.outer, self._host.link(item.outer.name)) for item in interfaces if item.outer]
+        return [link.index for end, link in found if link and link.mac == end.mac]
+
+    def let_go(self, ends: Sequence[int], *, wait: bool = False) -> None:
         """Let go of the namespace, which is no longer pinned, and see that what was born in it goes.
 
         The kernel takes it down soon, unless somebody is inside; then veths are deleted by their ends on the host.
 
         Args:
-            interfaces: What was plugged in.
+            ends: Indexes of those.
             wait: Whether to wait until the kernel has done so. If somebody holds the namespace open, it never does.
         """
         with self._using:
-            ends = [(item.outer, self._host.link(item.outer.name)) for item in interfaces if item.outer]
-            left = [link for end, link in ends if link and link.mac == end.mac]
             identity = self._box.identity
             self.is_closed = True
             self._box.close()
+            left = list(ends)
             for _ in range(LET_GO_TRIES if wait else 0):
-                left = [link for link in left if self._host.link(link.index)]
+                with suppress(KernelError):  # what cannot be told now can be told the next time
+                    left = [index for index in left if self._host.link(index)]
                 if not left:
                     break
                 self._host.pause(LET_GO_PAUSE)
             if left and (wait or namespace.is_inhabited(identity)):
-                self._host.delete_links([link.index for link in left])
+                self._host.delete_links(left)
 
     def run(self, function: Callable[[], T]) -> T:
         """Call *function* inside, on a thread of its own."""

@@ -57,19 +57,20 @@ def create(name: str, *, replace_old: bool, host: str | None) -> Handle:
         handle.recovered = (words,) if words else ()
         new = Record(name, path, boot(), box.identity, outside.identity, pinned=True)
         plan, world, pending = _plan.pin(handle.target, path, box.identity), handle.world, None
+        ends: list[int] = []
         if old and record:
             # Two namespaces of one name: the new one goes by another spelling of its path until it is pinned.
             directory, _, last = path.rpartition("/")
             spelled = Target(name, f"{directory}/./{last}")
-            gone = destroy_plan(old, record)
+            gone, ends = destroy_plan(old, record), old.ends(record.interfaces)
             plan = _detach.joined(gone, _plan.pin(spelled, path, box.identity))
             world = {**old.world, spelled.netns: box}
             steps = (*gone.steps, Unpin(spelled.netns, path, box.identity))
             pending = Pending(plan.operation, steps, forward=True, then=None)
         before = record if old else None
         carry_out(store, name, plan, world, before=before, then=new, pending=pending, read=lambda: None)
-        if old and record:
-            old.let_go(record.interfaces)
+        if old:
+            old.let_go(ends)
         return handle
 
 

@@ -196,11 +196,12 @@ class Sandbox(Network):
         Source: ``Destroy`` of moby's osl.
         """
 
-        def make(record: Record) -> Change[tuple[Plugged, ...]]:
-            return Change(_making.destroy_plan(self._handle, record), None, lambda: record.interfaces)
+        def make(record: Record) -> Change[list[int]]:
+            ends = self._handle.ends(record.interfaces)
+            return Change(_making.destroy_plan(self._handle, record), None, lambda: ends)
 
-        gone: tuple[Plugged, ...] = self._change(make)
-        self._handle.let_go(gone, wait=wait)
+        ends: list[int] = self._change(make)
+        self._handle.let_go(ends, wait=wait)
         self._handle.close()
 
     def __enter__(self) -> Self:

@@ -80,7 +80,7 @@ def test_links_of_many_kinds_are_made_in_their_place(cli: Cli, box: Sandbox) -> 
     cli("attach box 42 --type vxlan --set remote=10.0.0.9 --set learning=no")
     cli("attach box --type tap --set owner=1000")
     assert len(box.interfaces) == 4
-    kinds = [item["linkinfo"]["info_kind"] for item in cli("inspect box -j").json["interfaces"]]
+    kinds = [item["linkinfo"]["info_kind"] for item in cli("inspect box -j").json[0]["interfaces"]]
     assert kinds == ["veth", "macvlan", "vxlan", "tun"]
     cli("detach box eth0 eth1")
     cli("destroy box")

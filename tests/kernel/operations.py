@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -142,12 +143,15 @@ OPERATIONS = {
 
 def state() -> str:
     """Return the state of the host and of the sandboxes."""
+    Sandbox.prune(only_say=True)  # waits until the kernel has taken down what it is taking down
     found: list[object] = [lab.snapshot(), Sandbox.list()]
     for name in Sandbox.list():
         with Sandbox.open(name) as made:
             plugged_in = [(item.id, item.source, item.name, item.index) for item in made.interfaces]
             found.append([lab.snapshot(made.path), plugged_in])
-    return json.dumps(found, sort_keys=True)
+    # The kernel counts up: after a veth that came and went, the next one gets another index on the host.
+    end = lab.links().get("veth-box", {}).get("ifindex")
+    return re.sub(rf'"(ifindex|link_index)": {end}\b', r'"\1": "of veth-box"', json.dumps(found, sort_keys=True))
 
 
 def fresh(prepare: Callable[[], None]) -> str:
