@@ -83,7 +83,7 @@ def test_links_of_many_kinds_are_made_in_their_place(cli: Cli, box: Sandbox) -> 
     kinds = [item["linkinfo"]["info_kind"] for item in cli("inspect box -j").json[0]["interfaces"]]
     assert kinds == ["veth", "macvlan", "vxlan", "tun"]
     cli("detach box eth0 eth1")
-    cli("destroy box")
+    box.destroy(wait=True)
     assert lab.snapshot() == before
 
 
