@@ -37,7 +37,7 @@ def opening(host: str | None, name: str) -> Iterator[tuple[LinuxKernel, ExitStac
     if host is not None and not is_path(host):
         raise SpecError([Problem("host", host, "is not an absolute path")])
     with telling(name), ExitStack() as stack:
-        outside = LinuxKernel(namespace.open_namespace(host or namespace.OWN))
+        outside = LinuxKernel(namespace.open_namespace(host)) if host else LinuxKernel.own()
         stack.callback(outside.close)
         yield outside, stack
         stack.pop_all()
@@ -51,7 +51,7 @@ def create(name: str, *, replace_old: bool, host: str | None) -> Handle:
     with opening(host, name) as (outside, stack), store.locked(name):
         record, words = settle(store, name, outside)
         old = _existing(store, name, path, record, outside=outside, stack=stack, replace_old=replace_old)
-        box = LinuxKernel(namespace.create())
+        box = LinuxKernel.create()
         stack.callback(box.close)
         handle = Handle(store, name, path, box, outside)
         handle.recovered = (words,) if words else ()

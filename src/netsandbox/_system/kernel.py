@@ -4,6 +4,7 @@ import errno
 import os
 import time
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 from netsandbox._checks import IPAddress
 from netsandbox._system import namespace
@@ -24,14 +25,25 @@ class LinuxKernel:
     Implements `netsandbox._steps.Kernel`. It owns the descriptor.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, *, is_here: bool = False) -> None:
+        """Take the descriptor *fd*; if the calling thread is in that namespace, nobody has to enter it."""
         self.fd = fd
         self._sysctls = Sysctls(fd)
         try:
-            self._transport = namespace.run_in(fd, Transport)
+            self._transport = Transport() if is_here else namespace.run_in(fd, Transport)
         except BaseException:
             os.close(fd)
             raise
+
+    @classmethod
+    def own(cls) -> Self:
+        """Open the namespace of the calling thread."""
+        return cls(namespace.open_namespace(namespace.OWN), is_here=True)
+
+    @classmethod
+    def create(cls) -> Self:
+        """Make a namespace; it lives as long as this is open, or it is pinned."""
+        return namespace.run_in_new(cls.own)
 
     def close(self) -> None:
         """Close the socket and the descriptors; from then on every call fails."""
