@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, cast
 
 from netsandbox import _detach, _facts, _making, _plan
+from netsandbox._checks import items
 from netsandbox._handle import Change, Handle, Planned
 from netsandbox._journal import Record
 from netsandbox._outline import Plan, Plugged
@@ -372,12 +373,18 @@ class Sandbox(Network):
 
         Source: ``RemoveInterface`` of moby's osl.
         """
+        self.remove_interfaces([interface])
+
+    def remove_interfaces(self, interfaces: Iterable[Interface | str]) -> None:
+        """Take several interfaces out, the newest first: all of them or none of them; see `remove_interface`."""
+        wanted = cast("tuple[Interface | str, ...]", items(interfaces))
 
         def make(record: Record) -> Change[None]:
-            items = self._find(record, interface)
-            facts = _making.detach_facts(self._handle, items, record)
-            plan = _detach.detach(items, self._handle.target, facts)
-            left = tuple(item for item in record.interfaces if item not in items)
+            found = [item for interface in wanted for item in self._find(record, interface)]
+            leaving = tuple(item for item in record.interfaces if item in found)
+            facts = _making.detach_facts(self._handle, leaving, record)
+            plan = _detach.detach(leaving, self._handle.target, facts)
+            left = tuple(item for item in record.interfaces if item not in leaving)
             return Change(plan, replace(record, interfaces=left), nothing)
 
         self._change(make)
