@@ -1,5 +1,6 @@
 """One network namespace of the running kernel, as steps and plans see it."""
 
+import copy
 import errno
 import os
 import time
@@ -28,6 +29,7 @@ class LinuxKernel:
     def __init__(self, fd: int, *, is_here: bool = False) -> None:
         """Take the descriptor *fd*; if the calling thread is in that namespace, nobody has to enter it."""
         self.fd = fd
+        self._twins: list[None] = []  # one for each twin that is open besides this
         self._sysctls = Sysctls(fd)
         try:
             self._transport = Transport() if is_here else namespace.run_in(fd, Transport)
@@ -45,13 +47,22 @@ class LinuxKernel:
         """Make a namespace; it lives as long as this is open, or it is pinned."""
         return namespace.run_in_new(cls.own)
 
+    def twin(self) -> Self:
+        """Return another of the same descriptors, which are closed with the last one that is."""
+        self._twins.append(None)
+        return copy.copy(self)
+
     def close(self) -> None:
-        """Close the socket and the descriptors; from then on every call fails."""
-        if self.fd >= 0:
+        """Close the socket and the descriptors, unless a twin needs them; from then on every call fails."""
+        if self.fd < 0:
+            return
+        fd, self.fd = self.fd, -1
+        try:
+            self._twins.pop()  # of twins that are closed at the same moment, one finds none left
+        except IndexError:
             self._transport.close()
             self._sysctls.close()
-            os.close(self.fd)
-            self.fd = -1
+            os.close(fd)
 
     def duplicate(self) -> int:
         """Return another descriptor of the namespace, for the caller to close."""
