@@ -68,7 +68,7 @@ def create(
     with opening(host, name) as (outside, stack), store.locked(name):
         record, words = settle(store, name, outside)
         old = _existing(store, name, path, record, outside=outside, stack=stack, replace_old=replace_old)
-        if plug and old and record:  # the links that are wished for may be in there
+        if plug and old and record:  # the links that are wished for, or their names, may be taken until it is gone
             carry_out(store, name, destroy_plan(old, record), old.world, before=record, then=None, read=lambda: None)
             old.let_go(record.interfaces, wait=True)
             old = None

@@ -64,8 +64,9 @@ class Sandbox(Network):
 
         Args:
             name: Its name, at most 64 bytes; or an absolute path, where it is pinned then.
-            replace: Whether to destroy a sandbox that has this name; its links go back to the host first. It comes
-                back if making the new one fails, but not if there are *interfaces*: they may have been in it.
+            replace: Whether to destroy a sandbox that has this name; its links go back to the host first. Should making
+                the new one fail, it comes back; but not if there are *interfaces*, which may have been in it: then
+                destroying it is an operation of its own.
             host: Path of the namespace that links come from; the calling thread's if left out.
             interfaces: What to plug in, in this order, as a part of making it; see `add_interface`.
 

@@ -121,11 +121,6 @@ OPERATIONS = {
     "create with interfaces": Operation(
         links, lambda: each(Sandbox.create_many({"box": [InterfaceSpec(Bridge("br"), mac=BRIDGE_MAC), SPEC]}))
     ),
-    "replace with interfaces": Operation(
-        plugged,
-        lambda: each(Sandbox.create_many({"box": [SPEC]}, replace=True)),
-        within(lambda made: made.destroy()),
-    ),
     "replace": Operation(
         plugged, lambda: Sandbox.create("box", replace=True).close(), within(lambda made: made.destroy())
     ),
