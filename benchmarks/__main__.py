@@ -18,7 +18,6 @@ from pathlib import Path
 from benchmarks import contests
 from benchmarks.measure import Figure, table
 from netsandbox._system.kernel import LinuxKernel
-from netsandbox._system.namespace import OWN, open_namespace
 
 FULL, QUICK = 25, 1  # rounds
 
@@ -56,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="one round each: shows that it works")
     parser.add_argument("--json", metavar="FILE", help="write JSON as well; with - instead, to standard output")
     options = parser.parse_args(arguments)
-    if any(link.is_up and not link.is_loopback for link in LinuxKernel(open_namespace(OWN)).links()):
+    if any(link.is_up and not link.is_loopback for link in LinuxKernel.own().links()):
         parser.error("there are links here that are in use; run scripts/bench")
     facts = machine()
     figures = measure(QUICK if options.quick else FULL)

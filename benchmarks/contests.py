@@ -11,7 +11,6 @@ from pathlib import Path
 from benchmarks import raw, ways
 from benchmarks.measure import Budget, Contestant, Figure, clock, compete, judge
 from netsandbox import _journal, telemetry
-from netsandbox._system import namespace
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import Store
 from netsandbox.netlink.route import AF_INET, TABLE_MAIN
@@ -60,7 +59,7 @@ def requests(rounds: int) -> Iterator[Figure]:
     ways.make_link(link)
     lines = "\n".join(f"route add 10.{number >> 8}.{number & 255}.0/24 dev {link}p" for number in range(ROUTES))
     subprocess.run(["ip", "-batch", "-"], input=lines, text=True, check=True)
-    floor, kernel = raw.Socket(), LinuxKernel(namespace.open_namespace(namespace.OWN))
+    floor, kernel = raw.Socket(), LinuxKernel.own()
     one, many = raw.get_link(link), raw.dump_routes()
     bare, ours, peer, tool = "datagrams, not decoded", "netsandbox", "pyroute2", "ip -j"
 

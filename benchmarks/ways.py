@@ -76,7 +76,7 @@ class Raw:
 
     def create(self) -> None:
         namespace.prepare("/run/netns")
-        self.fd = namespace.create()
+        self.fd = namespace.run_in_new(lambda: namespace.open_namespace(namespace.OWN))
         os.close(os.open(self.path, os.O_CREAT | os.O_EXCL))
         libc.mount(f"/proc/self/fd/{self.fd}", self.path, libc.MS_BIND)
         self.box, self.settings = namespace.run_in(self.fd, self._open)

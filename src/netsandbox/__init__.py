@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from netsandbox._bulk import Summary
     from netsandbox._outline import Plan
     from netsandbox.errors import (
         InterfaceNotFoundError,
@@ -57,6 +58,7 @@ _HOMES = {
     "SourceNotFoundError": "errors",
     "SpecError": "errors",
     "Statistics": "stats",
+    "Summary": "_bulk",
     "Tap": "links",
     "Veth": "links",
     "Vlan": "links",
@@ -89,6 +91,7 @@ __all__ = [
     "SourceNotFoundError",
     "SpecError",
     "Statistics",
+    "Summary",
     "Tap",
     "Veth",
     "Vlan",

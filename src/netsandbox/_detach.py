@@ -4,8 +4,9 @@ A link loses its addresses, routes, master, neighbours and settings when it leav
 come back; on the way in that is what undoing needs, on the way out it is what the host gets back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
+from itertools import count
 from typing import TypeVar
 
 from netsandbox._facts import Facts, Inventory, LinkState
@@ -76,14 +77,17 @@ def detach(items: Sequence[Plugged], target: Target, facts: Facts) -> Plan:
     Raises:
         NameConflictError: A name that a link has to get back is taken on the host.
     """
-    groups = tuple(_detach(item, target, facts) for item in reversed(items))
+    known = (*facts.host_links, *(item.home.index for item in items if item.home))
+    free = count(1 + max((key for key in known if isinstance(key, int)), default=0))
+    groups = tuple(_detach(item, target, facts, free) for item in reversed(items))
     names = ", ".join(item.name for item in items)
     root = groups[0] if len(groups) == 1 else Group("", {}, groups)
     operation = f"detach {names} from sandbox {target.name}"
     return Plan(operation, target.name, items[0].name if items else None, root, lenient=True)
 
 
-def _detach(item: Plugged, target: Target, facts: Facts) -> Group:
+def _detach(item: Plugged, target: Target, facts: Facts, free: Iterator[int]) -> Group:
+    """Plan to take one interface out; should its index be taken on the host, the next one that is *free* is used."""
     state = facts.states.get(item.index)
     if state is None or not item.holds(state.link):
         return _leftover(item)
@@ -93,11 +97,11 @@ def _detach(item: Plugged, target: Target, facts: Facts) -> Group:
     lost = () if target.is_host and not item.born else tuple(map(Lost, reversed(restore(target.netns, state))))
     if item.born:  # a link that moves takes its MTU along
         lost += (Lost(SetMtu(target.netns, state.link.index, state.link.name, None, state.link.mtu)),)
-    back = _homewards(item, target, facts, state.link)
+    back = _homewards(item, target, facts, state.link, free)
     return Group("RemoveInterface", {"srcName": item.source, "dstName": state.link.name}, (*lost, *back))
 
 
-def _homewards(item: Plugged, target: Target, facts: Facts, link: Link) -> tuple[Step, ...]:
+def _homewards(item: Plugged, target: Target, facts: Facts, link: Link, free: Iterator[int]) -> tuple[Step, ...]:
     """Return the recorded way home, as things stand now: on both sides they may have changed meanwhile."""
     home = item.home
     if home is None:
@@ -114,8 +118,8 @@ def _homewards(item: Plugged, target: Target, facts: Facts, link: Link) -> tuple
         less = SetAltnames(target.netns, link.index, link.name, link.altnames, kept)
         back = (less, *back, SetAltnames(HOST, home.index, home.name, kept, item.altnames))
     if home.index in facts.host_links:
-        free = max(key for key in facts.host_links if isinstance(key, int)) + 1
-        back = tuple(reindex(step, home.index, free) for step in back)
+        new = next(free)
+        back = tuple(reindex(step, home.index, new) for step in back)
     return back
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
 
 from netsandbox import _detach, _facts, _plan
 from netsandbox._checks import is_path, sandbox_name_problem
-from netsandbox._handle import HOST_NAME, Handle, telling
+from netsandbox._handle import HOST_NAME, Change, Handle, telling
 from netsandbox._journal import Pending, Record
 from netsandbox._outline import Plan, Plugged, Target
 from netsandbox._steps import Unpin
@@ -31,33 +33,54 @@ def where(store: Store, name: str) -> tuple[str, str]:
     return name, store.path(name)
 
 
-@contextmanager
-def opening(host: str | None, name: str) -> Iterator[tuple[LinuxKernel, ExitStack]]:
-    """Open the host's namespace; what is put on the stack is closed if anything fails."""
-    if host is not None and not is_path(host):
+def open_host(host: str | LinuxKernel | None) -> LinuxKernel:
+    """Open the host's namespace: the one at a path, the one that is open already, or that of the calling thread."""
+    if isinstance(host, LinuxKernel):
+        return host.twin()
+    if host is None:
+        return LinuxKernel.own()
+    if not is_path(host):
         raise SpecError([Problem("host", host, "is not an absolute path")])
+    return LinuxKernel(namespace.open_namespace(host))
+
+
+@contextmanager
+def opening(host: str | LinuxKernel | None, name: str) -> Iterator[tuple[LinuxKernel, ExitStack]]:
+    """Open the host's namespace; what is put on the stack is closed if anything fails."""
     with telling(name), ExitStack() as stack:
-        outside = LinuxKernel(namespace.open_namespace(host or namespace.OWN))
+        outside = open_host(host)
         stack.callback(outside.close)
         yield outside, stack
         stack.pop_all()
 
 
-def create(name: str, *, replace_old: bool, host: str | None) -> Handle:
-    """Make a sandbox; see `Sandbox.create`."""
+def create(
+    name: str,
+    *,
+    replace_old: bool,
+    host: str | LinuxKernel | None,
+    plug: Callable[[Handle, Record], Change[Any]] | None = None,
+) -> Handle:
+    """Make a sandbox; see `Sandbox.create`. What *plug* says to plug in is a part of making it."""
     store = Store()
     name, path = where(store, name)
     store.prepare(pins=True)
     with opening(host, name) as (outside, stack), store.locked(name):
         record, words = settle(store, name, outside)
+        ends: list[int] = []
         old = _existing(store, name, path, record, outside=outside, stack=stack, replace_old=replace_old)
-        box = LinuxKernel(namespace.create())
+        if plug and old and record:  # the links that are wished for, or their names, may be taken until it is gone
+            ends = old.ends(record.interfaces)
+            carry_out(store, name, destroy_plan(old, record), old.world, before=record, then=None, read=lambda: None)
+            old.let_go(ends, wait=True)
+            old = None
+        box = LinuxKernel.create()
         stack.callback(box.close)
         handle = Handle(store, name, path, box, outside)
+        stack.callback(handle.close)
         handle.recovered = (words,) if words else ()
         new = Record(name, path, boot(), box.identity, outside.identity, pinned=True)
         plan, world, pending = _plan.pin(handle.target, path, box.identity), handle.world, None
-        ends: list[int] = []
         if old and record:
             # Two namespaces of one name: the new one goes by another spelling of its path until it is pinned.
             directory, _, last = path.rpartition("/")
@@ -67,8 +90,12 @@ def create(name: str, *, replace_old: bool, host: str | None) -> Handle:
             world = {**old.world, spelled.netns: box}
             steps = (*gone.steps, Unpin(spelled.netns, path, box.identity))
             pending = Pending(plan.operation, steps, forward=True, then=None)
+        change: Change[Any] = Change(plan, new, lambda: None)
+        if plug:
+            more = plug(handle, new)
+            change = replace(more, plan=replace(_detach.joined(plan, more.plan), operation=plan.operation))
         before = record if old else None
-        carry_out(store, name, plan, world, before=before, then=new, pending=pending, read=lambda: None)
+        carry_out(store, name, change.plan, world, before=before, then=change.record, pending=pending, read=change.read)
         if old:
             old.let_go(ends)
         return handle
@@ -102,7 +129,7 @@ def _existing(
     return Handle(store, name, path, box, outside)
 
 
-def open_(name: str, *, host: str | None) -> Handle:
+def open_(name: str, *, host: str | LinuxKernel | None) -> Handle:
     """Open a sandbox; see `Sandbox.open`."""
     store = Store()
     name, path = where(store, name)

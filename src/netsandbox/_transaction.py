@@ -33,7 +33,7 @@ class _World(dict[str, Kernel]):
 
     def __missing__(self, netns: str) -> Kernel:
         """Stand in for a namespace that is gone."""
-        kernel = LinuxKernel(namespace.create())
+        kernel = LinuxKernel.create()
         self._stack.callback(kernel.close)
         self[netns] = kernel
         return kernel

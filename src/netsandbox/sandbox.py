@@ -4,16 +4,19 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from itertools import chain
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, cast
 
-from netsandbox import _detach, _facts, _making, _plan
+from netsandbox import _bulk, _detach, _facts, _making, _plan
+from netsandbox._checks import items
 from netsandbox._handle import Change, Handle, Planned
 from netsandbox._journal import Record
 from netsandbox._outline import Plan, Plugged
 from netsandbox._steps import Kernel
+from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import Store
 from netsandbox.errors import InterfaceNotFoundError, NetSandboxError, Problem, SpecError
 from netsandbox.interface import Interface, read_foreign, read_interfaces, recorded
@@ -22,7 +25,7 @@ from netsandbox.network import Network, nothing
 from netsandbox.spec import (
     InterfaceOptions,
     InterfaceSpec,
-    expect,
+    expect_all,
     parse_interface,
     salvage,
 )
@@ -54,23 +57,161 @@ class Sandbox(Network):
     # --- making, closing, destroying ---
 
     @classmethod
-    def create(cls, name: str, *, replace: bool = False, host: str | None = None) -> Self:
+    def create(
+        cls, name: str, *, replace: bool = False, host: str | None = None, interfaces: Iterable[InterfaceSpec] = ()
+    ) -> Self:
         """Make a sandbox: a new network namespace, pinned under a name, with its loopback link up.
 
         Args:
             name: Its name, at most 64 bytes; or an absolute path, where it is pinned then.
-            replace: Whether to destroy a sandbox that has this name; its links go back to the host first.
+            replace: Whether to destroy a sandbox that has this name; its links go back to the host first. Should making
+                the new one fail, it comes back; but not if there are *interfaces*, which may have been in it: then
+                destroying it is an operation of its own.
             host: Path of the namespace that links come from; the calling thread's if left out.
+            interfaces: What to plug in, in this order, as a part of making it; see `add_interface`.
 
         Raises:
             SpecError: The name is none.
             SandboxExistsError: The name is in use.
             KernelError: The kernel refused; nothing is left behind.
+            NetSandboxError: As of `add_interface`.
 
         Source: ``NewSandbox`` of moby's osl; ip-netns(8).
         """
+        return cls._create(name, expect_all("spec", interfaces, InterfaceSpec), replace_old=replace, host=host)
+
+    @classmethod
+    def _create(
+        cls, name: str, wishes: Sequence[InterfaceSpec], *, replace_old: bool, host: str | LinuxKernel | None
+    ) -> Self:
+        """Make a sandbox with what is plugged into it."""
         _require_linux()
-        return cls(_making.create(name, replace_old=replace, host=host))
+        if not wishes:
+            return cls(_making.create(name, replace_old=replace_old, host=host))
+        made: list[Self] = []
+
+        def plug(handle: Handle, record: Record) -> Change[tuple[Interface, ...]]:
+            made.append(cls(handle))
+            return cls._adding(made[0], wishes, record)
+
+        _making.create(name, replace_old=replace_old, host=host, plug=plug)
+        return made[0]
+
+    @classmethod
+    def create_many(
+        cls,
+        names: Iterable[str] | Mapping[str, Iterable[InterfaceSpec]],
+        *,
+        replace: bool = False,
+        host: str | None = None,
+        progress: _bulk.Progress | None = None,
+    ) -> _bulk.Summary[Self]:
+        """Make many sandboxes, each with its interfaces or not at all; see `create`.
+
+        They share the descriptors of the host: each open one needs two of its own.
+
+        Args:
+            names: Their names; or what to plug into each, by name.
+            replace: Whether to destroy sandboxes that have these names.
+            host: Path of the namespace that links come from; the calling thread's if left out.
+            progress: Called with each name, and the error if it failed.
+
+        Returns:
+            The open sandboxes, and why others failed.
+
+        Raises:
+            SpecError: Something of the wishes makes no sense in itself; nothing was begun.
+            BaseException: It was interrupted (KeyboardInterrupt). What was made until then stays, and is closed; a note
+                says which ones.
+        """
+        wishes = _bulk.parse(names.items() if isinstance(names, Mapping) else ((name, ()) for name in items(names)))
+        with closing(_making.open_host(host)) as outside, ExitStack() as stack:
+            made = _bulk.each(
+                "create sandboxes",
+                wishes,
+                lambda *wish: stack.enter_context(closing(cls._create(*wish, replace_old=replace, host=outside))),
+                progress,
+            )
+            stack.pop_all()
+            return made
+
+    @classmethod
+    def add_many(
+        cls,
+        wishes: Mapping["str | Sandbox", Iterable[InterfaceSpec]],
+        *,
+        host: str | None = None,
+        progress: _bulk.Progress | None = None,
+    ) -> _bulk.Summary[tuple[Interface, ...]]:
+        """Plug interfaces into many sandboxes: into each all of them or none; see `add_interfaces`.
+
+        Args:
+            wishes: What to plug into each sandbox; one that is given by its name is opened for that, and closed, so
+                that its interfaces can be looked at but not removed by themselves.
+            host: Path of the namespace that links come from, for those given by name.
+            progress: Called with each name, and the error if it failed.
+
+        Returns:
+            The interfaces, and why others failed.
+
+        Raises:
+            SpecError: Something of the wishes makes no sense in itself; nothing was begun.
+            BaseException: It was interrupted (KeyboardInterrupt); a note says what was done until then.
+        """
+        return cls._each("attach to sandboxes", wishes.items(), cls.add_interfaces, host, progress)
+
+    @classmethod
+    def destroy_many(
+        cls,
+        names: "Iterable[str | Sandbox]",
+        *,
+        host: str | None = None,
+        progress: _bulk.Progress | None = None,
+    ) -> _bulk.Summary["Sandbox"]:
+        """Destroy many sandboxes, each of them or not at all; see `destroy`.
+
+        Args:
+            names: Their names, or they themselves.
+            host: Path of the namespace that links go back to, for those given by name.
+            progress: Called with each name, and the error if it failed.
+
+        Returns:
+            The sandboxes, closed, and why others failed.
+
+        Raises:
+            SpecError: Something is no name, or given twice; nothing was begun.
+            BaseException: It was interrupted (KeyboardInterrupt); a note says what was done until then.
+        """
+
+        def destroy(box: Sandbox, _: object) -> Sandbox:
+            box.destroy()
+            return box
+
+        return cls._each("destroy sandboxes", ((name, ()) for name in items(names)), destroy, host, progress)
+
+    @classmethod
+    def _each(
+        cls,
+        operation: str,
+        wishes: Iterable[tuple[object, Iterable[InterfaceSpec]]],
+        verb: Callable[["Sandbox", Sequence[InterfaceSpec]], T],
+        host: str | None,
+        progress: _bulk.Progress | None,
+    ) -> _bulk.Summary[T]:
+        """Call a verb of each sandbox; one that is given by its name is opened for that."""
+        _require_linux()
+        given = tuple(wishes)
+        boxes = {box.name: box for box, _ in given if isinstance(box, Sandbox)}
+        parsed = _bulk.parse((box.name if isinstance(box, Sandbox) else box, wish) for box, wish in given)
+        with closing(_making.open_host(host)) as outside:
+
+            def work(name: str, wish: Sequence[InterfaceSpec]) -> T:
+                if name in boxes:
+                    return verb(boxes[name], wish)
+                with cls(_making.open_(name, host=outside)) as box:
+                    return verb(box, wish)
+
+            return _bulk.each(operation, parsed, work, progress)
 
     @classmethod
     def open(cls, name: str, *, host: str | None = None) -> Self:
@@ -320,17 +461,14 @@ class Sandbox(Network):
 
     def add_interfaces(self, specs: Iterable[InterfaceSpec]) -> tuple[Interface, ...]:
         """Plug several links in, in this order: all of them or none of them; see `add_interface`."""
-        wishes = tuple(specs)
-        for wish in wishes:
-            expect("spec", wish, InterfaceSpec)
+        wishes = expect_all("spec", specs, InterfaceSpec)
+        return self._change(lambda record: self._adding(wishes, record))
 
-        def make(record: Record) -> Change[tuple[Interface, ...]]:
-            facts = self._attach_facts(wishes)
-            plan, made = _plan.attach(wishes, self._handle.target, facts, record.interfaces, next_id=record.next_id)
-            new = replace(record, interfaces=record.interfaces + made, next_id=record.next_id + len(made))
-            return Change(plan, new, lambda: self._read_added(made))
-
-        return self._change(make)
+    def _adding(self, wishes: Sequence[InterfaceSpec], record: Record) -> Change[tuple[Interface, ...]]:
+        facts = self._attach_facts(wishes)
+        plan, made = _plan.attach(wishes, self._handle.target, facts, record.interfaces, next_id=record.next_id)
+        new = replace(record, interfaces=record.interfaces + made, next_id=record.next_id + len(made))
+        return Change(plan, new, lambda: self._read_added(made))
 
     def _read_added(self, made: Sequence[Plugged]) -> tuple[Interface, ...]:
         found = read_interfaces(self, self._handle.box, self._handle.box.links(), made)
@@ -373,12 +511,18 @@ class Sandbox(Network):
 
         Source: ``RemoveInterface`` of moby's osl.
         """
+        self.remove_interfaces([interface])
+
+    def remove_interfaces(self, interfaces: Iterable[Interface | str]) -> None:
+        """Take several interfaces out, the newest first: all of them or none of them; see `remove_interface`."""
+        wanted = cast("tuple[Interface | str, ...]", items(interfaces))
 
         def make(record: Record) -> Change[None]:
-            items = self._find(record, interface)
-            facts = _making.detach_facts(self._handle, items, record)
-            plan = _detach.detach(items, self._handle.target, facts)
-            left = tuple(item for item in record.interfaces if item not in items)
+            found = [item for interface in wanted for item in self._find(record, interface)]
+            leaving = tuple(item for item in record.interfaces if item in found)
+            facts = _making.detach_facts(self._handle, leaving, record)
+            plan = _detach.detach(leaving, self._handle.target, facts)
+            left = tuple(item for item in record.interfaces if item not in leaving)
             return Change(plan, replace(record, interfaces=left), nothing)
 
         self._change(make)

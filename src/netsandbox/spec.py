@@ -6,7 +6,7 @@ Source: behaviour.md section 2.1; ip(8) for the words.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
-from typing import Literal, TypedDict, Unpack, cast
+from typing import Literal, TypedDict, TypeVar, Unpack, cast
 
 from netsandbox._checks import (
     METRIC_MAX,
@@ -23,6 +23,7 @@ from netsandbox._checks import (
 from netsandbox.errors import Problem, SpecError
 from netsandbox.links import Kind
 
+T = TypeVar("T")
 ALTNAME_MAX = 127  # ALTIFNAMSIZ without the final NUL
 
 
@@ -286,6 +287,21 @@ def expect(field: str, value: object, kind: type) -> None:
     """
     if not isinstance(value, kind):
         raise SpecError([Problem(field, value, f"is not of the class {kind.__name__}")])
+
+
+def expect_all(field: str, values: object, kind: type[T]) -> tuple[T, ...]:
+    """Return what a list holds, all of it of the class *kind*.
+
+    Raises:
+        SpecError: Some of it is not.
+    """
+    found = items(values)
+    wrong = [
+        Problem(field, value, f"is not of the class {kind.__name__}") for value in found if not isinstance(value, kind)
+    ]
+    if wrong:
+        raise SpecError(wrong)
+    return cast("tuple[T, ...]", found)
 
 
 def _check_names(check: Checks, source: object, prefix: object, name: object, master: object) -> None:

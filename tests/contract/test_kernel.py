@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from netsandbox._system import namespace
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox.errors import KernelError
 from netsandbox.netlink import address, attrs, neighbor, route
@@ -49,7 +48,7 @@ class Twins:
         self.fake: dict[str, FakeKernel] = {name: FakeKernel(name) for name in (HERE, THERE)}
         self.real: dict[str, LinuxKernel] = {}
         for name in (HERE, THERE, AWAY):  # the other ends of the veths are away, and up
-            self.real[name] = LinuxKernel(namespace.create())
+            self.real[name] = LinuxKernel.create()
         for side in (HERE, THERE):
             for path in SETTINGS:
                 self.set("default", path.format("default"), "0", side)

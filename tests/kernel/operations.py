@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from netsandbox import Bridge, InterfaceSpec, Macvlan, Neighbor, Route, Sandbox, Tap, Veth
+from netsandbox import Bridge, InterfaceSpec, Macvlan, Neighbor, Route, Sandbox, Summary, Tap, Veth
 from tests.kernel import faults, lab
 
 if TYPE_CHECKING:
@@ -105,6 +105,13 @@ def within(act: Callable[[Sandbox], object]) -> Callable[[], object]:
     return body
 
 
+def each(many: Summary[Sandbox]) -> None:
+    """Expect that none failed, and close all."""
+    many.raise_for_failures()
+    for made in many:
+        made.close()
+
+
 def remove(made: Sandbox) -> None:
     """Take the rich interface out."""
     made.interfaces[0].remove()
@@ -112,6 +119,9 @@ def remove(made: Sandbox) -> None:
 
 OPERATIONS = {
     "create": Operation(links, lambda: Sandbox.create("box").close()),
+    "create with interfaces": Operation(
+        links, lambda: each(Sandbox.create_many({"box": [InterfaceSpec(Bridge("br"), mac=BRIDGE_MAC), SPEC]}))
+    ),
     "replace": Operation(
         plugged, lambda: Sandbox.create("box", replace=True).close(), within(lambda made: made.destroy())
     ),
@@ -129,6 +139,8 @@ OPERATIONS = {
     "remove born": Operation(born, within(remove)),
     "destroy born": Operation(born, within(lambda made: made.destroy(wait=True))),
     "remove": Operation(plugged, within(remove)),
+    "remove several": Operation(plugged, within(lambda made: made.remove_interfaces(made.interfaces))),
+    "destroy many": Operation(plugged, lambda: each(Sandbox.destroy_many(["box"]))),
     "destroy": Operation(plugged, within(lambda made: made.destroy())),
     "release": Operation(adopted, within(lambda made: made.destroy())),
     "gateway": Operation(plugged, within(lambda made: made.set_gateway("10.1.0.9"))),

@@ -28,11 +28,15 @@ NESTED = (
 )
 VERBS: dict[str, Callable[..., object]] = {
     "create": lambda _, one, two: Sandbox.create(one, host=two),
+    "create many": lambda _, one, two: Sandbox.destroy_many(Sandbox.create_many(one, host=two)),
+    "add many": lambda _, one, two: Sandbox.add_many({str(one): two}).raise_for_failures(),
+    "destroy many": lambda _, one, two: Sandbox.destroy_many([one, two]).raise_for_failures(),
     "open": lambda _, one, two: Sandbox.open(one, host=two),
     "adopt": lambda _, one, two: Sandbox.adopt(one, two),
     "add": lambda box, one, two: box.add_interface(one, mtu=two),
     "add several": lambda box, one, _: box.add_interfaces([one]),
     "remove": lambda box, one, _: box.remove_interface(one),
+    "remove several": lambda box, one, two: box.remove_interfaces([one, two]),
     "plan": lambda box, one, two: box.plan(box.add_address, one, two),
     "add address": lambda box, one, two: box.add_address(one, two),
     "remove address": lambda box, one, two: box.remove_address(one, two),

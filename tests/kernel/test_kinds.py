@@ -484,7 +484,7 @@ def test_a_link_of_somebody_else_in_the_place_of_ours_is_not_deleted(box: Sandbo
 def test_a_failed_removal_makes_born_links_again_as_they_were(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.ip("link add br0 address 02:00:00:00:00:99 type bridge")
     lab.veth("p0", "p1")
-    fd = namespace.create()
+    fd = namespace.run_in_new(lambda: namespace.open_namespace(namespace.OWN))
     with Sandbox.adopt(f"/proc/{os.getpid()}/fd/{fd}", "other") as other, lab.comes_back():
         other.add_interface("p0")
         other.add_interface(Veth("veth-web", master="br0", hairpin=True), mac=MAC, mtu=1400, addresses=["10.0.0.2/24"])

@@ -251,6 +251,27 @@ def test_a_failed_removal_leaves_everything_plugged_in(plugged: Sandbox, monkeyp
     assert addresses("v0") == {"10.0.0.1/24"}
 
 
+def test_of_several_interfaces_all_are_removed_or_none(plugged: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    veth("v1", "p1", up=True)
+    last = plugged.add_interface("v1", addresses=["10.2.0.2/24"])
+    send = LinuxKernel.send
+
+    def refusing(kernel: LinuxKernel, request: object) -> None:
+        if "name v0" in str(request):  # the second to leave: the newest goes first
+            raise KernelError(errno.ENOMEM, "refused for the test")
+        send(kernel, request)  # type: ignore[arg-type]
+
+    with fails(plugged, KernelError, match="ENOMEM") as info, monkeypatch.context() as patch:
+        patch.setattr(LinuxKernel, "send", refusing)
+        plugged.remove_interfaces(["eth0", last])
+    assert info.value.operation == "detach eth0, eth1 from sandbox box"
+    with fails(plugged, InterfaceNotFoundError, match="eth9"):
+        plugged.remove_interfaces([last, "eth9"])
+    plugged.remove_interfaces(["eth1", "eth0", last])
+    assert ([item.source for item in plugged.interfaces], addresses("v0")) == (["b"], {"10.0.0.1/24"})
+    assert {"v0", "v1"} < set(links())
+
+
 def test_a_failed_removal_keeps_ipv6_and_settings_inside(plugged: Sandbox) -> None:
     ip("link add v0 type bridge")
     before = snapshot(plugged.path)

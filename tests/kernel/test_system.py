@@ -145,7 +145,7 @@ def test_a_thread_that_cannot_be_started_is_an_error_of_ours(monkeypatch: pytest
 
     monkeypatch.setattr(threading.Thread, "start", start)
     with pytest.raises(KernelError, match="start a thread: EAGAIN"):
-        namespace.create()
+        namespace.run_in_new(threading.get_ident)
 
 
 def test_paths_that_cannot_be_looked_at_are_told() -> None:

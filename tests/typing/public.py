@@ -37,6 +37,7 @@ from netsandbox import (
     SourceNotFoundError,
     SpecError,
     Statistics,
+    Summary,
 )
 
 
@@ -53,6 +54,13 @@ def sandboxes() -> None:
         assert_type(box.interfaces, tuple[Interface, ...])
         box.close()
         box.destroy()
+    made = Sandbox.create_many({"web": [InterfaceSpec("veth1")]}, progress=print)
+    assert_type(made, Summary[Sandbox])
+    assert_type((made.done["web"], made.failed["web"], made.ok), tuple[Sandbox, NetSandboxError, bool])
+    assert_type([box.name for box in Sandbox.create_many(["web"], replace=True)], list[str])
+    assert_type(Sandbox.add_many({"web": [], made.done["web"]: []}), Summary[tuple[Interface, ...]])
+    assert_type(Sandbox.destroy_many(["web", *made]), Summary[Sandbox])
+    assert_type(Sandbox.create("web", interfaces=[InterfaceSpec("veth1")]), Sandbox)
     Sandbox.create()  # type: ignore[call-arg]
     Sandbox.create("web", True)  # type: ignore[call-arg]  # noqa: FBT003
 
@@ -63,6 +71,7 @@ class Special(Sandbox):
 
 def subclasses() -> None:
     assert_type(Special.create("web"), Special)
+    assert_type(Special.create_many(["web"]), Summary[Special])
     with Special.temporary() as box:
         assert_type(box, Special)
 
@@ -97,6 +106,7 @@ def interfaces(box: Sandbox) -> None:
     eth0.remove()
     box.remove_interface(eth0)
     box.remove_interface("eth0")
+    box.remove_interfaces([eth0, "eth1"])
     box.add_interface("veth1", mtuu=1450)  # type: ignore[call-arg]
     box.add_interface("veth1", mtu="1450")  # type: ignore[arg-type]
     box.add_interface("veth1", on_conflict="maybe")  # type: ignore[arg-type]

@@ -12,10 +12,12 @@ PROMISED = """
     Bridge Dummy Ifb Ipvlan Kind Macvlan Tap Veth Vlan Vxlan
     NetSandboxError SpecError KernelError RouteConflictError NameConflictError ProtocolError SandboxExistsError
     SandboxNotFoundError SandboxClosedError InterfaceNotFoundError SourceNotFoundError RollbackError
+    Summary
 """
 SANDBOX = """
     create open adopt host temporary list name path interfaces close destroy
-    add_interface add_interfaces plan_interface remove_interface
+    create_many destroy_many add_many
+    add_interface add_interfaces plan_interface remove_interface remove_interfaces
     set_gateway unset_gateway gateway4 gateway6 add_route remove_route routes add_address remove_address
     add_neighbor remove_neighbor neighbors disable_arp_for_vip apply_os_tweaks run popen exec
 """

@@ -504,6 +504,15 @@ def test_an_index_that_is_taken_at_home_is_replaced_by_a_free_one(rig: Rig) -> N
     assert (found.index, found.is_up) == (32, True)
 
 
+def test_each_of_several_indexes_that_are_taken_at_home_is_replaced_by_another(rig: Rig) -> None:
+    rig.add(InterfaceSpec("a"), InterfaceSpec("b"), InterfaceSpec("c"))
+    rig.host.add_link("taker", index=5)
+    rig.host.add_link("other", index=6)  # the next that is free on the host is 7, where c comes from
+    rig.remove()
+    found = [link.index for name in "abc" if (link := rig.host.link(name))]
+    assert found == [9, 8, 7]
+
+
 def test_a_link_that_was_changed_inside_comes_home_as_it_was(rig: Rig) -> None:
     send(rig.host, links.altnames(5, ["uplink", "second"], add=True))
     before = rig.host.state()

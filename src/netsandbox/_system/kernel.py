@@ -1,9 +1,11 @@
 """One network namespace of the running kernel, as steps and plans see it."""
 
+import copy
 import errno
 import os
 import time
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 from netsandbox._checks import IPAddress
 from netsandbox._system import namespace
@@ -24,22 +26,43 @@ class LinuxKernel:
     Implements `netsandbox._steps.Kernel`. It owns the descriptor.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, *, is_here: bool = False) -> None:
+        """Take the descriptor *fd*; if the calling thread is in that namespace, nobody has to enter it."""
         self.fd = fd
+        self._twins: list[None] = []  # one for each twin that is open besides this
         self._sysctls = Sysctls(fd)
         try:
-            self._transport = namespace.run_in(fd, Transport)
+            self._transport = Transport() if is_here else namespace.run_in(fd, Transport)
         except BaseException:
             os.close(fd)
             raise
 
+    @classmethod
+    def own(cls) -> Self:
+        """Open the namespace of the calling thread."""
+        return cls(namespace.open_namespace(namespace.OWN), is_here=True)
+
+    @classmethod
+    def create(cls) -> Self:
+        """Make a namespace; it lives as long as this is open, or it is pinned."""
+        return namespace.run_in_new(cls.own)
+
+    def twin(self) -> Self:
+        """Return another of the same descriptors, which are closed with the last one that is."""
+        self._twins.append(None)
+        return copy.copy(self)
+
     def close(self) -> None:
-        """Close the socket and the descriptors; from then on every call fails."""
-        if self.fd >= 0:
+        """Close the socket and the descriptors, unless a twin needs them; from then on every call fails."""
+        if self.fd < 0:
+            return
+        fd, self.fd = self.fd, -1
+        try:
+            self._twins.pop()  # of twins that are closed at the same moment, one finds none left
+        except IndexError:
             self._transport.close()
             self._sysctls.close()
-            os.close(self.fd)
-            self.fd = -1
+            os.close(fd)
 
     def duplicate(self) -> int:
         """Return another descriptor of the namespace, for the caller to close."""

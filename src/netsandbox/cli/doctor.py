@@ -264,7 +264,7 @@ def _forwarding() -> Check:
 def _kinds() -> Check:
     """Look which kinds of link the kernel has, by making each in a namespace that vanishes at once."""
     try:
-        kernel = LinuxKernel(namespace.create())
+        kernel = LinuxKernel.create()
     except NetSandboxError as error:
         return Check("kinds of link", "warning", f"unknown: {error}", "run it with the right to make a namespace")
     try:

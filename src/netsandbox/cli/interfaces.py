@@ -107,13 +107,7 @@ def _reason(problem: Problem) -> str:
 def detach(settings: Settings, sandbox: str, interfaces: tuple[str, ...]) -> None:
     """Take interfaces out, back to the host as they were.
 
-    A bridge that was made inside is deleted. If one of the names is wrong, nothing is done.
+    A bridge that was made inside is deleted. All of them leave, the newest first, or none does.
     """
     with opened(sandbox) as box:
-        names = tuple(dict.fromkeys(interfaces))
-        plans = [box.plan(box.remove_interface, name) for name in names]  # refuses a wrong name before anything is done
-        if settings.dry_run:
-            settings.show_plan(tuple(command for plan in plans for command in plan.commands))
-            return
-        for name in names:
-            box.remove_interface(name)
+        settings.change(box, box.remove_interfaces, interfaces)

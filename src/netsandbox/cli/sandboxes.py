@@ -1,45 +1,69 @@
 """Commands that make, name, show and destroy sandboxes."""
 
-import contextlib
 import os
 import shlex
 
 import click
 
+from netsandbox import _bulk
 from netsandbox._system.store import Store
-from netsandbox.cli import output, text
-from netsandbox.cli.app import Settings, complete_sandbox, dry_run_option, json_option, pass_settings, sandbox_argument
+from netsandbox.cli import bulk, output, text
+from netsandbox.cli.app import (
+    Settings,
+    complete_sandbox,
+    dry_run_option,
+    json_option,
+    pass_settings,
+    sandbox_argument,
+    usage,
+)
 from netsandbox.cli.opening import opened
 from netsandbox.errors import SandboxExistsError
 from netsandbox.sandbox import Sandbox
 
 
 @click.command
-@click.argument("name")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option("--replace", is_flag=True, help="Destroy a sandbox that has this name first; its links go back.")
 @dry_run_option
 @json_option
 @pass_settings
-def create(settings: Settings, name: str, *, replace: bool) -> None:
-    """Make a sandbox: a new network namespace, pinned under NAME.
+def create(settings: Settings, names: tuple[str, ...], *, replace: bool) -> int:
+    """Make sandboxes: new network namespaces, pinned under NAME.
 
-    NAME may also be an absolute path, where it is pinned then. Under its name, ip netns sees it too.
+    NAME may also be an absolute path, where it is pinned then. Under its name, ip netns sees it too. Of several, one
+    that fails keeps no other from being made.
     """
+    wishes = _bulk.parse((name, ()) for name in names)
     if settings.dry_run:
-        plan = Sandbox.plan_create(name)
-        old = _to_replace(name, replace=replace) if os.path.lexists(_pin(name)) else ()
-        settings.show_plan((*old, *plan.commands))
-        return
-    with Sandbox.create(name, replace=replace) as box:
-        _show_made(settings, box)
+        settings.show_plan(tuple(command for name in wishes for command in _creation(name, replace=replace)))
+        return 0
+    if len(names) == 1:
+        with Sandbox.create(*names, replace=replace) as box:
+            _show_made(settings, box)
+        return 0
+
+    def make(name: str, _: object) -> dict[str, str]:
+        with Sandbox.create(name, replace=replace) as box:  # closed at once: thousands need no more than one
+            return _made(box)
+
+    with bulk.watched("creating", len(wishes), settings) as progress:
+        made = _bulk.each("create sandboxes", wishes, make, progress)
+    return bulk.conclude(settings, made, dict)
+
+
+def _creation(name: str, *, replace: bool) -> tuple[str, ...]:
+    """Return the commands that making a sandbox comes to."""
+    plan = Sandbox.plan_create(name)
+    old = _to_replace(name, replace=replace) if os.path.lexists(_pin(name)) else ()
+    return (*old, *plan.commands)
 
 
 def _to_replace(name: str, *, replace: bool) -> tuple[str, ...]:
     """Return the commands that take away what has the name of a sandbox that is to be made."""
     if not replace:
         raise SandboxExistsError(f"create sandbox {name}", "the name is in use")
-    with opened(name) as box:
-        return box.plan(box.destroy).commands
+    return _destruction(name)
 
 
 def _pin(name: str) -> str:
@@ -81,7 +105,11 @@ def _adoption(path: str, name: str | None) -> tuple[str, ...]:
 
 def _show_made(settings: Settings, box: Sandbox) -> None:
     if settings.json:
-        output.data({"name": box.name, "path": box.path})
+        output.data(_made(box))
+
+
+def _made(box: Sandbox) -> dict[str, str]:
+    return {"name": box.name, "path": box.path}
 
 
 @click.command
@@ -103,22 +131,38 @@ def inspect(settings: Settings, sandbox: str) -> None:
 
 
 @click.command
-@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_sandbox)
+@click.argument("names", metavar="NAME...", nargs=-1, shell_complete=complete_sandbox)
+@click.option("-a", "--all", "everything", is_flag=True, help="All sandboxes, instead of those named.")
 @dry_run_option
 @json_option
 @pass_settings
-def destroy(settings: Settings, names: tuple[str, ...]) -> None:
+def destroy(settings: Settings, names: tuple[str, ...], *, everything: bool) -> int:
     """Destroy sandboxes; links of the host go back to it.
 
-    What was born inside dies with the sandbox. If one of the names is wrong, nothing is done.
+    What was born inside dies with the sandbox. If one of the names is wrong, nothing is done; one that cannot be
+    destroyed keeps no other from it.
     """
-    plans: list[str] = []
-    with contextlib.ExitStack() as stack:
-        boxes = [stack.enter_context(opened(name)) for name in dict.fromkeys(names)]
-        for box in boxes:
-            if settings.dry_run:
-                plans += box.plan(box.destroy).commands
-            else:
-                box.destroy(wait=True)
+    if everything == bool(names):
+        usage("Give the names of sandboxes, or --all.")
+    wanted = Sandbox.list() if everything else list(dict.fromkeys(names))
     if settings.dry_run:
-        settings.show_plan(tuple(plans))
+        settings.show_plan(tuple(command for name in wanted for command in _destruction(name)))
+        return 0
+    if len(names) == 1:
+        with opened(*names) as box:
+            box.destroy(wait=True)
+        return 0
+    if not everything:  # names that are wrong are told before anything is done
+        for name in wanted:
+            opened(name).close()
+    with bulk.watched("destroying", len(wanted), settings) as progress:
+        gone = Sandbox.destroy_many(wanted, progress=progress)
+    for words in (words for box in gone for words in box.recovered):
+        output.complain(words)
+    return bulk.conclude(settings, gone, lambda box: {"name": box.name})
+
+
+def _destruction(name: str) -> tuple[str, ...]:
+    """Return the commands that destroying a sandbox comes to."""
+    with opened(name) as box:
+        return box.plan(box.destroy).commands

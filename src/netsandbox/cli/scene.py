@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from netsandbox._system import namespace
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox.cli import output, text, view
 from netsandbox.cli.isolation import isolate
@@ -49,7 +48,7 @@ class Scene:
         self.say("A host of its own")
         os.environ.pop("NETSANDBOX_DIR", None)  # /run is our own there
         self.tell("namespaces", f"in new {isolate()}, which end with this program")
-        host = LinuxKernel(namespace.open_namespace(namespace.OWN))
+        host = LinuxKernel.own()
         with contextlib.closing(host):
             for name in (*HOSTS, "spare"):
                 host.send(new_veth(f"port-{name}", f"veth-{name}"))

@@ -1,17 +1,21 @@
 """What a terminal shows, by rich, which is imported with this module."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 _UNLIMITED = 100_000  # columns
 # rich takes colours away for NO_COLOR (no-color.org), and leaves bold; without a colour system it leaves nothing.
-console = Console(highlight=False, color_system=None if os.environ.get("NO_COLOR") else "auto")
+_COLORS: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+console = Console(highlight=False, color_system=_COLORS)
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", prose: int = 1) -> Table:
@@ -38,6 +42,16 @@ def show(thing: Table) -> None:
     if least > console.width:
         thing.width = least
     console.print(thing, crop=False)
+
+
+@contextmanager
+def bar(what: str, total: int) -> Iterator[Callable[..., None]]:
+    """Show a bar on stderr, which goes when it is done; what is yielded moves it by one."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    shown = Console(stderr=True, color_system=_COLORS)
+    with Progress(*columns, console=shown, transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda *_: progress.advance(task)
 
 
 def live() -> Live:
