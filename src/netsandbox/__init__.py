@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from netsandbox._outline import Plan
+    from netsandbox.adverts import Advertise, Adverts
     from netsandbox.errors import (
         InterfaceNotFoundError,
         KernelError,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from netsandbox.stats import Statistics
 
 _HOMES = {
+    "Advertise": "adverts",
+    "Adverts": "adverts",
     "Bridge": "links",
     "Dummy": "links",
     "Ifb": "links",
@@ -63,6 +66,8 @@ _HOMES = {
     "Vxlan": "links",
 }
 __all__ = [
+    "Advertise",
+    "Adverts",
     "Bridge",
     "Dummy",
     "Ifb",
