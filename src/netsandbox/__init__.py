@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from netsandbox._bulk import Summary
     from netsandbox._outline import Plan
+    from netsandbox.adverts import Advertise, Adverts
     from netsandbox.errors import (
         InterfaceNotFoundError,
         KernelError,
@@ -28,12 +29,15 @@ if TYPE_CHECKING:
     from netsandbox.interface import Interface
     from netsandbox.links import Bridge, Dummy, Ifb, Ipvlan, Kind, Macvlan, Tap, Veth, Vlan, Vxlan
     from netsandbox.sandbox import Sandbox
-    from netsandbox.spec import InterfaceSpec, Neighbor, Route
+    from netsandbox.spec import Gateway, InterfaceSpec, Neighbor, Route
     from netsandbox.stats import Statistics
 
 _HOMES = {
+    "Advertise": "adverts",
+    "Adverts": "adverts",
     "Bridge": "links",
     "Dummy": "links",
+    "Gateway": "spec",
     "Ifb": "links",
     "Interface": "interface",
     "InterfaceNotFoundError": "errors",
@@ -65,8 +69,11 @@ _HOMES = {
     "Vxlan": "links",
 }
 __all__ = [
+    "Advertise",
+    "Adverts",
     "Bridge",
     "Dummy",
+    "Gateway",
     "Ifb",
     "Interface",
     "InterfaceNotFoundError",

@@ -98,6 +98,7 @@ def create(
         carry_out(store, name, change.plan, world, before=before, then=change.record, pending=pending, read=change.read)
         if old:
             old.let_go(ends)
+        handle.advertise((), change.record.interfaces if change.record else ())
         return handle
 
 

@@ -20,6 +20,7 @@ from netsandbox._checks import (
     keyword_problems,
     name_problem,
 )
+from netsandbox.adverts import Advertise, AdvertiseLike, parse_advertise
 from netsandbox.errors import Problem, SpecError
 from netsandbox.links import Kind
 
@@ -136,6 +137,67 @@ class Neighbor:
         return f"{self.ip} lladdr {self.mac} dev {self.interface}"
 
 
+@dataclass(frozen=True, slots=True, init=False)
+class Gateway:
+    """A way out that an interface offers: a candidate for the default route of one IP version.
+
+    Attributes:
+        interface: Name inside the sandbox of the link it is reached through.
+        via: Address of the gateway; None: the link itself reaches everything.
+        family: 4 or 6; only looked at without *via*.
+        priority: The highest wins; of equals, the first by the interface's name.
+        onlink: Whether *via* is taken to be on the link, although no route says so.
+
+    Raises:
+        SpecError: Something of it makes no sense.
+
+    Source: ``getGatewayEndpoint`` and ``epShortest`` of libnetwork's sandbox.go.
+    """
+
+    interface: str
+    via: IPAddress | None
+    family: int
+    priority: int
+    onlink: bool
+
+    def __init__(
+        self,
+        interface: str,
+        via: str | IPAddress | None = None,
+        *,
+        family: int = 4,
+        priority: int = 0,
+        onlink: bool = False,
+    ) -> None:
+        """Take text or ipaddress objects."""
+        check = Checks()
+        check.add(name_problem("interface", interface))
+        address = None if via is None else check.parse("via", via, ip_address)
+        if address and (address.is_multicast or address.is_unspecified):
+            check.wrong("via", str(address), "is not the address of a host")
+        if family not in (4, 6):  # no set: it may be anything
+            check.wrong("family", family, "is neither 4 nor 6")
+        if not is_int(priority, -METRIC_MAX, METRIC_MAX):
+            check.wrong("priority", priority, f"is not a number from {-METRIC_MAX} to {METRIC_MAX}")
+        if onlink and via is None:
+            check.wrong("onlink", onlink, "needs via")
+        check.finish()
+        family = address.version if address else family
+        _assign(self, interface=interface, via=address, family=family, priority=priority, onlink=bool(onlink))
+
+    def __str__(self) -> str:
+        """Say it as ip(8) does."""
+        return f"via {self.via} dev {self.interface}" if self.via else f"dev {self.interface}"
+
+
+def best_gateways(candidates: Iterable[Gateway]) -> dict[int, Gateway]:
+    """Return the best candidate of each IP version for which there is one: by priority, then by interface name."""
+    by_name = sorted(candidates, key=lambda item: item.interface)
+    best_first = sorted(by_name, key=lambda item: -item.priority)
+    best = {item.family: item for item in reversed(best_first)}
+    return {family: best[family] for family in sorted(best)}
+
+
 class InterfaceOptions(TypedDict, total=False):
     """The keywords of `InterfaceSpec` and `Sandbox.add_interface`; see there for what they mean."""
 
@@ -148,6 +210,7 @@ class InterfaceOptions(TypedDict, total=False):
     routes: Iterable[str | IPNetwork | Route]
     sysctls: Mapping[str, str | int] | Iterable[str]
     on_conflict: Literal["error", "ignore"]
+    advertise: AdvertiseLike
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -165,6 +228,7 @@ class InterfaceSpec:
         routes: Routes that lead out of this link.
         sysctls: Settings of this link, by keys of the exact form ``net.X.Y.IFNAME.Z``, in the order they are made.
         on_conflict: What an address that overlaps an existing route means: "error" or "ignore".
+        advertise: How often its addresses are advertised to its neighbors once it is there.
 
     Raises:
         SpecError: Something of it makes no sense; all that is wrong is in its `problems`.
@@ -180,6 +244,7 @@ class InterfaceSpec:
     routes: tuple[Route, ...]
     sysctls: tuple[tuple[str, str], ...]
     on_conflict: Literal["error", "ignore"]
+    advertise: Advertise
 
     def __init__(self, source: str | Kind, **options: Unpack[InterfaceOptions]) -> None:
         """Take text or ipaddress objects; refuse all that is wrong at once."""
@@ -202,9 +267,11 @@ class InterfaceSpec:
         if on_conflict not in ("error", "ignore"):
             check.wrong("on_conflict", on_conflict, "is neither 'error' nor 'ignore'")
         sysctls = check.sysctls(options.get("sysctls", {}))
+        advertise = _advertise(check, options.get("advertise", _USUAL))
         check.finish()
         _assign(self, source=source, prefix=prefix, name=name, mac=mac, mtu=mtu, addresses=addresses, master=master)
         _assign(self, routes=routes, sysctls=sysctls, on_conflict=on_conflict)
+        _assign(self, advertise=advertise)
 
     @property
     def kind(self) -> Kind | None:
@@ -222,6 +289,7 @@ class InterfaceSpec:
         return any(address.version == 6 for address in self.addresses)
 
 
+_USUAL = Advertise()
 _FIELDS = {"addresses": "address", "routes": "route", "sysctls": "sysctl"}  # keyword -> field of a Problem
 
 
@@ -328,6 +396,15 @@ def _route(check: Checks, value: object) -> Route | None:
     except SpecError as error:
         check.wrong("route", value, error.problems[0].reason)
         return None
+
+
+def _advertise(check: Checks, value: object) -> Advertise:
+    """Return how often an interface is advertised, as *value* says."""
+    try:
+        return parse_advertise(value)
+    except SpecError as error:
+        check.problems += error.problems
+        return _USUAL
 
 
 def _assign(target: object, **values: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -150,10 +150,10 @@ def test_an_interrupt_in_the_middle_of_one_leaves_nothing_of_it(monkeypatch: pyt
     before = descriptors()
     read = Sandbox._read_added
 
-    def interrupted(box: Sandbox, made: object) -> object:
+    def interrupted(box: Sandbox, *given: Any) -> object:  # noqa: ANN401
         if box.name == "b":
             raise KeyboardInterrupt
-        return read(box, made)  # type: ignore[arg-type]
+        return read(box, *given)
 
     with lab.comes_back(), monkeypatch.context() as patch:
         patch.setattr(Sandbox, "_read_added", interrupted)
