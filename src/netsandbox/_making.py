@@ -7,7 +7,7 @@ from typing import Any
 
 from netsandbox import _detach, _facts, _plan
 from netsandbox._checks import is_path, sandbox_name_problem
-from netsandbox._handle import HOST_NAME, Change, Handle, telling
+from netsandbox._handle import HOST_NAME, Change, Handle, let_go, telling
 from netsandbox._journal import Pending, Record
 from netsandbox._outline import Plan, Plugged, Target
 from netsandbox._steps import Unpin
@@ -70,7 +70,7 @@ def create(
         old = _existing(store, name, path, record, outside=outside, stack=stack, replace_old=replace_old)
         if plug and old and record:  # the links that are wished for, or their names, may be taken until it is gone
             carry_out(store, name, destroy_plan(old, record), old.world, before=record, then=None, read=lambda: None)
-            old.let_go(record.interfaces, wait=True)
+            let_go([(old, record.interfaces)], wait=True)
             old = None
         box = LinuxKernel.create()
         stack.callback(box.close)
@@ -95,7 +95,7 @@ def create(
         before = record if old else None
         carry_out(store, name, change.plan, world, before=before, then=change.record, pending=pending, read=change.read)
         if old and record:
-            old.let_go(record.interfaces)
+            let_go([(old, record.interfaces)])
         return handle
 
 
