@@ -24,6 +24,7 @@ from netsandbox.netlink.link import Link
 
 T = TypeVar("T")
 HOST_NAME = "host"
+MANY = 8  # links: looking at each takes longer than listing some more
 LET_GO_TRIES, LET_GO_PAUSE = 30, 0.010  # the kernel takes some 30 ms to take a namespace down (pause in seconds)
 
 
@@ -113,28 +114,21 @@ class Handle:
         found = [(item.outer, self._host.link(item.outer.name)) for item in interfaces if item.outer]
         return [link.index for end, link in found if link and link.mac == end.mac]
 
-    def let_go(self, ends: Sequence[int], *, wait: bool = False) -> None:
-        """Let go of the namespace, which is no longer pinned, and see that what was born in it goes.
+    def end(self, change: Callable[[], T]) -> tuple["Handle", T]:
+        """Carry out the last *change* and close; return another handle, which holds the namespace, and its result."""
+        with self._using:
+            result = change()
+            held = Handle(self._store, self.name, self.path, self._box.twin(), self._host.twin())
+            self.close()
+        return held, result
 
-        The kernel takes it down soon, unless somebody is inside; then veths are deleted by their ends on the host.
-
-        Args:
-            ends: Indexes of those.
-            wait: Whether to wait until the kernel has done so. If somebody holds the namespace open, it never does.
-        """
+    def release(self) -> namespace.Identity:
+        """Close what is open of the namespace, but not of the host; return its identity."""
         with self._using:
             identity = self._box.identity
             self.is_closed = True
             self._box.close()
-            left = list(ends)
-            for _ in range(LET_GO_TRIES if wait else 0):
-                with suppress(KernelError):  # what cannot be told now can be told the next time
-                    left = [index for index in left if self._host.link(index)]
-                if not left:
-                    break
-                self._host.pause(LET_GO_PAUSE)
-            if left and (wait or namespace.is_inhabited(identity)):
-                self._host.delete_links(left)
+            return identity
 
     def run(self, function: Callable[[], T]) -> T:
         """Call *function* inside, on a thread of its own."""
@@ -212,6 +206,38 @@ class Handle:
         if record.host != self._host.identity and left != record.interfaces:
             reason = "its links came from another namespace than the one this thread is in; name that one with host="
             raise NetSandboxError(f"{change.plan.operation}: {reason}")
+
+
+def let_go(gone: Sequence[tuple[Handle, Sequence[int]]], *, wait: bool = False) -> None:
+    """Let go of namespaces of one host, which are no longer pinned, and see that what was born in them goes.
+
+    The kernel takes them down soon, unless somebody is inside; then veths are deleted by their ends on the host. While
+    it does so, a look at a link waits for rtnl_lock.
+
+    Args:
+        gone: The sandboxes, and the indexes of the host ends of the veths that were born in them; see `Handle.ends`.
+        wait: Whether to wait until the kernel has done so. If somebody holds a namespace open, it never does.
+    """
+    host = gone[0][0].host
+    left = {index: handle for handle, ends in gone for index in ends}
+    identities = {handle: handle.release() for handle, _ in gone}
+    for _ in range(LET_GO_TRIES if wait and left else 0):
+        with suppress(KernelError):  # what cannot be told now can be told the next time
+            find = _finder(host, len(left))
+            left = {index: handle for index, handle in left.items() if find(index)}
+        if not left:
+            break
+        host.pause(LET_GO_PAUSE)
+    of = {index: identities[handle] for index, handle in left.items()}
+    kept = set(of.values()) if wait else namespace.inhabited(set(of.values()))
+    host.delete_links([index for index, identity in of.items() if identity in kept])
+
+
+def _finder(host: LinuxKernel, count: int) -> Callable[[int | str], Link | None]:
+    """Return what finds links of the host by index or name: of many, all are read at once."""
+    if count < MANY:
+        return host.link
+    return {key: link for link in host.links() for key in (link.index, link.name)}.get
 
 
 @contextmanager

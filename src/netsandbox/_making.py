@@ -7,7 +7,7 @@ from typing import Any
 
 from netsandbox import _detach, _facts, _plan
 from netsandbox._checks import is_path, sandbox_name_problem
-from netsandbox._handle import HOST_NAME, Change, Handle, telling
+from netsandbox._handle import HOST_NAME, Change, Handle, let_go, telling
 from netsandbox._journal import Pending, Record
 from netsandbox._outline import Plan, Plugged, Target
 from netsandbox._steps import Unpin
@@ -72,7 +72,7 @@ def create(
         if plug and old and record:  # the links that are wished for, or their names, may be taken until it is gone
             ends = old.ends(record.interfaces)
             carry_out(store, name, destroy_plan(old, record), old.world, before=record, then=None, read=lambda: None)
-            old.let_go(ends, wait=True)
+            let_go([(old, ends)], wait=True)
             old = None
         box = LinuxKernel.create()
         stack.callback(box.close)
@@ -97,7 +97,7 @@ def create(
         before = record if old else None
         carry_out(store, name, change.plan, world, before=before, then=change.record, pending=pending, read=change.read)
         if old:
-            old.let_go(ends)
+            let_go([(old, ends)])
         handle.advertise((), change.record.interfaces if change.record else ())
         return handle
 

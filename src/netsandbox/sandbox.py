@@ -6,13 +6,13 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, groupby
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, cast
 
 from netsandbox import _bulk, _detach, _facts, _making, _plan
 from netsandbox._checks import items
-from netsandbox._handle import Change, Handle, Planned
+from netsandbox._handle import Change, Handle, Planned, let_go
 from netsandbox._journal import Record
 from netsandbox._outline import Plan, Plugged, single
 from netsandbox._steps import Kernel
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 P = ParamSpec("P")
+_HELD = 300  # namespaces that are held open at once; a process may have 1024 descriptors, and each takes two or three
 _FOREIGN = "it is foreign: netsandbox did not plug it in, and leaves it alone"
 
 
@@ -166,13 +167,17 @@ class Sandbox(Network):
         cls,
         names: "Iterable[str | Sandbox]",
         *,
+        wait: bool = False,
         host: str | None = None,
         progress: _bulk.Progress | None = None,
     ) -> _bulk.Summary["Sandbox"]:
         """Destroy many sandboxes, each of them or not at all; see `destroy`.
 
+        Their namespaces are let go together in the end, as the kernel takes many down in little more time than one.
+
         Args:
             names: Their names, or they themselves.
+            wait: Whether to return only when the other ends of their veths are gone from the host.
             host: Path of the namespace that links go back to, for those given by name.
             progress: Called with each name, and the error if it failed.
 
@@ -183,12 +188,26 @@ class Sandbox(Network):
             SpecError: Something is no name, or given twice; nothing was begun.
             BaseException: It was interrupted (KeyboardInterrupt); a note says what was done until then.
         """
+        gone: list[tuple[Handle, Sequence[int]]] = []
+
+        def flush() -> None:
+            with ExitStack() as stack:
+                for handle, _ in gone:
+                    stack.callback(handle.close)
+                for _, those in groupby(gone, lambda item: item[0].host.identity):
+                    let_go(list(those), wait=wait)
+                gone.clear()
 
         def destroy(box: Sandbox, _: object) -> Sandbox:
-            box.destroy()
+            if len(gone) == _HELD:
+                flush()
+            gone.append(cls._unpin(box))
             return box
 
-        return cls._each("destroy sandboxes", ((name, ()) for name in items(names)), destroy, host, progress)
+        try:
+            return cls._each("destroy sandboxes", ((name, ()) for name in items(names)), destroy, host, progress)
+        finally:
+            flush()
 
     @classmethod
     def _each(
@@ -337,14 +356,18 @@ class Sandbox(Network):
 
         Source: ``Destroy`` of moby's osl.
         """
+        gone = self._unpin()
+        with closing(gone[0]):
+            let_go([gone], wait=wait)
 
-        def make(record: Record) -> Change[list[int]]:
+    def _unpin(self) -> tuple[Handle, Sequence[int]]:
+        """Destroy it but for its namespace: return what holds that, to be let go, and the host ends of its veths."""
+
+        def make(record: Record) -> Change[Sequence[int]]:
             ends = self._handle.ends(record.interfaces)
             return Change(_making.destroy_plan(self._handle, record), None, lambda: ends)
 
-        ends: list[int] = self._change(make)
-        self._handle.let_go(ends, wait=wait)
-        self._handle.close()
+        return self._handle.end(lambda: self._change(make))
 
     def __enter__(self) -> Self:
         """Enter the ``with`` statement at whose end it is closed, or destroyed if it is temporary."""

@@ -28,15 +28,15 @@ SLOW = """
 import signal, sys
 from netsandbox import Sandbox
 from netsandbox.cli import main
-destroy = Sandbox.destroy
+unpin = Sandbox._unpin
 
 def slow(box):
     if box.name == "s1":
         print("under way", flush=True)
         signal.pause()
-    destroy(box)
+    return unpin(box)
 
-Sandbox.destroy = slow
+Sandbox._unpin = slow
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background, a shell has it ignored
 main()
 """

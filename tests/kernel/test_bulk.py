@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ from netsandbox import (
     SandboxNotFoundError,
     SourceNotFoundError,
     SpecError,
+    Veth,
 )
 from tests.kernel import lab
 
@@ -179,6 +181,27 @@ def test_interfaces_are_plugged_into_many_sandboxes(three: list[str]) -> None:
         assert Sandbox.add_many({"b": InterfaceSpec("v0")}).done["b"][0].source == "v0"  # type: ignore[dict-item]
         assert "eth0" in lab.links(b.path)
     assert Sandbox.list() == three
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_veths_of_many_sandboxes_go_from_the_host(monkeypatch: pytest.MonkeyPatch, *, wait: bool) -> None:
+    """Also where a program still runs inside, and where not all namespaces are held open at once."""
+    monkeypatch.setattr("netsandbox.sandbox._HELD", 9)
+    before, names = descriptors(), [f"s{number}" for number in range(12)]
+    with lab.comes_back():
+        made = Sandbox.create_many({name: [InterfaceSpec(Veth(f"host-{name}"))] for name in names})
+        made.raise_for_failures()
+        program = made.done["s3"].popen(["cat"], stdin=subprocess.PIPE)
+        given = [made.done[name] if name < "s2" else name for name in names]  # open ones, and some by name
+        Sandbox.destroy_many(given, wait=wait).raise_for_failures()
+        for box in made:
+            box.close()
+        if wait:
+            assert not {name for name in lab.links() if name.startswith("host-")}
+        while any(name.startswith("host-") for name in lab.links()):  # until the kernel has taken the others down
+            pass
+        program.communicate()
+    assert descriptors() == before
 
 
 def test_a_sandbox_that_cannot_be_destroyed_keeps_no_other_from_it(three: list[str]) -> None:

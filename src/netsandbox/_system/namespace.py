@@ -10,7 +10,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
@@ -91,23 +91,27 @@ def run_in_new(function: Callable[[], T]) -> T:
     return on_a_thread(body)
 
 
-def is_inhabited(identity: Identity) -> bool:
-    """Whether a process is in the namespace with an identity.
+def inhabited(identities: Collection[Identity]) -> set[Identity]:
+    """Return those of several namespaces that a process is in.
 
     The kernel's own threads never are, and are most of all; which they are is remembered for a while.
     """
-    name, now = f"net:[{identity.inode}]", time.monotonic()
-    for pid in filter(str.isdecimal, os.listdir("/proc")):
+    names = {f"net:[{identity.inode}]": identity for identity in identities}
+    found: set[Identity] = set()
+    now = time.monotonic()
+    for pid in filter(str.isdecimal, os.listdir("/proc") if names else ()):
         if _kernel_threads.get(pid, 0) > now:
             continue
         with suppress(OSError):  # it has ended, or is another user's
-            if os.readlink(f"/proc/{pid}/ns/net") == name:
-                return True
+            name = os.readlink(f"/proc/{pid}/ns/net")
+            if name in names:
+                found.add(names[name])
+                continue
             try:
                 os.readlink(f"/proc/{pid}/exe")
             except FileNotFoundError:  # it runs no program
                 _kernel_threads[pid] = now + _REMEMBERED
-    return False
+    return found
 
 
 def open_namespace(path: str, *, follow: bool = True) -> int:

@@ -156,7 +156,7 @@ def destroy(settings: Settings, names: tuple[str, ...], *, everything: bool) -> 
         for name in wanted:
             opened(name).close()
     with bulk.watched("destroying", len(wanted), settings) as progress:
-        gone = Sandbox.destroy_many(wanted, progress=progress)
+        gone = Sandbox.destroy_many(wanted, wait=True, progress=progress)
     for words in (words for box in gone for words in box.recovered):
         output.complain(words)
     return bulk.conclude(settings, gone, lambda box: {"name": box.name})
