@@ -133,6 +133,7 @@ class Ours:
             addresses=ADDRESSES,
             routes=[ROUTE, Route("0.0.0.0/0", GATEWAY)],
             sysctls={f"net.ipv4.conf.IFNAME.{key}": value for key, value in SETTINGS.items()},
+            advertise=0,  # no other way does it, and what is done in the background would be paid for by the next turn
         )
 
     def remove(self) -> None:

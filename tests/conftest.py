@@ -98,6 +98,7 @@ def box(host: None) -> Iterator[Sandbox]:  # noqa: ARG001
 
 def _ours(directory: Path) -> dict[str, object]:
     """Return what a test could leave behind."""
+    lab.adverts_end()
     fds = {}
     for file in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):  # the one with which the directory is read

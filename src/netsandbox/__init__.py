@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from netsandbox._bulk import Summary
     from netsandbox._outline import Plan
+    from netsandbox.adverts import Advertise, Adverts
     from netsandbox.errors import (
         InterfaceNotFoundError,
         KernelError,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from netsandbox.stats import Statistics
 
 _HOMES = {
+    "Advertise": "adverts",
+    "Adverts": "adverts",
     "Bridge": "links",
     "Dummy": "links",
     "Ifb": "links",
@@ -65,6 +68,8 @@ _HOMES = {
     "Vxlan": "links",
 }
 __all__ = [
+    "Advertise",
+    "Adverts",
     "Bridge",
     "Dummy",
     "Ifb",

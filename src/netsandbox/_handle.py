@@ -15,6 +15,7 @@ from netsandbox._journal import Record
 from netsandbox._outline import Plan, Plugged, Target
 from netsandbox._steps import HOST, World
 from netsandbox._system import namespace
+from netsandbox._system.announce import Announcements
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import Store, boot
 from netsandbox._transaction import carry_out, is_dead_end, load, settle, target
@@ -59,6 +60,7 @@ class Handle:
         host: The namespace links come from; the same object as *box* for the host's own.
         target: How plans call it.
         recovered: What was undone or finished of interrupted operations, in words.
+        adverts: What is advertised of its interfaces.
     """
 
     def __init__(self, store: Store, name: str, path: str, box: LinuxKernel, host: LinuxKernel) -> None:
@@ -72,6 +74,7 @@ class Handle:
         of = Target(HOST_NAME, HOST) if box is host else target(name, path)
         self.target = replace(of, mark=store.mark(self._key))
         self.recovered: tuple[str, ...] = ()
+        self.adverts = Announcements(box)
         self._using = threading.RLock()  # held while the descriptors must not be closed
 
     @property
@@ -99,8 +102,11 @@ class Handle:
         """Close all descriptors, when no change is under way."""
         with self._using:
             self.is_closed = True
-            self._box.close()
-            self._host.close()
+            try:
+                self.adverts.stop_all()
+            finally:
+                self._box.close()
+                self._host.close()
 
     def ends(self, interfaces: Iterable[Plugged]) -> list[int]:
         """Return the indexes of the host ends of veths that were born in the sandbox."""
@@ -172,7 +178,7 @@ class Handle:
                 if only_plan:
                     raise Planned(change.plan)
                 self._refuse_strange_host(record, change)
-                return carry_out(
+                result = carry_out(
                     self._store,
                     self._key,
                     change.plan,
@@ -181,6 +187,16 @@ class Handle:
                     then=self._kept(change.record),
                     read=change.read,
                 )
+            self._advertise(record.interfaces, change.record.interfaces if change.record else ())
+            return result
+
+    def _advertise(self, before: tuple[Plugged, ...], now: tuple[Plugged, ...]) -> None:
+        """Advertise the interfaces that are new, and no longer those that are gone."""
+        known, kept = ({item.id for item in items} for items in (before, now))
+        self.adverts.stop(known - kept)
+        for item in now:
+            if item.id not in known:
+                self.adverts.start(item.id, item.index, item.advertise)
 
     def is_leaving(self, link: Link) -> bool:
         """Whether a link on the host is the end of a veth whose sandbox is gone; see `_transaction.is_dead_end`."""

@@ -19,6 +19,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from netsandbox import _steps
 from netsandbox._outline import Plugged
 from netsandbox._steps.base import Change
+from netsandbox.adverts import Advertise
 from netsandbox.errors import ProtocolError
 from netsandbox.netlink import address, kinds, neighbor, route
 from netsandbox.netlink.message import Message
@@ -52,6 +53,7 @@ _CLASSES: dict[str, type] = {
         _steps.SetUp,
         _steps.Unpin,
         Plugged,
+        Advertise,
     )
 }
 

@@ -4,6 +4,7 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
 from netsandbox._steps import HOST, DeleteVeth, HostEnd, Move, Place, Step
+from netsandbox.adverts import NEVER, Advertise
 from netsandbox.netlink.link import Link
 
 
@@ -79,6 +80,7 @@ class Plugged:
         altnames: The alternative names of its link on the host.
         lower: Index on the host of the link below it, or at its other end, if that was there.
         back: The steps that take it out again, in order.
+        advertise: How often its addresses are advertised; of a record that does not say it, not at all.
     """
 
     id: int
@@ -90,6 +92,7 @@ class Plugged:
     altnames: tuple[str, ...] = ()
     lower: int | None = None
     back: tuple[Step, ...] = ()
+    advertise: Advertise = NEVER
 
     @property
     def is_bridge(self) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from netsandbox._checks import IPInterface
 from netsandbox._outline import Plugged
 from netsandbox._steps import Kernel
+from netsandbox.adverts import Adverts
 from netsandbox.errors import InterfaceNotFoundError, KernelError, SpecError
 from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
@@ -34,6 +35,8 @@ class Owner(Protocol):
         """Take an interface out."""
 
     def _kernel(self) -> Kernel: ...
+
+    def _adverts(self, interface: "Interface") -> Adverts: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ class Interface:
         flags: IFF_* bits.
         txqlen: Length of its transmit queue, in packets.
         id: Its number in the sandbox, never given twice; 0 for a foreign one.
+        dropped: Addresses that were asked for, and are not there although it is plugged in: a setting of this link, or
+            somebody inside, took them away. Only what `Sandbox.add_interface` returns knows of them.
     """
 
     source: str
@@ -82,6 +87,7 @@ class Interface:
     flags: int
     txqlen: int
     id: int
+    dropped: tuple[IPInterface, ...] = field(compare=False)
     _owner: Owner = field(repr=False, compare=False)
 
     def check_owner(self, sandbox: str) -> None:
@@ -97,6 +103,15 @@ class Interface:
     def remove(self) -> None:
         """Take it out of its sandbox; see `Sandbox.remove_interface`."""
         self._owner.remove_interface(self)
+
+    @property
+    def adverts(self) -> Adverts:
+        """What came so far of telling its neighbors its addresses; nothing of what other processes sent.
+
+        Raises:
+            SandboxClosedError: The sandbox was closed or destroyed, with which its adverts have ended.
+        """
+        return self._owner._adverts(self)  # noqa: SLF001  as for the statistics
 
     def statistics(self) -> "Statistics":
         """Return its counters, read now.
@@ -185,6 +200,7 @@ def _interface(
         flags=link.flags,
         txqlen=link.txqlen,
         id=item.id if item else 0,
+        dropped=(),
         _owner=owner,
     )
 

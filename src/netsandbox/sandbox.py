@@ -14,10 +14,11 @@ from netsandbox import _bulk, _detach, _facts, _making, _plan
 from netsandbox._checks import items
 from netsandbox._handle import Change, Handle, Planned
 from netsandbox._journal import Record
-from netsandbox._outline import Plan, Plugged
+from netsandbox._outline import Plan, Plugged, single
 from netsandbox._steps import Kernel
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import Store
+from netsandbox.adverts import COUNT_MAX, AdvertiseLike, Adverts, parse_advertise
 from netsandbox.errors import InterfaceNotFoundError, NetSandboxError, Problem, SpecError
 from netsandbox.interface import Interface, read_foreign, read_interfaces, recorded
 from netsandbox.links import Kind, Veth
@@ -435,9 +436,12 @@ class Sandbox(Network):
                 routes: routes out of this link, as networks ("192.168.2.1/32") or `Route` values.
                 sysctls: settings of this link, {"net.ipv4.conf.IFNAME.rp_filter": "2"}, the word IFNAME verbatim.
                 on_conflict: "error" (refuse an address that overlaps another link's network) or "ignore".
+                advertise: how often its neighbors are told its addresses, in the background, by gratuitous ARP and
+                unsolicited Neighbor Advertisements: a count 0..3, or (count, seconds between two) with 0.1..2 seconds,
+                or an `Advertise`; 3 times, a second apart, if left out. What came of it is in `Interface.adverts`.
 
         Returns:
-            The interface, as read back from the kernel.
+            The interface, as read back from the kernel. An address that a setting took away is in its *dropped*.
 
         Raises:
             SpecError: Something of the wish makes no sense; every wrong field is in its `problems`.
@@ -468,14 +472,17 @@ class Sandbox(Network):
         facts = self._attach_facts(wishes)
         plan, made = _plan.attach(wishes, self._handle.target, facts, record.interfaces, next_id=record.next_id)
         new = replace(record, interfaces=record.interfaces + made, next_id=record.next_id + len(made))
-        return Change(plan, new, lambda: self._read_added(made))
+        return Change(plan, new, lambda: self._read_added(wishes, made))
 
-    def _read_added(self, made: Sequence[Plugged]) -> tuple[Interface, ...]:
+    def _read_added(self, wishes: Sequence[InterfaceSpec], made: Sequence[Plugged]) -> tuple[Interface, ...]:
         found = read_interfaces(self, self._handle.box, self._handle.box.links(), made)
         lost = {item.source for item in made} - {item.source for item in found}
         if lost:
             raise InterfaceNotFoundError(f"read {', '.join(sorted(lost))} back", "somebody inside took it away")
-        return found
+        return tuple(
+            replace(item, dropped=tuple(wanted for wanted in wish.addresses if wanted not in item.addresses))
+            for wish, item in zip(wishes, found, strict=True)
+        )
 
     def plan_interface(self, source: str | Kind | InterfaceSpec, **options: Unpack[InterfaceOptions]) -> Plan:
         """Return what `add_interface` would do, and change nothing; each step prints the ip(8) command it equals."""
@@ -527,6 +534,47 @@ class Sandbox(Network):
 
         self._change(make)
 
+    def advertise(self, interface: Interface | str | None = None, how: AdvertiseLike | None = None) -> None:
+        """Tell the neighbors of interfaces their addresses again, in the background, as `add_interface` does.
+
+        A program that takes over from one that ended calls it after `open`. What is still due is replaced.
+
+        Args:
+            interface: The interface, or its name inside; all that are plugged in if left out.
+            how: How often, as *advertise* of `add_interface`; as it was asked for there if left out.
+
+        Raises:
+            SpecError: *how* makes no sense.
+            InterfaceNotFoundError: No interface has this name, or it is foreign.
+        """
+        asked = None if how is None else parse_advertise(how)
+
+        def make(record: Record) -> Change[None]:
+            items = record.interfaces if interface is None else self._find(record, interface)
+
+            def start() -> None:
+                for item in items:
+                    self._handle.adverts.start(item.id, item.index, asked or item.advertise)
+
+            return Change(single(self._handle.target, f"advertise sandbox {self.name}", None), record, start)
+
+        self._change(make)
+
+    def wait_for_adverts(self, rounds: int = COUNT_MAX, *, limit: float = 10) -> bool:
+        """Wait until the interfaces were advertised as often as they are due, or it was tried; see `Interface.adverts`.
+
+        What is due ends with `close`: a program that plugs in and ends at once may want to wait for the first round.
+
+        Args:
+            rounds: How many rounds to wait for.
+            limit: How many seconds to wait at most.
+
+        Returns:
+            Whether they were tried in time.
+        """
+        self._handle.box  # noqa: B018  fails closed
+        return self._handle.adverts.wait(rounds, limit)
+
     # --- running inside ---
 
     def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -555,6 +603,10 @@ class Sandbox(Network):
 
     def _kernel(self) -> Kernel:
         return self._handle.box
+
+    def _adverts(self, interface: Interface) -> Adverts:
+        self._handle.box  # noqa: B018  fails closed
+        return self._handle.adverts.of(interface.id)
 
     def _inventory(self, record: Record) -> _facts.Inventory:
         """Tell the links apart; from another host than theirs, without a look at their other ends."""

@@ -20,6 +20,7 @@ from netsandbox._checks import (
     keyword_problems,
     name_problem,
 )
+from netsandbox.adverts import Advertise, AdvertiseLike, parse_advertise
 from netsandbox.errors import Problem, SpecError
 from netsandbox.links import Kind
 
@@ -148,6 +149,7 @@ class InterfaceOptions(TypedDict, total=False):
     routes: Iterable[str | IPNetwork | Route]
     sysctls: Mapping[str, str | int] | Iterable[str]
     on_conflict: Literal["error", "ignore"]
+    advertise: AdvertiseLike
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -165,6 +167,7 @@ class InterfaceSpec:
         routes: Routes that lead out of this link.
         sysctls: Settings of this link, by keys of the exact form ``net.X.Y.IFNAME.Z``, in the order they are made.
         on_conflict: What an address that overlaps an existing route means: "error" or "ignore".
+        advertise: How often its addresses are advertised to its neighbors once it is there.
 
     Raises:
         SpecError: Something of it makes no sense; all that is wrong is in its `problems`.
@@ -180,6 +183,7 @@ class InterfaceSpec:
     routes: tuple[Route, ...]
     sysctls: tuple[tuple[str, str], ...]
     on_conflict: Literal["error", "ignore"]
+    advertise: Advertise
 
     def __init__(self, source: str | Kind, **options: Unpack[InterfaceOptions]) -> None:
         """Take text or ipaddress objects; refuse all that is wrong at once."""
@@ -202,9 +206,11 @@ class InterfaceSpec:
         if on_conflict not in ("error", "ignore"):
             check.wrong("on_conflict", on_conflict, "is neither 'error' nor 'ignore'")
         sysctls = check.sysctls(options.get("sysctls", {}))
+        advertise = _advertise(check, options.get("advertise", _USUAL))
         check.finish()
         _assign(self, source=source, prefix=prefix, name=name, mac=mac, mtu=mtu, addresses=addresses, master=master)
         _assign(self, routes=routes, sysctls=sysctls, on_conflict=on_conflict)
+        _assign(self, advertise=advertise)
 
     @property
     def kind(self) -> Kind | None:
@@ -222,6 +228,7 @@ class InterfaceSpec:
         return any(address.version == 6 for address in self.addresses)
 
 
+_USUAL = Advertise()
 _FIELDS = {"addresses": "address", "routes": "route", "sysctls": "sysctl"}  # keyword -> field of a Problem
 
 
@@ -328,6 +335,15 @@ def _route(check: Checks, value: object) -> Route | None:
     except SpecError as error:
         check.wrong("route", value, error.problems[0].reason)
         return None
+
+
+def _advertise(check: Checks, value: object) -> Advertise:
+    """Return how often an interface is advertised, as *value* says."""
+    try:
+        return parse_advertise(value)
+    except SpecError as error:
+        check.problems += error.problems
+        return _USUAL
 
 
 def _assign(target: object, **values: object) -> None:

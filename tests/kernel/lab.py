@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 from netsandbox import _journal
+from netsandbox._system import announce
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -124,6 +125,13 @@ def inside(netns: str | None, function: Callable[[], T]) -> T:
     thread.start()
     thread.join()
     return results[0]
+
+
+def adverts_end() -> None:
+    """Wait for the thread that sends adverts to end, as it does when nothing is due any more."""
+    for thread in threading.enumerate():
+        if thread.name == announce.THREAD:
+            thread.join()
 
 
 def sysctl(key: str, value: str | None = None, *, netns: str | None = None) -> str:

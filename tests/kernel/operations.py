@@ -21,6 +21,7 @@ SPEC = InterfaceSpec(
     addresses=["10.1.0.2/24", "fd01::2/64", "169.254.7.7/32"],
     routes=["192.168.77.0/24", Route("10.9.0.0/16", via="10.1.0.1")],
     sysctls={"net.ipv4.conf.IFNAME.rp_filter": "2"},
+    advertise=0,  # calls are counted, and made to fail by their number: no other thread may make any
 )
 BORN = [
     InterfaceSpec(
@@ -28,10 +29,13 @@ BORN = [
         mac="02:00:00:00:00:43",
         addresses=["10.1.0.2/24", "fd01::2/64"],
         routes=["192.168.77.0/24"],
+        advertise=0,
     ),
-    InterfaceSpec(Macvlan("v1"), mac="02:00:00:00:00:44"),
-    InterfaceSpec(Tap(), mac="02:00:00:00:00:45"),
+    InterfaceSpec(Macvlan("v1"), mac="02:00:00:00:00:44", advertise=0),
+    InterfaceSpec(Tap(), mac="02:00:00:00:00:45", advertise=0),
 ]
+BRIDGE = InterfaceSpec(Bridge("br"), mac=BRIDGE_MAC, advertise=0)
+PORT = InterfaceSpec("v1", master="br", advertise=0)
 
 
 class Operation(NamedTuple):
@@ -71,7 +75,7 @@ def plugged() -> None:
     box()
     with Sandbox.open("box") as made:
         made.add_interface(SPEC)
-        made.add_interface(Bridge("br"), mac=BRIDGE_MAC, addresses=["10.3.0.1/24"])
+        made.add_interface(Bridge("br"), mac=BRIDGE_MAC, addresses=["10.3.0.1/24"], advertise=0)
         made.set_gateway("10.1.0.1")
 
 
@@ -85,7 +89,7 @@ def adopted() -> None:
     """Adopt the namespace that somebody else made, and plug a link and a bridge in."""
     foreign()
     with Sandbox.adopt("/run/netns/foreign", "box") as made:
-        made.add_interfaces([InterfaceSpec(Bridge("br"), mac=BRIDGE_MAC), InterfaceSpec("v1", master="br")])
+        made.add_interfaces([BRIDGE, PORT])
 
 
 def born() -> None:
@@ -129,11 +133,7 @@ OPERATIONS = {
     "add": Operation(box, within(lambda made: made.add_interface(SPEC))),
     "add several": Operation(
         box,
-        within(
-            lambda made: made.add_interfaces(
-                [InterfaceSpec(Bridge("br"), mac=BRIDGE_MAC), SPEC, InterfaceSpec("v1", master="br")]
-            )
-        ),
+        within(lambda made: made.add_interfaces([BRIDGE, SPEC, PORT])),
     ),
     "add born": Operation(box, within(lambda made: made.add_interfaces(BORN))),
     "remove born": Operation(born, within(remove)),

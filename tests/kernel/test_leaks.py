@@ -62,6 +62,7 @@ def cycle(number: int, every: int) -> None:
 
 def held() -> dict[str, object]:
     """Return what this process, and the host, have."""
+    lab.adverts_end()
     return {
         "descriptors": len(os.listdir("/proc/self/fd")),  # noqa: PTH208
         "threads": (threading.active_count(), len(os.listdir("/proc/self/task"))),  # noqa: PTH208

@@ -167,7 +167,7 @@ class Machine(RuleBasedStateMachine):
     def add(self, source: str | Bridge, options: dict[str, Any], fault: Fault) -> None:
         box = self.opened()
         taken = set(lab.links(box.path))
-        made = self.attempt(fault, lambda: box.add_interface(source, **options))
+        made = self.attempt(fault, lambda: box.add_interface(source, advertise=0, **options))
         if made:
             prefix = options.get("prefix", "eth")
             lowest = next(f"{prefix}{n}" for n in range(99) if f"{prefix}{n}" not in taken)
@@ -178,7 +178,10 @@ class Machine(RuleBasedStateMachine):
     @rule(prefix=st.sampled_from(["eth", "wan"]), times=st.sampled_from([0, 0, 1]), fault=FAULTS)
     def add_several(self, prefix: str, times: int, fault: Fault) -> None:
         box = self.opened()
-        specs = [InterfaceSpec(Bridge("br2"), prefix=prefix), InterfaceSpec("v1", prefix=prefix, master="br2")]
+        specs = [
+            InterfaceSpec(Bridge("br2"), prefix=prefix, advertise=0),
+            InterfaceSpec("v1", prefix=prefix, master="br2", advertise=0),
+        ]
         self.attempt(fault, lambda: box.add_interfaces(specs + specs[:1] * times))
 
     @precondition(lambda self: self.box)

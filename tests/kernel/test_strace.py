@@ -32,6 +32,7 @@ with Sandbox.open("web") as box:
         addresses=["10.1.0.2/24", "fd01::2/64"],
         routes=["192.168.77.0/24"],
         sysctls={"net.ipv4.conf.IFNAME.rp_filter": "2"},
+        advertise=0,
     )
 """
 PROGRAM = """

@@ -8,6 +8,7 @@ from netsandbox import InterfaceSpec, _detach, _facts, _plan
 from netsandbox._execute import execute
 from netsandbox._outline import Plan, Plugged, Target
 from netsandbox._steps import HOST
+from netsandbox.adverts import Adverts
 from netsandbox.interface import Interface, read_interfaces
 from netsandbox.netlink import link as links
 from netsandbox.netlink import neighbor, route
@@ -41,6 +42,9 @@ class Rig:
 
     def _kernel(self) -> Kernel:
         return self.box
+
+    def _adverts(self, interface: Interface) -> Adverts:
+        return Adverts(sent=interface.id)
 
     def remove_interface(self, interface: Interface) -> None:
         self.remove(*(item for item in self.plugged if item.id == interface.id))

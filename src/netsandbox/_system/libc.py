@@ -1,17 +1,22 @@
 """The system calls that Python 3.11 lacks, through the C library.
 
-Source: setns(2), unshare(2), mount(2), umount2(2).
+Source: setns(2), unshare(2), mount(2), umount2(2), packet(7).
 """
 
 import ctypes
 import errno
 import os
+import struct
 
 from netsandbox.errors import KernelError
 
 CLONE_NEWNET = 0x40000000
 MS_BIND, MS_REC, MS_SHARED = 0x1000, 0x4000, 0x100000
 MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
+AF_PACKET, MSG_DONTWAIT = 17, 0x40
+
+_LINK_ADDRESS = struct.Struct("=H2siHBB8x")  # struct sockaddr_ll: family, protocol, index; the rest is not looked at
+_ETHERTYPE = slice(12, 14)  # where a frame has its protocol, in the same byte order
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -42,3 +47,10 @@ def mount(source: str, target: str, flags: int) -> None:
 def unmount(target: str) -> None:
     """Take the mount off *target*, even if it is in use; a symbolic link is not followed."""
     _call(f"unmount {target}", "umount2", os.fsencode(target), MNT_DETACH | UMOUNT_NOFOLLOW)
+
+
+def send_frame(fd: int, index: int, frame: bytes) -> None:
+    """Send an Ethernet frame out of the link *index*, which Python's own sendto takes by its name only."""
+    to = _LINK_ADDRESS.pack(AF_PACKET, frame[_ETHERTYPE], index, 0, 0, 0)
+    if _libc.sendto(fd, frame, ctypes.c_size_t(len(frame)), MSG_DONTWAIT, to, len(to)) < 0:
+        raise KernelError(ctypes.get_errno(), f"send a frame out of link {index}")

@@ -29,6 +29,7 @@ COMMANDS = {  # name -> module.function, imported when it is used
     "route": "network.route",
     "neighbor": "network.neighbor",
     "address": "network.address",
+    "advertise": "advertise.advertise",
     "stats": "stats.stats",
     "exec": "execute.execute",
     "destroy": "sandboxes.destroy",

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from netsandbox.cli import kinds, output, text, view, words
+from netsandbox.cli import advertise, kinds, output, text, view, words
 from netsandbox.cli.app import (
     Settings,
     complete_interface,
@@ -40,6 +40,9 @@ from netsandbox.spec import InterfaceSpec, Route
 @click.option(
     "--on-conflict", type=click.Choice(["error", "ignore"]), help="What an overlap with an existing route means."
 )
+@click.option(
+    "--advertise", metavar="N[,S]", help="Tell neighbors its addresses N times, S seconds apart [3,1]."
+)
 @dry_run_option
 @json_option
 @pass_settings
@@ -48,7 +51,8 @@ def attach(settings: Settings, /, sandbox: str, source: str | None, **options: A
 
     SOURCE is a link of the host, which is moved in. With --type a link is made in its place, which takes a twentieth
     of the time; SOURCE then is the name of a bridge, the name of the host's end of a veth, the link below a macvlan,
-    ipvlan or vlan, or the number of a vxlan. Prints the interface.
+    ipvlan or vlan, or the number of a vxlan. Prints the interface. Its neighbors are told its addresses
+    before this ends: as often as --advertise says, otherwise once.
     """
     with opened(sandbox) as box:
         wish, keywords = _wish(source, options)
@@ -59,6 +63,9 @@ def attach(settings: Settings, /, sandbox: str, source: str | None, **options: A
             output.data(view.interfaces(box, [made])[0])
         else:
             output.text(text.line(made))
+        for address in made.dropped:
+            output.complain(f"{made.name}: {address} was dropped: it is gone now that all settings are made")
+        advertise.finish(box, made, asked="advertise" in keywords)
 
 
 def _wish(source: str | None, options: dict[str, Any]) -> tuple[str | Kind, dict[str, Any]]:
@@ -71,6 +78,8 @@ def _wish(source: str | None, options: dict[str, Any]) -> tuple[str | Kind, dict
     kind, told = keywords.pop("kind", None), keywords.pop("settings_", ())
     if kind is None and (source is None or told):
         usage("--set needs --type" if told else "Missing argument 'SOURCE'.")
+    if "advertise" in keywords:
+        keywords["advertise"] = advertise.parse(keywords["advertise"])
     problems: list[Problem] = []
     routes: list[Route | str] = []
     for given in keywords.pop("routes", ()):

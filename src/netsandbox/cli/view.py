@@ -109,6 +109,8 @@ def interface(item: Interface, link: Link, addresses: Iterable[Address]) -> Json
         made["source"] = item.source
     if item.given_name not in {"", item.name}:
         made["given_name"] = item.given_name
+    if item.dropped:
+        made["dropped"] = [str(entry) for entry in item.dropped]
     return made | {"routes": [route(entry) for entry in item.routes]}
 
 

@@ -13,7 +13,8 @@ from netsandbox.netlink import attrs
 from netsandbox.netlink.message import F_APPEND, F_CREATE, F_DUMP, F_EXCL, Message, Request
 
 NEWLINK, DELLINK, GETLINK, SETLINK, NEWLINKPROP, DELLINKPROP = 16, 17, 18, 19, 108, 109  # RTM_*
-UP, LOOPBACK = 0x1, 0x8  # IFF_*
+UP, LOOPBACK, RUNNING, LOWER_UP = 0x1, 0x8, 0x40, 0x10000  # IFF_*
+ETHERNET = 1  # ARPHRD_ETHER; include/uapi/linux/if_arp.h
 AF_INET, AF_INET6 = 2, 10
 
 _INFO = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change

@@ -1,0 +1,78 @@
+"""Telling neighbors the addresses of interfaces: the command, and what attach does of it."""
+
+import click
+
+from netsandbox.adverts import COUNT_MAX, AdvertiseLike
+from netsandbox.cli import output
+from netsandbox.cli.app import (
+    Settings,
+    complete_interface,
+    dry_run_option,
+    json_option,
+    pass_settings,
+    sandbox_argument,
+)
+from netsandbox.cli.opening import opened
+from netsandbox.interface import Interface
+from netsandbox.sandbox import Sandbox
+
+FIRST_LIMIT = 1  # seconds for the first round, of which nobody asked to hear
+_FAILED = 1
+
+
+@click.command
+@sandbox_argument
+@click.argument("interface", required=False, shell_complete=complete_interface)
+@click.option("--count", metavar="N", type=int, help="How many times, 1..3 [as attached].")
+@click.option("--interval", metavar="S", type=float, help="Seconds between two times, 0.1..2 [1].")
+@dry_run_option
+@json_option
+@pass_settings
+def advertise(
+    settings: Settings, /, sandbox: str, interface: str | None, *, count: int | None, interval: float | None
+) -> int:
+    """Tell the neighbors of an interface, or of all, its addresses again.
+
+    By gratuitous ARP and unsolicited Neighbor Advertisements, as often as when it was attached. Says how often it was
+    done; exit status 1 if an interface could not be advertised at all.
+    """
+    given = {key: value for key, value in (("count", count), ("interval", interval)) if value is not None}
+    with opened(sandbox) as box:
+        settings.change(box, box.advertise, interface, given or None)
+        if settings.dry_run:
+            return 0
+        box.wait_for_adverts()
+        found = [(item.name, item.adverts) for item in box.interfaces if item.adverts.sent or item.adverts.error]
+    if settings.json:
+        output.data([{"ifname": name, "sent": told.sent, "error": told.error} for name, told in found])
+    else:
+        output.table(("NAME", "SENT", "ERROR"), [(name, told.sent, told.error or "-") for name, told in found])
+    return 0 if all(told.sent for _, told in found) else _FAILED
+
+
+def parse(text: str) -> AdvertiseLike:
+    """Return what COUNT or COUNT,SECONDS says; what is no number is left for the library to refuse."""
+    first, *others = map(_number, text.split(","))
+    return (first, *others) if others else first  # type: ignore[return-value]  # it may be wrong
+
+
+def _number(word: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(word)
+        except ValueError:
+            continue
+    return word
+
+
+def finish(box: Sandbox, made: Interface, *, asked: bool) -> None:
+    """Wait until an interface was advertised, and if it was *asked* for, say why it was not; otherwise once is enough.
+
+    What is due ends with this process.
+    """
+    if not asked:
+        box.wait_for_adverts(1, limit=FIRST_LIMIT)
+        return
+    box.wait_for_adverts(COUNT_MAX)
+    if made.adverts.error:
+        output.complain(f"{made.name} was advertised {made.adverts.sent} times: {made.adverts.error}")
