@@ -3,7 +3,8 @@
 `host`: a network namespace of its own for the test, in which the test's thread is: to a Sandbox it is the host, where
 links come from. Sandboxes are pinned under the test's temporary directory. After the test, nothing may be left.
 `run_netns`: the same with the default runtime directories, /run/netns and /run/netsandbox, empty.
-`box`: a sandbox. Helpers (`ip`, `veth`, `snapshot`, ...) are in tests/kernel/lab.py.
+`box`: a sandbox. `wire`: a veth, whose other end listens for adverts.
+Helpers (`ip`, `veth`, `snapshot`, ...) are in tests/kernel/lab.py.
 
 A skipped test fails, unless it is about a kind of link that lab.KINDS_A_KERNEL_MAY_LACK names.
 """
@@ -22,6 +23,7 @@ import pytest
 
 from netsandbox import Sandbox
 from tests.kernel import lab
+from tests.kernel.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -94,6 +96,15 @@ def box(host: None) -> Iterator[Sandbox]:  # noqa: ARG001
         yield made
         if not made._handle.is_closed:
             made.destroy()
+
+
+@pytest.fixture
+def wire(host: None) -> Iterator[Wire]:  # noqa: ARG001
+    """Make a veth v0 whose other end p0 is up, and listen there."""
+    lab.veth()
+    lab.ip("link set p0 up")
+    with Wire("p0") as listening:
+        yield listening
 
 
 def _ours(directory: Path) -> dict[str, object]:

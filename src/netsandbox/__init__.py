@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from netsandbox.interface import Interface
     from netsandbox.links import Bridge, Dummy, Ifb, Ipvlan, Kind, Macvlan, Tap, Veth, Vlan, Vxlan
     from netsandbox.sandbox import Sandbox
-    from netsandbox.spec import InterfaceSpec, Neighbor, Route
+    from netsandbox.spec import Gateway, InterfaceSpec, Neighbor, Route
     from netsandbox.stats import Statistics
 
 _HOMES = {
@@ -37,6 +37,7 @@ _HOMES = {
     "Adverts": "adverts",
     "Bridge": "links",
     "Dummy": "links",
+    "Gateway": "spec",
     "Ifb": "links",
     "Interface": "interface",
     "InterfaceNotFoundError": "errors",
@@ -72,6 +73,7 @@ __all__ = [
     "Adverts",
     "Bridge",
     "Dummy",
+    "Gateway",
     "Ifb",
     "Interface",
     "InterfaceNotFoundError",

@@ -5,7 +5,7 @@ that is there already is found, so that it can be replaced, deleted, and brought
 """
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from netsandbox import _facts
@@ -23,7 +23,7 @@ from netsandbox.netlink.address import Address
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.neighbor import NeighborEntry
 from netsandbox.netlink.route import RouteEntry
-from netsandbox.spec import Neighbor, Route, parse_interface
+from netsandbox.spec import Gateway, Neighbor, Route, best_gateways, parse_interface
 
 _TWEAKS = {
     "net.ipv4.vs.conn_reuse_mode": "0",
@@ -75,6 +75,20 @@ def set_gateway(
     if old:
         new = replace(new, metric=old.metric)
     return _route_plan(handle, new, old, words)
+
+
+def choose_gateways(handle: Handle, candidates: Sequence[Gateway]) -> Plan:
+    """Plan to set the default route of each family to the best candidate, and to delete it where there is none."""
+    chosen = best_gateways(candidates)
+    plans = [
+        set_gateway(handle, wish.via, wish.interface, onlink=wish.onlink, version=version)
+        if (wish := chosen.get(version))
+        else unset_gateway(handle, version)
+        for version in (4, 6)
+    ]
+    words = " and ".join(map(str, chosen.values())) or "none"
+    steps = (step for plan in plans for step in plan.steps)
+    return single(handle.target, f"choose the gateways {words} of sandbox {handle.name}", None, *steps)
 
 
 def unset_gateway(handle: Handle, version: int) -> Plan:

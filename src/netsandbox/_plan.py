@@ -249,8 +249,8 @@ class _Attach:
         items = (*arrive, configure, *up, routes) if spec.routes else (*arrive, configure, *up)
         group = Group("AddInterface", {"srcName": source, "dstPrefix": spec.prefix}, items)
         back = tuple(step.inverse() for step in reversed(tuple(group.steps()) if stays else undoing))
-        new = Plugged(number, source, index, name, kind.kind if kind else None, born=True, back=back)
-        new = replace(new, advertise=spec.advertise)
+        made = kind.kind if kind else None
+        new = Plugged(number, source, index, name, made, born=True, back=back, advertise=spec.advertise)
         if link:
             lower = link.lower if link.lower_netns is None and not stays else None
             new = replace(new, kind=link.kind, born=False, altnames=link.altnames, lower=lower)

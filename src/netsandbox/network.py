@@ -1,7 +1,7 @@
 """What a sandbox has besides interfaces: addresses, routes, gateways, neighbours and settings."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ from netsandbox._journal import Record
 from netsandbox._outline import Plan
 from netsandbox.errors import Problem, SpecError
 from netsandbox.interface import Interface, read_neighbors, read_routes
-from netsandbox.spec import Neighbor, Route, expect, parse_address, parse_host
+from netsandbox.spec import Gateway, Neighbor, Route, best_gateways, expect, parse_address, parse_host
 
 T = TypeVar("T")
 
@@ -106,6 +106,30 @@ class Network:
             raise SpecError([Problem("interface", interface, f"must be given with gateway {via}")])
         version = via.version if via else _version(family)
         self._configure(lambda: _configure.set_gateway(self._handle, via, interface, onlink=onlink, version=version))
+
+    def choose_gateways(self, candidates: Iterable[Gateway]) -> tuple[Gateway, ...]:
+        """Set the default route of each family to the best of what the interfaces offer: both, or none of them.
+
+        The highest priority wins, then the first interface by name. A family that no candidate is of has no default
+        route afterwards: called with what is left after an interface was added or removed, it says all there is.
+
+        Args:
+            candidates: What there is to choose from.
+
+        Returns:
+            The chosen ones, of IPv4 first.
+
+        Raises:
+            InterfaceNotFoundError: There is no such interface.
+            KernelError: A gateway cannot be reached directly, or the kernel refused.
+
+        Source: ``updateGateway`` of libnetwork's sandbox.go.
+        """
+        wishes = tuple(candidates)
+        for wish in wishes:
+            expect("gateway", wish, Gateway)
+        self._configure(lambda: _configure.choose_gateways(self._handle, wishes))
+        return tuple(best_gateways(wishes).values())
 
     def unset_gateway(self, family: int = 4) -> None:
         """Delete the default route of a family (4 or 6); without one, do nothing.

@@ -137,6 +137,67 @@ class Neighbor:
         return f"{self.ip} lladdr {self.mac} dev {self.interface}"
 
 
+@dataclass(frozen=True, slots=True, init=False)
+class Gateway:
+    """A way out that an interface offers: a candidate for the default route of one IP version.
+
+    Attributes:
+        interface: Name inside the sandbox of the link it is reached through.
+        via: Address of the gateway; None: the link itself reaches everything.
+        family: 4 or 6; only looked at without *via*.
+        priority: The highest wins; of equals, the first by the interface's name.
+        onlink: Whether *via* is taken to be on the link, although no route says so.
+
+    Raises:
+        SpecError: Something of it makes no sense.
+
+    Source: ``getGatewayEndpoint`` and ``epShortest`` of libnetwork's sandbox.go.
+    """
+
+    interface: str
+    via: IPAddress | None
+    family: int
+    priority: int
+    onlink: bool
+
+    def __init__(
+        self,
+        interface: str,
+        via: str | IPAddress | None = None,
+        *,
+        family: int = 4,
+        priority: int = 0,
+        onlink: bool = False,
+    ) -> None:
+        """Take text or ipaddress objects."""
+        check = Checks()
+        check.add(name_problem("interface", interface))
+        address = None if via is None else check.parse("via", via, ip_address)
+        if address and (address.is_multicast or address.is_unspecified):
+            check.wrong("via", str(address), "is not the address of a host")
+        if family not in (4, 6):  # no set: it may be anything
+            check.wrong("family", family, "is neither 4 nor 6")
+        if not is_int(priority, -METRIC_MAX, METRIC_MAX):
+            check.wrong("priority", priority, f"is not a number from {-METRIC_MAX} to {METRIC_MAX}")
+        if onlink and via is None:
+            check.wrong("onlink", onlink, "needs via")
+        check.finish()
+        family = address.version if address else family
+        _assign(self, interface=interface, via=address, family=family, priority=priority, onlink=bool(onlink))
+
+    def __str__(self) -> str:
+        """Say it as ip(8) does."""
+        return f"via {self.via} dev {self.interface}" if self.via else f"dev {self.interface}"
+
+
+def best_gateways(candidates: Iterable[Gateway]) -> dict[int, Gateway]:
+    """Return the best candidate of each IP version for which there is one: by priority, then by interface name."""
+    by_name = sorted(candidates, key=lambda item: item.interface)
+    best_first = sorted(by_name, key=lambda item: -item.priority)
+    best = {item.family: item for item in reversed(best_first)}
+    return {family: best[family] for family in sorted(best)}
+
+
 class InterfaceOptions(TypedDict, total=False):
     """The keywords of `InterfaceSpec` and `Sandbox.add_interface`; see there for what they mean."""
 

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from netsandbox import Bridge, InterfaceSpec, KernelError, NetSandboxError, Route, Sandbox, SpecError
+from netsandbox import Bridge, Gateway, InterfaceSpec, KernelError, NetSandboxError, Route, Sandbox, SpecError
 from tests.kernel.lab import comes_back, fails, ip, routes, veth
 
 
@@ -99,6 +99,37 @@ def test_t16_the_gateway_is_that_of_the_lowest_metric(lan: Sandbox) -> None:
     assert lan.gateway4 == ip_address("10.0.0.1")
     lan.add_route(Route("0.0.0.0/0", "10.1.0.1", metric=50))
     assert lan.gateway4 == ip_address("10.1.0.1")
+
+
+@pytest.mark.parametrize("names", [("eth0", "eth1"), ("eth1", "eth0")])
+def test_t16_t36_the_gateway_is_chosen_by_priority_then_by_name_for_each_family(
+    lan: Sandbox, names: tuple[str, str]
+) -> None:
+    four = {"eth0": "10.0.0.1", "eth1": "10.1.0.1"}
+    six = {"eth0": "fd00::1", "eth1": "fd01::1"}
+    equal = [Gateway(name, via) for name in names for via in (four[name], six[name])]
+    assert lan.choose_gateways(equal) == (Gateway("eth0", "10.0.0.1"), Gateway("eth0", "fd00::1"))
+    assert defaults(lan) == {"default via 10.0.0.1 dev eth0", "default via fd00::1 dev eth0 metric 1024"}
+    others = [Gateway("eth1", "fd01::9", priority=5), Gateway("eth1", "10.1.0.9", priority=-1)]
+    assert lan.choose_gateways([*equal, *others]) == (Gateway("eth0", "10.0.0.1"), others[0])
+    assert defaults(lan) == {"default via 10.0.0.1 dev eth0", "default via fd01::9 dev eth1 metric 1024"}
+    assert lan.choose_gateways([Gateway("eth1", family=6)]) == (Gateway("eth1", family=6),)
+    assert defaults(lan) == {"default dev eth1 metric 1024"}
+    assert lan.choose_gateways([]) == ()
+    assert defaults(lan) == set()
+
+
+def test_t36_gateways_are_chosen_for_both_families_or_for_none(lan: Sandbox) -> None:
+    lan.set_gateway("10.0.0.1")
+    with fails(lan, KernelError):
+        lan.choose_gateways([Gateway("eth1", "10.1.0.1"), Gateway("eth1", "2001:db8::1")])
+    with fails(lan, KernelError):
+        lan.choose_gateways([Gateway("eth1", "10.1.0.1"), Gateway("eth7", "fd00::1")])
+    with fails(lan, SpecError, match="is not of the class Gateway"):
+        lan.choose_gateways(["10.1.0.1"])  # type: ignore[list-item]
+    [command] = lan.plan(lan.choose_gateways, [Gateway("eth1")]).commands
+    assert command.endswith("route replace 0.0.0.0/0 dev eth1 scope 253")
+    assert defaults(lan) == {"default via 10.0.0.1 dev eth0"}
 
 
 @pytest.mark.parametrize("gateway", ["10.0.0.2", "fd00::2", "10.0.0.0/24", "224.0.0.1", "::", "nonsense", "10.0.0.255"])

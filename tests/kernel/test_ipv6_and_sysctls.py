@@ -43,6 +43,25 @@ def test_c5_a_link_local_ipv6_address_switches_ipv6_on(box: Sandbox) -> None:
     assert addresses("eth0", box.path) == {"10.0.0.2/24", "fe80::9/64"}
 
 
+def test_t23_an_ipv6_address_that_a_setting_takes_away_is_told_as_dropped(box: Sandbox) -> None:
+    veth(up=True)
+    with comes_back(box.path):
+        eth0 = box.add_interface(
+            "v0",
+            addresses=["10.0.0.2/24", "fd00::2/64", "fe80::9/64"],
+            sysctls={"net.ipv6.conf.IFNAME.disable_ipv6": "1"},
+        )
+        assert addresses("eth0", box.path) == {"10.0.0.2/24"}
+        assert [str(item) for item in eth0.addresses] == ["10.0.0.2/24"]
+        assert [str(item) for item in eth0.dropped] == ["fd00::2/64", "fe80::9/64"]
+        assert box.wait_for_adverts(1)
+        assert eth0.adverts.sent == 1
+        with Sandbox.open("box") as again:
+            assert again.interfaces == box.interfaces == (eth0,)
+            assert again.interfaces[0].dropped == ()
+            again.remove_interface("eth0")
+
+
 def test_t18_without_an_ipv6_address_ipv6_is_off_on_the_link_but_not_on_loopback(box: Sandbox) -> None:
     veth(up=True)
     box.add_interface("v0", addresses=["10.0.0.2/24"])

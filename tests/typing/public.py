@@ -20,7 +20,10 @@ from ipaddress import (
 from typing import Any, Literal, assert_type
 
 from netsandbox import (
+    Advertise,
+    Adverts,
     Bridge,
+    Gateway,
     Interface,
     InterfaceNotFoundError,
     InterfaceSpec,
@@ -88,8 +91,18 @@ def interfaces(box: Sandbox) -> None:
         routes=["192.168.2.1/32", ip_network("fd08::/32"), Route("10.0.0.0/8", via="172.17.0.1")],
         sysctls={"net.ipv4.conf.IFNAME.rp_filter": 2, "net.ipv6.conf.IFNAME.accept_ra": "0"},
         on_conflict="ignore",
+        advertise=(2, 0.5),
     )
     assert_type(eth0, Interface)
+    assert_type(eth0.adverts, Adverts)
+    assert_type((eth0.adverts.sent, eth0.adverts.due, eth0.adverts.error), tuple[int, int, str | None])
+    assert_type(eth0.dropped, tuple[IPv4Interface | IPv6Interface, ...])
+    box.add_interface("veth1", advertise={"count": 1, "interval": 0.5})
+    box.add_interface("veth1", advertise=Advertise(1))
+    box.add_interface("veth1", advertise="3")  # type: ignore[arg-type]
+    box.advertise()
+    box.advertise(eth0, 1)
+    assert_type(box.wait_for_adverts(1, limit=2), bool)
     assert_type(box.add_interface(Bridge("br0")), Interface)
     assert_type(box.add_interface(InterfaceSpec("veth1")), Interface)
     assert_type(box.add_interfaces([InterfaceSpec("veth1"), InterfaceSpec(Bridge("br0"))]), tuple[Interface, ...])
@@ -125,6 +138,7 @@ def network(box: Sandbox) -> None:
     box.set_gateway("172.17.0.1", interface="eth0", onlink=True)
     box.set_gateway(ip_address("fe80::1"), interface=box.interfaces[0])
     box.unset_gateway(6)
+    assert_type(box.choose_gateways([Gateway("eth0", "10.0.0.1", priority=1)]), tuple[Gateway, ...])
     assert_type(box.gateway4, IPv4Address | None)
     assert_type(box.gateway6, IPv6Address | None)
     box.add_route(Route("10.0.0.0/8", "172.17.0.1", metric=7))
@@ -165,6 +179,7 @@ def values() -> None:
     assert_type(spec.routes, tuple[Route, ...])
     assert_type(spec.sysctls, tuple[tuple[str, str], ...])
     assert_type(spec.on_conflict, Literal["error", "ignore"])
+    assert_type(spec.advertise, Advertise)
     spec.mtu = 1450  # type: ignore[misc]
     route.metric = 1  # type: ignore[misc]
     Bridge("br0").name = "br1"  # type: ignore[misc]

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from netsandbox import InterfaceNotFoundError, InterfaceSpec, KernelError, Neighbor, Plan, Route, SpecError, _configure
+from netsandbox import (
+    Gateway,
+    InterfaceNotFoundError,
+    InterfaceSpec,
+    KernelError,
+    Neighbor,
+    Plan,
+    Route,
+    SpecError,
+    _configure,
+)
 from netsandbox.interface import read_interfaces
 from netsandbox.netlink import link as links
 from netsandbox.netlink import neighbor, route
@@ -107,6 +117,20 @@ def test_a_gateway_is_set_and_unset(
     assert carried_out(rig, _configure.unset_gateway(handle, version))
     assert main(rig) == []
     assert len(_configure.unset_gateway(handle, version)) == 0
+
+
+def test_gateways_are_chosen_for_each_family_and_one_that_is_not_offered_is_deleted(rig: Rig, handle: Handle) -> None:
+    both = [Gateway("eth1", "10.1.0.1"), Gateway("eth0", "10.0.0.1"), Gateway("eth0", "fd00::1", priority=-3)]
+    plan = _configure.choose_gateways(handle, both)
+    assert plan.operation == "choose the gateways via 10.0.0.1 dev eth0 and via fd00::1 dev eth0 of sandbox web"
+    assert len(carried_out(rig, plan)) == 2
+    assert main(rig) == ["0.0.0.0/0 via 10.0.0.1 dev eth0", "::/0 via fd00::1 dev eth0"]
+    carried_out(rig, _configure.choose_gateways(handle, both[:1]))
+    assert main(rig) == ["0.0.0.0/0 via 10.1.0.1 dev eth1"]
+    plan = _configure.choose_gateways(handle, [])
+    assert plan.operation == "choose the gateways none of sandbox web"
+    carried_out(rig, plan)
+    assert main(rig) == []
 
 
 def test_a_gateway_takes_the_place_and_the_metric_of_the_one_before(rig: Rig, handle: Handle) -> None:

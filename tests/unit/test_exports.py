@@ -10,7 +10,7 @@ from netsandbox import Interface, Sandbox
 PROMISED = """
     Sandbox Interface InterfaceSpec Statistics Route Neighbor Plan Problem
     Bridge Dummy Ifb Ipvlan Kind Macvlan Tap Veth Vlan Vxlan
-    Advertise Adverts
+    Advertise Adverts Gateway
     NetSandboxError SpecError KernelError RouteConflictError NameConflictError ProtocolError SandboxExistsError
     SandboxNotFoundError SandboxClosedError InterfaceNotFoundError SourceNotFoundError RollbackError
     Summary

@@ -9,6 +9,7 @@ from ipaddress import ip_address, ip_interface
 import pytest
 
 from netsandbox import (
+    Adverts,
     Bridge,
     Interface,
     InterfaceNotFoundError,
@@ -170,6 +171,11 @@ def test_routes_that_come_with_addresses_or_reach_nothing_are_left_out(rig: Rig)
     send(rig.box, route.add(route_entry("10.7.0.0/16", read(rig)[1].index, table=100)))
     names = {link.index: link.name for link in rig.box.links()}
     assert read_routes(rig.box, names) == (Route("10.6.0.0/16"),)
+
+
+def test_what_was_advertised_is_asked_of_the_sandbox_and_nothing_is_dropped_that_is_read(rig: Rig) -> None:
+    for item in read(rig):
+        assert (item.adverts, item.dropped) == (Adverts(sent=item.id), ())
 
 
 # --- neighbours ---

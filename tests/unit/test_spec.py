@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netsandbox import Bridge, InterfaceSpec, Neighbor, Route, SpecError
+from netsandbox import Advertise, Bridge, Gateway, InterfaceSpec, Neighbor, Route, SpecError
 from netsandbox._checks import sandbox_name_problem
 from netsandbox.errors import Problem
 from netsandbox.spec import InterfaceOptions, parse_address, parse_host, salvage
@@ -234,7 +234,7 @@ def test_a_policy_that_is_none_is_refused(value: object) -> None:
     [
         ("adresses", "is not known; did you mean 'addresses'?"),
         ("mtuu", "is not known; did you mean 'mtu'?"),
-        ("gateway", "is not known; known are prefix, name, mac, mtu, addresses, master, routes, sysctls, on_conflict"),
+        ("gateway", f"is not known; known are {', '.join(InterfaceOptions.__annotations__)}"),
     ],
 )
 def test_an_unknown_keyword_names_the_nearest_right_one(word: str, reason: str) -> None:
@@ -301,13 +301,39 @@ def test_a_good_name_of_a_sandbox_is_taken(name: str) -> None:
     assert sandbox_name_problem(name) is None
 
 
+@pytest.mark.parametrize(
+    ("arguments", "options", "wrong"),
+    [
+        (("x" * 16,), {}, [("interface", "x" * 16)]),
+        (("eth0", "nonsense"), {}, [("via", "nonsense")]),
+        (("eth0", "224.0.0.1"), {}, [("via", "224.0.0.1")]),
+        (("eth0", "::"), {}, [("via", "::")]),
+        (
+            ("eth0",),
+            {"family": 5, "priority": "high", "onlink": True},
+            [("family", 5), ("priority", "high"), ("onlink", True)],
+        ),
+    ],
+)
+def test_a_gateway_that_makes_no_sense_is_refused(
+    arguments: tuple[str, ...], options: dict[str, object], wrong: list[tuple[str, object]]
+) -> None:
+    assert [problem[:2] for problem in problems(Gateway, *arguments, **options)] == wrong
+
+
 # What is accepted
+
+
+def test_a_gateway_says_its_way() -> None:
+    assert str(Gateway("eth0", "fd00::1")) == "via fd00::1 dev eth0"
+    assert (Gateway("eth0", "fd00::1").family, Gateway("eth0").family) == (6, 4)
+    assert str(Gateway("eth0", family=6)) == "dev eth0"
 
 
 def test_the_least_wish_is_a_source() -> None:
     wish = InterfaceSpec("veth1")
     assert [getattr(wish, item.name) for item in fields(wish)] == [
-        "veth1", "eth", None, None, None, (), None, (), (), "error",
+        "veth1", "eth", None, None, None, (), None, (), (), "error", Advertise(3, 1.0),
     ]  # fmt: skip
     assert (wish.source_name, wish.has_ipv6) == ("veth1", False)
 

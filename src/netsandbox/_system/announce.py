@@ -29,7 +29,7 @@ from netsandbox.netlink.address import DADFAILED, TENTATIVE
 from netsandbox.netlink.link import ETHERNET, LOWER_UP, mac_bytes
 
 THREAD = "netsandbox-adverts"
-AT_ONCE = 64  # namespaces in which a packet socket may be open at the same time
+AT_ONCE = 16  # namespaces in a round, in which a packet socket is open at the same time: who stops it waits for all
 FRAMES_MAX = 1000  # of a link in a round: whoever is inside may have made millions of addresses
 
 

@@ -40,9 +40,7 @@ from netsandbox.spec import InterfaceSpec, Route
 @click.option(
     "--on-conflict", type=click.Choice(["error", "ignore"]), help="What an overlap with an existing route means."
 )
-@click.option(
-    "--advertise", metavar="N[,S]", help="Tell neighbors its addresses N times, S seconds apart [3,1]."
-)
+@click.option("--advertise", metavar="N[,S]", help="Tell neighbors its addresses N times, S seconds apart [3,1].")
 @dry_run_option
 @json_option
 @pass_settings

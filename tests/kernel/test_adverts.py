@@ -1,0 +1,405 @@
+"""Unsolicited ARP and Neighbor Advertisements: captured on the wire, at the other end of the interface's veth.
+
+That nothing else came is judged by a frame that the test sends last, not by waiting.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+
+from netsandbox import Advertise, Adverts, InterfaceSpec, Sandbox, SandboxClosedError, SpecError
+from netsandbox._system import announce, libc, packet
+from tests.kernel import lab
+from tests.kernel.wire import LIMIT, Wire, ips, without_other_addresses
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netsandbox import Interface
+
+pytestmark = pytest.mark.usefixtures("host")
+
+MAC = "02:00:00:00:00:42"
+ADDRESSES = ["10.0.0.2/24", "fd00::2/64"]
+BOTH = {"10.0.0.2", "fd00::2"}
+QUICK = (3, 0.1)
+SLOW = (3, 2)
+
+
+def add(box: Sandbox, advertise: object = QUICK, addresses: list[str] = ADDRESSES) -> Interface:
+    without_other_addresses(box)
+    return box.add_interface("v0", mac=MAC, addresses=addresses, advertise=advertise)  # type: ignore[arg-type]
+
+
+# --- count and interval (T30) ---
+
+
+def test_t30_three_times_a_second_apart_is_what_is_done_unasked(box: Sandbox, wire: Wire) -> None:
+    without_other_addresses(box)
+    eth0 = box.add_interface("v0", mac=MAC, addresses=ADDRESSES)
+    found = wire.take(6)
+    assert box.wait_for_adverts()
+    assert wire.rest("eth0", box.path) == []
+    assert eth0.adverts == Adverts(sent=3, due=0)
+    assert {item.mac for item in found} == {MAC} == {eth0.mac}
+    rounds = [found[:2], found[2:4], found[4:]]
+    assert [ips(items) for items in rounds] == [BOTH, BOTH, BOTH]
+    times = [items[0].at for items in rounds]
+    assert all(later - earlier > 0.9 for earlier, later in pairwise(times))
+
+
+def test_t30_an_interval_of_a_tenth_of_a_second(box: Sandbox, wire: Wire) -> None:
+    add(box, {"interval": 0.1}, ["10.0.0.2/24"])
+    first, second, third = wire.take(3)
+    assert second.at - first.at > 0.09
+    assert third.at - second.at > 0.09
+    assert box.wait_for_adverts()
+    assert wire.rest("eth0", box.path) == []
+
+
+def test_t30_count_0_sends_nothing_and_the_cache_of_the_peer_is_unchanged(box: Sandbox, wire: Wire) -> None:
+    lab.ip("address add 10.0.0.1/24 dev p0")
+    lab.ip("neighbor add 10.0.0.2 lladdr 02:00:00:00:00:99 dev p0 nud stale")
+    eth0 = add(box, 0)
+    assert box.wait_for_adverts()
+    assert wire.rest("eth0", box.path) == []
+    assert neighbors()["10.0.0.2"] == "02:00:00:00:00:99"
+    assert eth0.adverts == Adverts(sent=0, due=0)
+
+
+def test_t30_count_1_is_one_round(box: Sandbox, wire: Wire) -> None:
+    eth0 = add(box, 1)
+    assert ips(wire.take(2)) == BOTH
+    assert box.wait_for_adverts()
+    assert wire.rest("eth0", box.path) == []
+    assert eth0.adverts == Adverts(sent=1, due=0)
+
+
+def test_t30_what_is_removed_after_the_first_round_is_advertised_once(box: Sandbox, wire: Wire) -> None:
+    eth0 = add(box, SLOW)
+    assert ips(wire.take(2)) == BOTH
+    assert box.wait_for_adverts(1)
+    assert eth0.adverts == Adverts(sent=1, due=2)
+    eth0.remove()
+    lab.adverts_end()
+    lab.ip("link set v0 up")
+    assert wire.rest("v0", None) == []
+    assert eth0.adverts == Adverts()
+
+
+def test_t30_what_is_out_of_range_is_refused_and_nothing_is_done(box: Sandbox, wire: Wire) -> None:  # noqa: ARG001
+    without_other_addresses(box)
+    for wrong in ((3, 0.099), (3, 2.001), "nonsense", -1, 4, (1, "nonsense")):
+        with lab.fails(box, SpecError, "advertise"):
+            add(box, wrong)
+    for wrong in (4, "nonsense"):
+        with pytest.raises(SpecError, match="advertise"):
+            box.advertise(how=wrong)  # type: ignore[arg-type]
+
+
+def neighbors() -> dict[str, str]:
+    return {item["dst"]: item["lladdr"] for item in lab.ip_json("neighbor show dev p0") if "lladdr" in item}
+
+
+def test_t30_the_peer_knows_the_new_mac(box: Sandbox, wire: Wire) -> None:  # U11
+    addresses = ["10.0.0.2/24", "fd00::2/64", "fe80::2/64"]
+    for address in ("10.0.0.1/24", "fd00::1/64", "fe80::1/64"):
+        lab.ip(f"address add {address} dev p0", "nodad" if ":" in address else "")
+    for address in addresses:
+        lab.ip(f"neighbor add {address.partition('/')[0]} lladdr 02:00:00:00:00:99 dev p0 nud stale")
+    add(box, 1, addresses)
+    assert len(wire.take(3)) == 3
+    deadline = time.monotonic() + LIMIT
+    while set(neighbors().values()) != {MAC}:
+        assert time.monotonic() < deadline, neighbors()
+    assert neighbors() == dict.fromkeys(["10.0.0.2", "fd00::2", "fe80::2"], MAC)
+
+
+# --- faults of the original ---
+
+
+def test_g1_g2_without_a_carrier_nothing_is_sent_and_later_rounds_are(box: Sandbox) -> None:
+    lab.veth()
+    eth0 = add(box, SLOW)
+    assert box.wait_for_adverts(1)
+    told = eth0.adverts
+    assert (told.sent, told.due) == (0, 2)
+    assert told.error == "advertise eth0: ENETDOWN (it has no carrier)"
+    lab.ip("link set p0 up")
+    with Wire("p0") as again:
+        assert ips(again.take(2)) == BOTH
+    assert box.wait_for_adverts(2)
+    assert (eth0.adverts.sent, eth0.adverts.due) == (1, 1)
+    assert eth0.adverts.error == told.error
+
+
+def test_g2_a_failure_to_send_does_not_end_the_series(
+    box: Sandbox, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(libc, "_LINK_ADDRESS", struct.Struct("=H2siHBB"))  # too short: the kernel refuses it
+        eth0 = add(box, SLOW, ["10.0.0.2/24"])
+        assert box.wait_for_adverts(1)
+    error = f"send a frame out of link {eth0.index}: EINVAL (Invalid argument)"
+    assert eth0.adverts == Adverts(sent=0, due=2, error=error)
+    assert len(wire.take(1)) == 1
+
+
+@pytest.mark.parametrize(("error", "words"), [(PermissionError(1, "x"), "CAP_NET_RAW"), (OSError(24, "x"), "EMFILE")])
+def test_without_a_packet_socket_nothing_fails_and_the_outcome_says_so(
+    box: Sandbox, wire: Wire, monkeypatch: pytest.MonkeyPatch, error: OSError, words: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    class Refusing:
+        AF_PACKET, SOCK_RAW, SOCK_CLOEXEC = socket.AF_PACKET, socket.SOCK_RAW, socket.SOCK_CLOEXEC
+        socket = staticmethod(refuse)
+
+    monkeypatch.setattr(packet, "socket", Refusing)
+    eth0 = add(box, QUICK)
+    assert box.wait_for_adverts()
+    assert (eth0.adverts.sent, eth0.adverts.due) == (0, 0)
+    assert words in (eth0.adverts.error or "")
+    assert wire.rest("eth0", box.path) == []
+
+
+def test_g3_all_addresses_are_advertised_also_those_that_come_later(box: Sandbox, wire: Wire) -> None:
+    addresses = [*ADDRESSES, "10.0.0.3/24", "169.254.7.7/32", "10.9.9.9/32", "fe80::7/64", "fd00::9/128"]
+    add(box, SLOW, addresses)
+    first = wire.take(len(addresses))
+    assert ips(first) == {address.partition("/")[0] for address in addresses}
+    box.add_address("eth0", "10.8.8.8/32")
+    box.add_address("eth0", "fd00::8/128")
+    box.remove_address("eth0", "10.9.9.9/32")
+    box.exec(["ip", "link", "set", "eth0", "address", "02:00:00:00:00:43"], check=True)
+    second = wire.take(len(addresses) + 1)
+    assert ips(second) == ips(first) - {"10.9.9.9"} | {"10.8.8.8", "fd00::8"}
+    assert {item.mac for item in second} == {"02:00:00:00:00:43"}
+
+
+def test_g4_ipv6_that_is_off_on_loopback_does_not_matter(box: Sandbox, wire: Wire) -> None:
+    lab.sysctl("ipv6/conf/lo/disable_ipv6", "1", netns=box.path)
+    add(box, 1)
+    assert ips(wire.take(2)) == BOTH
+
+
+@pytest.fixture
+def second(wire: Wire) -> Iterator[Wire]:  # noqa: ARG001
+    """Make another veth, v1, and listen at its other end."""
+    lab.veth("v1", "p1")
+    lab.ip("link set p1 up")
+    with Wire("p1") as listening:
+        yield listening
+
+
+def test_g6_what_was_sent_is_told_and_one_thread_sends_it_all(box: Sandbox, wire: Wire, second: Wire) -> None:
+    specs = [InterfaceSpec("v0", addresses=ADDRESSES, advertise=SLOW), InterfaceSpec("v1", advertise=SLOW)]
+    eth0, eth1 = box.add_interfaces(specs)
+    names = [thread.name for thread in threading.enumerate()]
+    assert names.count(announce.THREAD) == 1
+    assert box.wait_for_adverts(1)
+    assert eth0.adverts == Adverts(sent=1, due=2)
+    assert eth1.adverts == Adverts(0, 2, "advertise eth1: EADDRNOTAVAIL (it has no address that is in use)")
+    assert ips(wire.take(2)) == BOTH
+    assert second.rest("eth1", box.path) == []
+
+
+def test_g7_a_link_without_any_route_for_multicast_is_advertised(box: Sandbox, wire: Wire) -> None:
+    add(box, 1)
+    assert ips(wire.take(2)) == BOTH
+    box.exec(["ip", "-6", "route", "flush", "table", "local"], check=True)
+    box.advertise()
+    assert ips(wire.take(2)) == BOTH
+
+
+def test_u12_a_parent_that_is_down_does_not_make_the_attach_fail(box: Sandbox) -> None:
+    lab.veth()
+    eth0 = add(box, 1)
+    assert box.wait_for_adverts()
+    assert lab.addresses("eth0", box.path) == set(ADDRESSES)
+    assert eth0.adverts.sent == 0
+
+
+# --- beginning and ending ---
+
+
+def test_what_is_undone_was_never_advertised(box: Sandbox, wire: Wire) -> None:
+    with lab.fails(box, Exception, "nothing"):
+        box.add_interface("v0", addresses=ADDRESSES, sysctls={"net.ipv4.conf.IFNAME.nothing": "1"}, advertise=QUICK)
+    assert announce.THREAD not in [thread.name for thread in threading.enumerate()]
+    lab.ip("link set v0 up")
+    assert wire.rest("v0", None) == []
+
+
+def test_a_plan_advertises_nothing(box: Sandbox, wire: Wire) -> None:
+    assert len(box.plan_interface("v0", addresses=ADDRESSES)) > 0
+    add(box, 1)
+    wire.take(2)
+    box.wait_for_adverts()
+    assert box.plan(box.advertise).commands == ()
+    assert wire.rest("eth0", box.path) == []
+
+
+@contextmanager
+def nothing_left() -> Iterator[None]:
+    """Expect that in the end no thread and no descriptor is there that was not there before."""
+
+    def held() -> tuple[set[str], int]:
+        lab.adverts_end()
+        return {thread.name for thread in threading.enumerate()}, len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+    before = held()
+    yield
+    began = time.monotonic()
+    assert held() == before
+    assert time.monotonic() - began < LIMIT
+
+
+@pytest.mark.parametrize("end", ["close", "destroy"])
+def test_a13_closing_or_destroying_in_the_middle_ends_it(wire: Wire, end: str) -> None:
+    with nothing_left():
+        box = Sandbox.create("web")
+        path = box.path
+        eth0 = add(box, SLOW)
+        wire.take(2)
+        getattr(box, end)()
+    with pytest.raises(SandboxClosedError):
+        _ = eth0.adverts
+    with pytest.raises(SandboxClosedError):
+        box.wait_for_adverts()
+    if end == "close":
+        assert wire.rest("eth0", path) == []
+        with Sandbox.open("web") as again:
+            again.destroy()
+
+
+def test_a_sandbox_that_is_closed_while_a_round_is_under_way_waits_for_it(wire: Wire) -> None:
+    with nothing_left():
+        for _ in range(20):
+            with Sandbox.create("web") as box:
+                add(box, QUICK, ["10.0.0.2/24"])
+                box.destroy()
+            lab.ip("link set v0 up")
+    wire.rest("v0", None)
+
+
+def test_series_of_several_sandboxes_are_sent_together(box: Sandbox, wire: Wire, second: Wire) -> None:
+    with Sandbox.create("other") as other:
+        eth0 = add(box, 0)
+        eth1 = other.add_interface("v1", addresses=["10.1.0.2/24"], advertise=0)
+        inside = [(box, eth0.index), (box, 999), (other, eth1.index)]
+        ours, nobodys, others = (announce.Series(item._handle.box, index, Advertise(1)) for item, index in inside)
+        twice = announce.Series(box._handle.box, eth0.index, Advertise(1))
+        failed = announce.advertise([ours, nobodys, others, twice])
+        assert failed == {nobodys: "advertise link 999: ENODEV (it is gone)"}
+        assert (ips(wire.take(4)), ips(second.take(1))) == (BOTH, {"10.1.0.2"})
+        box.destroy()
+        assert announce.advertise([ours, others]) == {ours: "[Errno 9] Bad file descriptor"}
+        assert ips(second.take(1)) == {"10.1.0.2"}
+        other.destroy()
+
+
+def test_a_sandbox_that_nobody_holds_any_more_ends_its_adverts(wire: Wire) -> None:
+    with nothing_left(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        box: Sandbox | None = Sandbox.create("web")
+        assert box
+        add(box, SLOW)
+        wire.take(2)
+        box = None
+    with Sandbox.open("web") as again:
+        again.destroy()
+
+
+def test_a_forked_process_neither_sends_nor_hangs_and_can_begin_anew(box: Sandbox, wire: Wire) -> None:
+    eth0 = add(box, SLOW)
+    wire.take(2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: a process with threads is forked
+        child = os.fork()
+    if not child:
+        status = 1
+        try:
+            left = eth0.adverts.due
+            box.close()
+            with Sandbox.open("box") as again:
+                again.advertise(how=1)
+                status = 0 if left == 0 and again.wait_for_adverts() and again.interfaces[0].adverts.sent == 1 else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert eth0.adverts.due == 2
+    assert ips(wire.take(2)) == BOTH
+    assert wire.rest("eth0", box.path) == []
+
+
+# --- again ---
+
+AGAIN = """
+from netsandbox import Sandbox
+with Sandbox.open("web") as box:
+    box.advertise({})
+    assert box.wait_for_adverts()
+    print(box.interfaces[0].adverts)
+"""
+
+
+def in_another_process(arguments: str = "") -> str:
+    command = [sys.executable, "-c", AGAIN.format(arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_t31_another_process_advertises_again_as_it_was_asked_for(wire: Wire) -> None:
+    with Sandbox.create("web") as box:
+        path = box.path
+        add(box, (2, 0.1))
+        wire.take(2)
+    wire.rest("eth0", path)
+    assert in_another_process() == "Adverts(sent=2, due=0, error=None)"
+    assert {(item.ip, item.mac) for item in wire.take(4)} == {(ip, MAC) for ip in BOTH}
+    assert in_another_process('"eth0", 1') == "Adverts(sent=1, due=0, error=None)"
+    assert ips(wire.take(2)) == BOTH
+    assert wire.rest("eth0", path) == []
+    with Sandbox.open("web") as box:
+        assert box.interfaces[0].adverts == Adverts()
+        box.destroy()
+
+
+def test_what_was_not_to_be_advertised_is_not_unless_it_is_asked_for_now(box: Sandbox, wire: Wire) -> None:
+    eth0 = add(box, 0)
+    box.advertise()
+    assert box.wait_for_adverts()
+    assert wire.rest("eth0", box.path) == []
+    box.advertise(eth0, (1, 0.1))
+    assert ips(wire.take(2)) == BOTH
+
+
+def test_advertising_again_replaces_what_is_due(box: Sandbox, wire: Wire) -> None:
+    eth0 = add(box, SLOW)
+    wire.take(2)
+    box.advertise("eth0", 1)
+    assert box.wait_for_adverts()
+    assert ips(wire.take(2)) == BOTH
+    assert eth0.adverts == Adverts(sent=1, due=0)
+
+
+def test_a_link_of_the_host_is_advertised_too(wire: Wire) -> None:
+    with Sandbox.host() as box:
+        v0 = box.add_interface("v0", addresses=["10.0.0.2/24"], advertise=1)
+        assert ips(wire.take(1)) == {"10.0.0.2"}
+        v0.remove()
