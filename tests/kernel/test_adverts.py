@@ -324,6 +324,26 @@ def test_a_sandbox_that_nobody_holds_any_more_ends_its_adverts(wire: Wire) -> No
         again.destroy()
 
 
+ENDS = """
+import os, sys
+from netsandbox import Sandbox
+box = Sandbox.open("web")  # never closed
+box.advertise(how=(3, 2))
+if "wait" in sys.argv:
+    box.wait_for_adverts(1)
+"""
+
+
+@pytest.mark.parametrize("when", ["now", "wait"])
+def test_a_program_ends_although_adverts_are_due(wire: Wire, when: str) -> None:  # noqa: ARG001
+    with Sandbox.create("web") as box:
+        add(box, 0)
+        command = [sys.executable, "-W", "ignore", "-c", ENDS, when]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT)
+        assert (done.returncode, done.stderr) == (0, "")
+        box.destroy()
+
+
 def test_a_forked_process_neither_sends_nor_hangs_and_can_begin_anew(box: Sandbox, wire: Wire) -> None:
     eth0 = add(box, SLOW)
     wire.take(2)

@@ -270,6 +270,18 @@ def test_a_round_may_stop_a_series_itself() -> None:
     assert series.outcome.due == 0
 
 
+def test_the_thread_has_ended_before_the_interpreter_does() -> None:
+    work = Work()
+    announcer = Announcer(work)
+    announcer.end()
+    series = Series(HERE, 7, Advertise(3, 2))
+    announcer.start(series)
+    runner = thread(announcer)
+    announcer.end()
+    assert not runner.is_alive()
+    assert series.outcome.due == 0
+
+
 def test_waiting_has_a_limit() -> None:
     work = Work()
     announcer = Announcer(work)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from netsandbox import _journal, _steps
 from netsandbox._journal import Pending, Record
 from netsandbox._outline import Plugged
+from netsandbox.adverts import Advertise
 from netsandbox.errors import NetSandboxError, ProtocolError
 from tests.unit.rig import furnished
 from tests.unit.test_execute import BRIDGE, FULL, V4_ONLY
@@ -58,6 +59,20 @@ def test_a_step_comes_back_with_its_inverse_and_its_words(step: Step) -> None:
     found = _journal.unpack(_journal.pack(replace(EMPTY, interfaces=(item,)))).interfaces[0].back[0]
     assert found == step
     assert (str(found), found.inverse()) == (str(step), step.inverse())
+
+
+def test_how_often_an_interface_is_advertised_is_recorded_and_an_older_record_does_not_say_it() -> None:
+    item = Plugged(1, "v0", 7, "eth0", "veth", born=False, advertise=Advertise(2, 0.5))
+    data = _journal.pack(replace(EMPTY, interfaces=(item,)))
+    assert _journal.unpack(data).interfaces == (item,)
+    body = data.rpartition(b',"sum"')[0] + b"}"
+    written = b',"advertise":{"is":"Advertise","count":2,"interval":0.5}'
+    assert written in body
+    older = _journal.unpack(_journal.seal(body.replace(written, b"")))
+    assert older.interfaces == (replace(item, advertise=Advertise(0)),)
+    for wrong in (b'"count":9,"interval":0.5', b'"count":2,"interval":NaN', b'"count":2,"interval":"0.5"'):
+        with pytest.raises(ProtocolError, match="a damaged record"):
+            _journal.unpack(_journal.seal(body.replace(b'"count":2,"interval":0.5', wrong)))
 
 
 def test_every_step_can_be_recorded() -> None:

@@ -9,6 +9,7 @@ Nothing that fails here is an error of anything else: it is kept with the series
 same (behaviour.md G2).
 """
 
+import atexit
 import errno
 import heapq
 import itertools
@@ -124,6 +125,18 @@ class Announcer:
             series.stop()
         self._begin()
 
+    def end(self) -> None:
+        """Have nothing carried out any more, and the thread end, before the interpreter does.
+
+        The interpreter stops such threads wherever they are, with the lock in their hands; and then it may collect a
+        Sandbox, which wants to take it.
+        """
+        with self._changed:
+            thread = self._thread
+            self.stop([*self._busy, *(series for _, _, series in self._agenda)])
+        if thread:
+            thread.join()
+
     def _put(self, series: Series, after: float = 0) -> None:
         heapq.heappush(self._agenda, (time.monotonic() + after, next(self._order), series))
 
@@ -228,6 +241,7 @@ def frames(kernel: Kernel, index: int) -> list[bytes]:
 
 ANNOUNCER = Announcer(advertise)
 os.register_at_fork(after_in_child=ANNOUNCER.forget)
+atexit.register(ANNOUNCER.end)
 
 
 class Announcements:
