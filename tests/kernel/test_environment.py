@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from netsandbox import Bridge, KernelError, NetSandboxError, Sandbox
+from netsandbox import Bridge, InterfaceSpec, KernelError, NetSandboxError, Sandbox
 from tests.kernel import lab
 
 if TYPE_CHECKING:
@@ -43,10 +43,11 @@ def told(verb: Callable[[], object]) -> str:
 def test_out_of_descriptors_every_operation_fails_whole_until_there_are_enough(box: Sandbox) -> None:
     lab.veth("v0", "p0", up=True)
     settings = {"net.ipv4.conf.IFNAME.rp_filter": "2"}
+    spec = InterfaceSpec("v0", addresses=["10.0.0.2/24", "fd00::2/64"], sysctls=settings, advertise=0)
     verbs: dict[str, Callable[[], object]] = {
         "create": lambda: Sandbox.create("other").destroy(),
         "open": lambda: Sandbox.open("box").close(),
-        "attach": lambda: box.add_interface("v0", addresses=["10.0.0.2/24", "fd00::2/64"], sysctls=settings).remove(),
+        "attach": lambda: box.add_interface(spec).remove(),  # no other thread takes descriptors
         "recover": Sandbox.recover,
     }
     for name, verb in verbs.items():

@@ -209,7 +209,7 @@ def test_the_commands_of_a_veth_give_the_same_pair() -> None:
 
 
 def test_a_program_opens_a_tap_by_its_name(box: Sandbox) -> None:
-    box.add_interface(Tap(), name="tap0", addresses=["10.0.0.1/24"])
+    box.add_interface(Tap(), name="tap0", addresses=["10.0.0.1/24"], advertise=0)
 
     def ping() -> bytes:
         fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)

@@ -31,7 +31,7 @@ _FAILED = 1
 def advertise(
     settings: Settings, /, sandbox: str, interface: str | None, *, count: int | None, interval: float | None
 ) -> int:
-    """Tell the neighbors of an interface, or of all, its addresses again.
+    """Tell neighbors the addresses of interfaces again.
 
     By gratuitous ARP and unsolicited Neighbor Advertisements, as often as when it was attached. Says how often it was
     done; exit status 1 if an interface could not be advertised at all.
