@@ -96,6 +96,7 @@ def create(
             change = replace(more, plan=replace(_detach.joined(plan, more.plan), operation=plan.operation))
         before = record if old else None
         carry_out(store, name, change.plan, world, before=before, then=change.record, pending=pending, read=change.read)
+        handle.advertise(None, change.record)
         if old:
             old.let_go(ends)
         return handle
