@@ -127,6 +127,7 @@ class Handle:
         with self._using:
             identity = self._box.identity
             self.is_closed = True
+            self.adverts.stop_all()
             self._box.close()
             return identity
 
@@ -181,14 +182,14 @@ class Handle:
                     then=self._kept(change.record),
                     read=change.read,
                 )
-            self.advertise(record.interfaces, change.record.interfaces if change.record else ())
+            self.advertise(record, change.record)
             return result
 
-    def advertise(self, before: tuple[Plugged, ...], now: tuple[Plugged, ...]) -> None:
-        """Advertise the interfaces that are new, and no longer those that are gone."""
-        known, kept = ({item.id for item in items} for items in (before, now))
-        self.adverts.stop(known - kept)
-        for item in now:
+    def advertise(self, before: Record | None, now: Record | None) -> None:
+        """Advertise the interfaces that are new in its record, and no longer those that are gone from it."""
+        known, kept = ({item.id: item for item in record.interfaces} if record else {} for record in (before, now))
+        self.adverts.stop(known.keys() - kept.keys())
+        for item in kept.values():
             if item.id not in known:
                 self.adverts.start(item.id, item.index, item.advertise)
 

@@ -96,9 +96,9 @@ def create(
             change = replace(more, plan=replace(_detach.joined(plan, more.plan), operation=plan.operation))
         before = record if old else None
         carry_out(store, name, change.plan, world, before=before, then=change.record, pending=pending, read=change.read)
+        handle.advertise(None, change.record)
         if old:
             let_go([(old, ends)])
-        handle.advertise((), change.record.interfaces if change.record else ())
         return handle
 
 

@@ -495,18 +495,15 @@ class Sandbox(Network):
         facts = self._attach_facts(wishes)
         plan, made = _plan.attach(wishes, self._handle.target, facts, record.interfaces, next_id=record.next_id)
         new = replace(record, interfaces=record.interfaces + made, next_id=record.next_id + len(made))
-        return Change(plan, new, lambda: self._read_added(wishes, made))
+        return Change(plan, new, lambda: _with_dropped(wishes, self._read_added(made)))
 
-    def _read_added(self, wishes: Sequence[InterfaceSpec], made: Sequence[Plugged]) -> tuple[Interface, ...]:
+    def _read_added(self, made: Sequence[Plugged]) -> tuple[Interface, ...]:
         found = read_interfaces(self, self._handle.box, self._handle.box.links(), made)
         there = {item.id for item in found}
         lost = [item.source for item in made if item.id not in there]
         if lost:
             raise InterfaceNotFoundError(f"read {', '.join(lost)} back", "somebody inside took it away")
-        return tuple(
-            replace(item, dropped=tuple(wanted for wanted in wish.addresses if wanted not in item.addresses))
-            for wish, item in zip(wishes, found, strict=True)
-        )
+        return found
 
     def plan_interface(self, source: str | Kind | InterfaceSpec, **options: Unpack[InterfaceOptions]) -> Plan:
         """Return what `add_interface` would do, and change nothing; each step prints the ip(8) command it equals."""
@@ -683,6 +680,14 @@ class Sandbox(Network):
 
     def _no_interface(self, name: str, reason: str) -> InterfaceNotFoundError:
         return InterfaceNotFoundError(f"remove {name} from sandbox {self.name}", reason)
+
+
+def _with_dropped(wishes: Iterable[InterfaceSpec], made: Iterable[Interface]) -> tuple[Interface, ...]:
+    """Return interfaces as they say which of the addresses that were asked for are not there."""
+    return tuple(
+        replace(item, dropped=tuple(wanted for wanted in wish.addresses if wanted not in item.addresses))
+        for wish, item in zip(wishes, made, strict=True)
+    )
 
 
 def _require_linux() -> None:

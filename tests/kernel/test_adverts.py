@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from netsandbox import Advertise, Adverts, InterfaceSpec, Sandbox, SandboxClosedError, SpecError
+from netsandbox import Advertise, Adverts, InterfaceSpec, Sandbox, SandboxClosedError, SpecError, Veth
 from netsandbox._system import announce, libc, packet
 from tests.kernel import lab
 from tests.kernel.wire import LIMIT, Wire, ips, without_other_addresses
@@ -234,6 +234,27 @@ def test_u12_a_parent_that_is_down_does_not_make_the_attach_fail(box: Sandbox) -
 
 
 # --- beginning and ending ---
+
+
+def test_what_is_plugged_in_with_the_making_of_a_sandbox_is_advertised(wire: Wire) -> None:
+    spec = InterfaceSpec("v0", mac=MAC, addresses=["10.0.0.2/24"], advertise=QUICK)
+    with Sandbox.create("web", interfaces=[spec]) as box:
+        assert ips(wire.take(3)) == {"10.0.0.2"}
+        assert box.wait_for_adverts()
+        assert box.interfaces[0].adverts == Adverts(sent=3, due=0)
+        box.destroy()
+
+
+def test_a_link_that_is_born_on_a_bridge_is_heard_at_its_other_ports(box: Sandbox, wire: Wire) -> None:
+    lab.ip("link add br0 type bridge")
+    for name in ("br0", "v0"):
+        lab.ip(f"link set {name} up")
+    lab.ip("link set v0 master br0")
+    without_other_addresses(box)
+    box.add_interface(Veth("veth-web", master="br0"), mac=MAC, addresses=ADDRESSES, advertise=SLOW)
+    found: set[tuple[str, str]] = set()
+    while found != {(ip, MAC) for ip in BOTH}:
+        found |= {(item.ip, item.mac) for item in wire.take(1)}
 
 
 def test_what_is_undone_was_never_advertised(box: Sandbox, wire: Wire) -> None:
