@@ -5,7 +5,10 @@ A test reads up to a link of its own that it makes last, so that no test waits f
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -15,10 +18,9 @@ import pytest
 
 from netsandbox import Event, Events, KernelError, Sandbox, SandboxClosedError, SpecError
 from netsandbox import _changes as changes
-from netsandbox import events as module
-from netsandbox._system import libc, listener, watch
+from netsandbox._system import libc, listener
 from netsandbox._system.kernel import LinuxKernel
-from netsandbox.netlink.address import Address
+from netsandbox.netlink.address import TENTATIVE, Address
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.neighbor import NeighborEntry
 from netsandbox.netlink.route import RouteEntry
@@ -105,7 +107,7 @@ def test_an_ipv6_address_that_passes_detection_changes(box: Sandbox) -> None:
         def is_settled(event: Event) -> bool:
             value = event.value
             ours = isinstance(value, Address) and str(value.interface) == "fd00::1/64"
-            return ours and isinstance(value, Address) and not value.flags & changes._address.TENTATIVE
+            return ours and isinstance(value, Address) and not value.flags & TENTATIVE
 
         assert until(events, is_settled)[-1].change == "changed"
     [address] = [item for item in lab.link("br0", box.path)["addr_info"] if item["local"] == "fd00::1"]
@@ -320,7 +322,7 @@ def test_a_list_that_changes_under_every_reading_is_read_again_after_the_next_me
     box: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     addresses = LinuxKernel.addresses
-    failures = [KernelError(module.errno.EINTR, "list addresses")]
+    failures = [KernelError(errno.EINTR, "list addresses")]
 
     def restless(kernel: LinuxKernel, index: int = 0) -> list[Address]:
         if failures:
@@ -336,7 +338,7 @@ def test_a_list_that_changes_under_every_reading_is_read_again_after_the_next_me
 
 def test_a_sandbox_that_cannot_be_looked_at_is_told(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> list[Address]:
-        raise KernelError(module.errno.ENOMEM, "list addresses")
+        raise KernelError(errno.ENOMEM, "list addresses")
 
     monkeypatch.setattr(LinuxKernel, "addresses", broken)
     with pytest.raises(KernelError, match="ENOMEM"):
@@ -402,7 +404,7 @@ def test_messages_of_processes_inside_are_not_heard(box: Sandbox) -> None:
         port = one.listener._socket.getsockname()[0]
 
         def send() -> None:
-            with listener.socket.socket(listener.socket.AF_NETLINK, listener.socket.SOCK_RAW, 0) as sender:
+            with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as sender:
                 sender.sendto(b"nonsense", (port, 0))
 
         box.run(send)
@@ -414,15 +416,15 @@ def test_messages_of_processes_inside_are_not_heard(box: Sandbox) -> None:
 
 
 def refuse(*_: object, **__: object) -> Any:  # noqa: ANN401
-    raise OSError(module.errno.EMFILE, "Too many open files")
+    raise OSError(errno.EMFILE, "Too many open files")
 
 
 @pytest.mark.parametrize(
     ("where", "name", "words"),
     [
-        (listener.socket.socket, "bind", "listen to what changes"),
-        (watch.os, "eventfd", "make an eventfd"),
-        (listener.fcntl, "ioctl", "find the namespace of a socket"),
+        (socket.socket, "bind", "listen to what changes"),
+        (os, "eventfd", "make an eventfd"),
+        (fcntl, "ioctl", "find the namespace of a socket"),
     ],
 )
 def test_what_the_system_refuses_is_told_and_nothing_stays_open(

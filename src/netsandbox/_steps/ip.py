@@ -79,7 +79,7 @@ class SetRoute(Change[RouteEntry]):
         """Say the ip(8) command it equals."""
         entry = self.new or self.old
         verb = "delete" if self.new is None else "replace" if self.old else "add"
-        return ip(self.netns, f"route {verb} {entry and route_words(entry, quote(self.link))}")
+        return ip(self.netns, f"route {verb} {entry and route_words(entry, quote(self.link) if self.link else '')}")
 
     def apply(self, world: World) -> bool:
         """Add, replace or delete the route."""
