@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -16,10 +17,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from netsandbox import Event, Events, KernelError, Sandbox, SandboxClosedError, SpecError
+from netsandbox import (
+    Event,
+    Events,
+    KernelError,
+    NetSandboxError,
+    ProtocolError,
+    Sandbox,
+    SandboxClosedError,
+    SpecError,
+)
 from netsandbox import _changes as changes
-from netsandbox._system import libc, listener
+from netsandbox._system import libc, listener, watch
 from netsandbox._system.kernel import LinuxKernel
+from netsandbox._system.store import Store
 from netsandbox.netlink.address import TENTATIVE, Address
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.neighbor import NeighborEntry
@@ -443,3 +454,85 @@ def test_what_the_system_refuses_is_told_and_nothing_stays_open(
 def test_a_directory_that_cannot_be_watched_is_told(tmp_path: Any) -> None:  # noqa: ANN401
     with pytest.raises(KernelError, match=r"watch .*nowhere: ENOENT"):
         libc.watch(str(tmp_path / "nowhere"))
+
+
+class Scripted:
+    """A socket that receives what the test says."""
+
+    def __init__(self, *answers: tuple[bytes, int] | int) -> None:
+        self.answers = list(answers)
+
+    def recvmsg(self, *_: int) -> tuple[bytes, list[object], int, tuple[int, int]]:
+        answer = self.answers.pop(0)
+        if isinstance(answer, int):
+            raise OSError(answer, os.strerror(answer))
+        return answer[0], [], answer[1], (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        (errno.ENOMEM, KernelError, "hear what has changed: ENOMEM"),
+        ((b"", int(socket.MSG_TRUNC)), ProtocolError, "a message of more than 65536 bytes"),
+        ((b"x", 0), ProtocolError, "message header of 1 bytes"),
+    ],
+)
+def test_what_cannot_be_heard_is_told(
+    answer: tuple[bytes, int] | int, error: type[NetSandboxError], words: str
+) -> None:
+    made = listener.Listener(())
+    made.close()
+    made._socket = Scripted(answer)  # type: ignore[assignment]
+    with pytest.raises(error, match=words):
+        made.receive()
+
+
+def test_what_is_heard_in_one_go_has_an_end(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "DATAGRAMS", 2)
+    with box.events(timeout=AMPLE) as events:
+        flood(box.path, 9)
+        found = [next(events) for _ in range(9)]
+    assert {(event.what, event.change) for event in found} == {("address", "new")}
+
+
+def test_a_sandbox_whose_namespace_is_gone_is_not_heard(box: Sandbox) -> None:
+    Sandbox.create("gone").close()
+    path = f"{box.path.rpartition('/')[0]}/gone"
+    subprocess.run(["umount", path], check=True)
+    with Events(timeout=AMPLE) as events:
+        assert list(events._heard) == ["box"]
+    assert any("gone" in line for line in Sandbox.prune())
+
+
+def test_what_was_let_go_of_is_let_go_of_once(box: Sandbox) -> None:
+    events = box.events()
+    [one] = events._heard.values()
+    events.close()
+    one.let_go()
+    del events
+    one.let_go()
+    assert one.listener.fileno() == -1
+
+
+def test_a_wait_may_be_longer_than_the_system_takes(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "_HOUR", 0.01)
+    with box.events() as events:
+        assert events.wait(0.05) is None
+
+
+def test_if_it_is_lost_which_records_have_changed_all_are_looked_at(box: Sandbox) -> None:
+    records = watch.Records(Store())
+    assert records.changed() == set()
+    records.close()
+    with Events(timeout=0) as events:
+        far, near = os.pipe()
+        assert events._records
+        Sandbox.create("later").close()
+        os.write(near, struct.pack("=iIII", -1, 0x4000, 0, 0))  # IN_Q_OVERFLOW
+        os.dup2(far, events._records.fileno(), inheritable=False)
+        events._read(events._records)
+        assert set(events._heard) == {box.name, "later"}
+        os.close(near)
+        os.close(far)
+    with Sandbox.open("later") as later:
+        later.destroy()

@@ -217,8 +217,8 @@ def test_all_are_plugged_in_before_one_is_waited_for(box: Sandbox) -> None:
 
 def test_two_ends_in_one_sandbox_have_none_on_the_host(box: Sandbox) -> None:
     veth()
-    first, second = box.add_interfaces([InterfaceSpec("v0", wait="up", wait_limit=AMPLE), InterfaceSpec("p0")])
-    assert (first.operstate, second.operstate) == ("UP", "UP")
+    first, _ = box.add_interfaces([InterfaceSpec("v0", wait="up", wait_limit=AMPLE), InterfaceSpec("p0")])
+    assert first.operstate == "UP"
 
 
 def test_waiting_leaves_no_trace_in_the_way_back(box: Sandbox) -> None:
