@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from netsandbox._bulk import Summary
+    from netsandbox._changes import Event
     from netsandbox._outline import Plan
     from netsandbox.adverts import Advertise, Adverts
     from netsandbox.errors import (
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         SourceNotFoundError,
         SpecError,
     )
+    from netsandbox.events import Events
     from netsandbox.interface import Interface
     from netsandbox.links import Bridge, Dummy, Ifb, Ipvlan, Kind, Macvlan, Tap, Veth, Vlan, Vxlan
     from netsandbox.sandbox import Sandbox
@@ -37,6 +39,8 @@ _HOMES = {
     "Adverts": "adverts",
     "Bridge": "links",
     "Dummy": "links",
+    "Event": "_changes",
+    "Events": "events",
     "Gateway": "spec",
     "Ifb": "links",
     "Interface": "interface",
@@ -73,6 +77,8 @@ __all__ = [
     "Adverts",
     "Bridge",
     "Dummy",
+    "Event",
+    "Events",
     "Gateway",
     "Ifb",
     "Interface",

@@ -9,7 +9,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
+from weakref import WeakSet
 
 from netsandbox._journal import Record
 from netsandbox._outline import Plan, Plugged, Target
@@ -17,12 +18,14 @@ from netsandbox._steps import HOST, World
 from netsandbox._system import namespace
 from netsandbox._system.announce import Announcements
 from netsandbox._system.kernel import LinuxKernel
+from netsandbox._system.listener import Listener, listen
 from netsandbox._system.store import Store, boot
 from netsandbox._transaction import carry_out, is_dead_end, load, settle, target
 from netsandbox.errors import KernelError, NetSandboxError, SandboxClosedError, SandboxNotFoundError
 from netsandbox.netlink.link import Link
 
 T = TypeVar("T")
+H = TypeVar("H", bound="Hearer")
 HOST_NAME = "host"
 MANY = 8  # links: looking at each takes longer than listing some more
 LET_GO_TRIES, LET_GO_PAUSE = 30, 0.010  # the kernel takes some 30 ms to take a namespace down (pause in seconds)
@@ -43,6 +46,13 @@ class Change(Generic[T]):
     read: Callable[[], T]
 
 
+class Hearer(Protocol):
+    """Something that has a socket in a sandbox."""
+
+    def let_go(self) -> None:
+        """Close the socket."""
+
+
 class Planned(Exception):  # noqa: N818  no error: it carries a plan out of a verb that is not to be carried out
     """The plan of a verb that is only asked what it would do."""
 
@@ -60,6 +70,7 @@ class Handle:
         box: Its namespace.
         host: The namespace links come from; the same object as *box* for the host's own.
         target: How plans call it.
+        key: What its record is kept under.
         recovered: What was undone or finished of interrupted operations, in words.
         adverts: What is advertised of its interfaces.
     """
@@ -71,11 +82,12 @@ class Handle:
         self._box = box
         self._host = host
         self.is_closed = False
-        self._key = store.host_key(box.identity) if box is host else name
+        self.key = store.host_key(box.identity) if box is host else name
         of = Target(HOST_NAME, HOST) if box is host else target(name, path)
-        self.target = replace(of, mark=store.mark(self._key))
+        self.target = replace(of, mark=store.mark(self.key))
         self.recovered: tuple[str, ...] = ()
         self.adverts = Announcements(box)
+        self._hearers: WeakSet[Hearer] = WeakSet()
         self._using = threading.RLock()  # held while the descriptors must not be closed
 
     @property
@@ -103,6 +115,7 @@ class Handle:
         """Close all descriptors, when no change is under way."""
         with self._using:
             self.is_closed = True
+            self._stop_hearing()
             try:
                 self.adverts.stop_all()
             finally:
@@ -128,6 +141,7 @@ class Handle:
             identity = self._box.identity
             self.is_closed = True
             self.adverts.stop_all()
+            self._stop_hearing()
             self._box.close()
             return identity
 
@@ -137,6 +151,17 @@ class Handle:
             fd = self.box.duplicate()
         return namespace.run_in(fd, function, own=True)
 
+    def _stop_hearing(self) -> None:
+        for hearer in tuple(self._hearers):
+            hearer.let_go()
+
+    def listen(self, make: Callable[[Listener], H]) -> H:
+        """Return what *make* makes of a socket that hears what changes inside; it lets go when this is closed."""
+        with self._using:
+            hearer = make(listen(self.box.fd))
+            self._hearers.add(hearer)
+        return hearer
+
     def record(self) -> Record:
         """Return what is known of the sandbox.
 
@@ -144,7 +169,7 @@ class Handle:
             SandboxNotFoundError: It is gone, or another namespace has taken its place.
             SandboxClosedError: It was closed or destroyed.
         """
-        return self._verified(self.box.identity, load(self._store, self._key))
+        return self._verified(self.box.identity, load(self._store, self.key))
 
     def _verified(self, identity: namespace.Identity, found: Record | None) -> Record:
         if found is None and self.target.is_host:
@@ -165,8 +190,8 @@ class Handle:
         with telling(self.name), self._using:
             identity = self.box.identity  # fails closed before anything is touched
             self._store.prepare(pins=False)
-            with self._store.locked(self._key):
-                found, words = settle(self._store, self._key, self._host)
+            with self._store.locked(self.key):
+                found, words = settle(self._store, self.key, self._host)
                 self.recovered += (words,) if words else ()
                 record = self._verified(identity, found)
                 change = make(record)
@@ -175,7 +200,7 @@ class Handle:
                 self._refuse_strange_host(record, change)
                 result = carry_out(
                     self._store,
-                    self._key,
+                    self.key,
                     change.plan,
                     self.world,
                     before=self._kept(record),

@@ -52,6 +52,7 @@ _CLASSES: dict[str, type] = {
         _steps.SetSysctl,
         _steps.SetUp,
         _steps.Unpin,
+        _steps.WaitUp,
         Plugged,
         Advertise,
     )

@@ -35,6 +35,7 @@ from netsandbox._steps import (
     SetSysctl,
     SetUp,
     Step,
+    WaitUp,
     place,
 )
 from netsandbox.errors import (
@@ -92,7 +93,14 @@ def attach(
     except NetSandboxError as error:
         error.operation = operation
         raise
-    root = groups[0] if len(groups) == 1 else Group("", {}, tuple(groups))
+    # All are plugged in before one is waited for: they come up side by side, and a bridge does by its ports.
+    waits = (
+        WaitUp(target.netns, new.index, new.name, spec.wait_limit)
+        for spec, new in zip(specs, made, strict=True)
+        if spec.wait
+    )
+    items: tuple[Step | Group, ...] = (*groups, *waits)
+    root = groups[0] if len(items) == 1 else Group("", {}, items)
     return Plan(operation, target.name, specs[0].source_name if specs else None, root), tuple(made)
 
 

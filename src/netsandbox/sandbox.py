@@ -34,6 +34,8 @@ from netsandbox.spec import (
 if TYPE_CHECKING:
     import subprocess
 
+    from netsandbox.events import Events
+
 T = TypeVar("T")
 P = ParamSpec("P")
 _HELD = 300  # namespaces that are held open at once; a process may have 1024 descriptors, and each takes two or three
@@ -462,6 +464,11 @@ class Sandbox(Network):
                 advertise: how often its neighbors are told its addresses, in the background, by gratuitous ARP and
                 unsolicited Neighbor Advertisements: a count 0..3, or (count, seconds between two) with 0.1..2 seconds,
                 or an `Advertise`; 3 times, a second apart, if left out. What came of it is in `Interface.adverts`.
+                wait: "up": wait at the end until packets go through: the link has a carrier and its operational state
+                is UP (or UNKNOWN, where the driver tells none), and the bridge port that it is, or that the other end
+                of a veth is on the host, forwards. A bridge has a carrier as soon as one of its ports does.
+                wait_limit: how long at most, in seconds (5.0); then all is undone (ETIMEDOUT). Until then no other
+                change is made to this sandbox, nor is it closed; other sandboxes are not held up.
 
         Returns:
             The interface, as read back from the kernel. An address that a setting took away is in its *dropped*.
@@ -471,7 +478,8 @@ class Sandbox(Network):
             SourceNotFoundError: There is no such link on the host.
             NameConflictError: The name is taken in the sandbox.
             RouteConflictError: An address overlaps a network that another link reaches.
-            KernelError: The kernel refused; what had been done is undone.
+            KernelError: The kernel refused, or (ETIMEDOUT) what was waited for did not come and the error says how it
+                was last; what had been done is undone.
             RollbackError: Undoing failed as well; it says what is left to do by hand.
 
         Source: ``AddInterface`` of moby's osl.
@@ -595,6 +603,18 @@ class Sandbox(Network):
         """
         self._handle.box  # noqa: B018  fails closed
         return self._handle.adverts.wait(rounds, limit)
+
+    # --- what happens inside ---
+
+    def events(self, *, timeout: float | None = None) -> "Events":
+        """Return an iterator of what changes in here from now on; `Events` has it for several sandboxes, or for all.
+
+        Args:
+            timeout: After how many seconds without an event an iteration ends; None: never.
+        """
+        from netsandbox.events import Events  # noqa: PLC0415  most do not ask
+
+        return Events([self], timeout=timeout)
 
     # --- running inside ---
 

@@ -25,6 +25,7 @@ from netsandbox.errors import Problem, SpecError
 from netsandbox.links import Kind
 
 T = TypeVar("T")
+WAIT_LIMIT, WAIT_MAX = 5.0, 3600  # seconds that are waited at most: unless said otherwise, and in any case
 ALTNAME_MAX = 127  # ALTIFNAMSIZ without the final NUL
 
 
@@ -211,6 +212,8 @@ class InterfaceOptions(TypedDict, total=False):
     sysctls: Mapping[str, str | int] | Iterable[str]
     on_conflict: Literal["error", "ignore"]
     advertise: AdvertiseLike
+    wait: Literal["up"] | None
+    wait_limit: float
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -229,6 +232,8 @@ class InterfaceSpec:
         sysctls: Settings of this link, by keys of the exact form ``net.X.Y.IFNAME.Z``, in the order they are made.
         on_conflict: What an address that overlaps an existing route means: "error" or "ignore".
         advertise: How often its addresses are advertised to its neighbors once it is there.
+        wait: "up": wait until packets go through; see `Sandbox.add_interface`. None: do not wait.
+        wait_limit: How long is waited at most, in seconds: more than 0, at most 3600.
 
     Raises:
         SpecError: Something of it makes no sense; all that is wrong is in its `problems`.
@@ -245,6 +250,8 @@ class InterfaceSpec:
     sysctls: tuple[tuple[str, str], ...]
     on_conflict: Literal["error", "ignore"]
     advertise: Advertise
+    wait: Literal["up"] | None
+    wait_limit: float
 
     def __init__(self, source: str | Kind, **options: Unpack[InterfaceOptions]) -> None:
         """Take text or ipaddress objects; refuse all that is wrong at once."""
@@ -266,12 +273,14 @@ class InterfaceSpec:
             check.mtu(mtu, ipv6=ipv6)
         if on_conflict not in ("error", "ignore"):
             check.wrong("on_conflict", on_conflict, "is neither 'error' nor 'ignore'")
+        wait, limit = options.get("wait"), options.get("wait_limit", WAIT_LIMIT)
+        _check_wait(check, wait, limit)
         sysctls = check.sysctls(options.get("sysctls", {}))
         advertise = _advertise(check, options.get("advertise", _USUAL))
         check.finish()
         _assign(self, source=source, prefix=prefix, name=name, mac=mac, mtu=mtu, addresses=addresses, master=master)
-        _assign(self, routes=routes, sysctls=sysctls, on_conflict=on_conflict)
-        _assign(self, advertise=advertise)
+        _assign(self, routes=routes, sysctls=sysctls, on_conflict=on_conflict, advertise=advertise)
+        _assign(self, wait=wait, wait_limit=float(limit))
 
     @property
     def kind(self) -> Kind | None:
@@ -383,6 +392,14 @@ def _check_names(check: Checks, source: object, prefix: object, name: object, ma
         check.add(name_problem("name", name))
     if master is not None:
         check.add(name_problem("master", master, longest=ALTNAME_MAX))
+
+
+def _check_wait(check: Checks, wait: object, limit: object) -> None:
+    """Refuse what nobody can wait for, or for so long."""
+    if wait not in (None, "up"):
+        check.wrong("wait", wait, "is neither 'up' nor None")
+    if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not 0 < limit <= WAIT_MAX:
+        check.wrong("wait_limit", limit, f"is not a number of seconds above 0 and up to {WAIT_MAX}")
 
 
 def _route(check: Checks, value: object) -> Route | None:

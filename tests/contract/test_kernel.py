@@ -849,6 +849,19 @@ def test_a_namespace_is_pinned_and_unpinned_once(twins: Twins, tmp_path: Path) -
     assert twins.fake[HERE].pins == set()
 
 
+def test_a_link_is_waited_for(twins: Twins) -> None:
+    twins.veth("v0", 7)
+    twins.up(7)
+
+    def wait(kernel: Kernel, index: int, *, ready: bool) -> tuple[str | None, bool]:
+        found, left = kernel.wait_link(index, lambda _: ready, 0.01)
+        return found.name if found else None, left > 0
+
+    assert twins.look(lambda kernel: wait(kernel, 7, ready=True)) == ("v0", True)
+    assert twins.look(lambda kernel: wait(kernel, 7, ready=False)) == ("v0", False)
+    assert twins.look(lambda kernel: wait(kernel, 99, ready=False)) == (None, True)
+
+
 def test_pauses_pass(twins: Twins) -> None:
     assert twins.look(lambda kernel: kernel.pause(0)) is None
     assert twins.fake[HERE].pauses == [0]

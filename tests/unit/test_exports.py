@@ -10,7 +10,7 @@ from netsandbox import Interface, Sandbox
 PROMISED = """
     Sandbox Interface InterfaceSpec Statistics Route Neighbor Plan Problem
     Bridge Dummy Ifb Ipvlan Kind Macvlan Tap Veth Vlan Vxlan
-    Advertise Adverts Gateway
+    Advertise Adverts Event Events Gateway
     NetSandboxError SpecError KernelError RouteConflictError NameConflictError ProtocolError SandboxExistsError
     SandboxNotFoundError SandboxClosedError InterfaceNotFoundError SourceNotFoundError RollbackError
     Summary
@@ -20,7 +20,7 @@ SANDBOX = """
     create_many destroy_many add_many
     add_interface add_interfaces plan_interface remove_interface remove_interfaces
     set_gateway unset_gateway gateway4 gateway6 add_route remove_route routes add_address remove_address
-    add_neighbor remove_neighbor neighbors disable_arp_for_vip apply_os_tweaks run popen exec
+    add_neighbor remove_neighbor neighbors disable_arp_for_vip apply_os_tweaks events run popen exec
 """
 INTERFACE = "source name index mac mtu addresses routes master is_bridge statistics remove"
 

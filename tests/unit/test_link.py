@@ -111,6 +111,31 @@ def test_what_a_link_is_can_be_asked() -> None:
     assert V0.names == ("v0", "second", "a-name-of-more-than-fifteen-bytes")
 
 
+def test_the_state_of_a_port_is_told() -> None:
+    (found,) = map(link.unpack, messages("links", "get p0, with statistics"))
+    assert (found.port_state, found.is_ready) == ("FORWARDING", True)
+    short = found.digest()
+    assert short == replace(P0, port=attrs.pack_u8(1, 3))
+    assert (short.port_state, short.raw, V0.digest()) == ("FORWARDING", b"", V0)
+    assert replace(P0, port=attrs.pack_u8(1, 9)).port_state is None
+    assert replace(P0, port=attrs.pack_u8(1, 2)).is_ready is False
+    with pytest.raises(ProtocolError, match="integer of 2 bytes"):
+        _ = replace(P0, port=attrs.pack(1, b"12")).port_state
+
+
+def test_a_port_is_told_also_where_nothing_but_that_is_told() -> None:
+    body = struct.pack("=BxHiII", 7, 1, 8, 0, 0) + attrs.nest(12, attrs.pack_u8(1, 2))  # AF_BRIDGE, IFLA_PROTINFO
+    told = link.unpack(Message(link.NEWLINK, 0, 0, body))
+    assert (told.index, told.port_kind, told.port_state) == (8, "bridge", "LEARNING")
+    assert unpack(attrs.nest(12, attrs.pack_u8(1, 2))).port_state is None
+
+
+@pytest.mark.parametrize("lacks", [{"flags": 0}, {"carrier": False}, {"operstate": "DORMANT"}])
+def test_a_link_is_ready_when_packets_go_through(lacks: dict[str, bool | int | str]) -> None:
+    assert (V0.is_ready, LO.is_ready) == (True, True)
+    assert not replace(V0, **lacks).is_ready  # type: ignore[arg-type]
+
+
 def test_a_link_of_which_nothing_is_told_has_no_name_and_no_mtu() -> None:
     assert unpack() == Link(index=7, name="", mtu=0)
 

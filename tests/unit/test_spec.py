@@ -333,7 +333,7 @@ def test_a_gateway_says_its_way() -> None:
 def test_the_least_wish_is_a_source() -> None:
     wish = InterfaceSpec("veth1")
     assert [getattr(wish, item.name) for item in fields(wish)] == [
-        "veth1", "eth", None, None, None, (), None, (), (), "error", Advertise(3, 1.0),
+        "veth1", "eth", None, None, None, (), None, (), (), "error", Advertise(3, 1.0), None, 5.0,
     ]  # fmt: skip
     assert (wish.source_name, wish.has_ipv6) == ("veth1", False)
 

@@ -35,6 +35,7 @@ from netsandbox._steps import (
     SetUp,
     Step,
     Unpin,
+    WaitUp,
 )
 from netsandbox._steps.base import inside, ip, quote
 from netsandbox.netlink import address, attrs
@@ -188,8 +189,9 @@ TEXTS: list[tuple[Step, str]] = [
     (Pin("web", "/srv/web", IDENTITY, "/proc/42/ns/net"), "touch /srv/web && mount --bind /proc/42/ns/net /srv/web"),
     (Unpin("web", "/run/netns/web", IDENTITY), "ip netns delete web"),
     (Unpin("web", "/srv/web", IDENTITY), "umount /srv/web && rm /srv/web"),
+    (WaitUp(*AT, 5.0), "# wait until v0 is up and packets go through, for 5 s at most"),
 ]
-INVERTIBLE = [step for step, _ in TEXTS if not isinstance(step, (Lost, DeleteLink, DeleteVeth))]
+INVERTIBLE = [step for step, _ in TEXTS if not isinstance(step, (Lost, DeleteLink, DeleteVeth, WaitUp))]
 
 
 def _ids(steps: Iterable[Step]) -> list[str]:
@@ -392,6 +394,7 @@ SETTLED: list[tuple[Step, frozenset[int]]] = [
     (CreateLink("web", 7, "br0", "bridge", None).inverse(), frozenset((errno.ENODEV,))),
     (Pin("web", "/srv/web", IDENTITY), frozenset()),
     (Unpin("web", "/srv/web", IDENTITY), frozenset((errno.ENOENT, errno.ESTALE))),
+    (WaitUp(*AT, 5.0), frozenset()),
 ]
 
 

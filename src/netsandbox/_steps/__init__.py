@@ -24,6 +24,7 @@ from netsandbox._steps.link import (
     place,
 )
 from netsandbox._steps.pin import Pin, Unpin
+from netsandbox._steps.wait import WaitUp
 
 __all__ = [
     "HOST",
@@ -51,6 +52,7 @@ __all__ = [
     "SetUp",
     "Step",
     "Unpin",
+    "WaitUp",
     "World",
     "place",
 ]

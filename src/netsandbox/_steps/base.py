@@ -3,7 +3,7 @@
 import errno
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
@@ -65,6 +65,13 @@ class Kernel(Protocol):
 
     def pause(self, seconds: float) -> None:
         """Wait."""
+
+    def wait_link(self, index: int, ready: Callable[[Link], bool], seconds: float) -> tuple[Link | None, float]:
+        """Wait until a link is *ready*, or gone, and for some *seconds* at most.
+
+        Returns:
+            The link as it was last seen (None: it is gone), and the seconds that are left.
+        """
 
 
 World = Mapping[str, Kernel]  # the namespaces that a plan is about, by the names its commands call them

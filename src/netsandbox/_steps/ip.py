@@ -56,6 +56,20 @@ class SetAddress(Change[Address]):
         return True
 
 
+def route_words(entry: RouteEntry, link: str) -> str:
+    """Return a route that leads out of a link (empty: of none) in the words of ip-route(8)."""
+    family = ":" in str(entry.to)
+    words = str(entry.to) if entry.type == _route.UNICAST else f"{_route.TYPES[entry.type]} {entry.to}"
+    words += f" via {entry.via}" if entry.via else ""
+    words += f" dev {link}" if link else ""
+    words += f" table {entry.table}" if entry.table != _route.TABLE_MAIN else ""
+    words += f" proto {entry.protocol}" if entry.protocol != _route.BOOT else ""
+    words += f" scope {entry.scope}" if entry.scope and not family else ""
+    words += f" metric {entry.metric}" if entry.metric else ""
+    words += f" src {entry.source}" if entry.source else ""
+    return words + (" onlink" if entry.flags & _route.ONLINK else "")
+
+
 class SetRoute(Change[RouteEntry]):
     """Add, replace or delete a route."""
 
@@ -65,19 +79,7 @@ class SetRoute(Change[RouteEntry]):
         """Say the ip(8) command it equals."""
         entry = self.new or self.old
         verb = "delete" if self.new is None else "replace" if self.old else "add"
-        return ip(self.netns, f"route {verb} {entry and self._words(entry)}")
-
-    def _words(self, entry: RouteEntry) -> str:
-        family = ":" in str(entry.to)
-        words = str(entry.to) if entry.type == _route.UNICAST else f"{_route.TYPES[entry.type]} {entry.to}"
-        words += f" via {entry.via}" if entry.via else ""
-        words += f" dev {quote(self.link)}" if self.link else ""
-        words += f" table {entry.table}" if entry.table != _route.TABLE_MAIN else ""
-        words += f" proto {entry.protocol}" if entry.protocol != _route.BOOT else ""
-        words += f" scope {entry.scope}" if entry.scope and not family else ""
-        words += f" metric {entry.metric}" if entry.metric else ""
-        words += f" src {entry.source}" if entry.source else ""
-        return words + (" onlink" if entry.flags & _route.ONLINK else "")
+        return ip(self.netns, f"route {verb} {entry and route_words(entry, quote(self.link) if self.link else '')}")
 
     def apply(self, world: World) -> bool:
         """Add, replace or delete the route."""

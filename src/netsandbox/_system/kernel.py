@@ -4,16 +4,19 @@ import copy
 import errno
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import Self
 
 from netsandbox._checks import IPAddress
 from netsandbox._system import namespace
+from netsandbox._system.listener import LINKS, listen
 from netsandbox._system.sysctl import Sysctls
 from netsandbox._system.transport import Transport
 from netsandbox.errors import KernelError
 from netsandbox.netlink import address, link, neighbor, route
 from netsandbox.netlink.kinds import Value
+from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import Request
 
 _FIRST_GROUP = 0x6E730000  # of those that links get to be deleted together; far from what people count up to
@@ -152,3 +155,18 @@ class LinuxKernel:
     def pause(self, seconds: float) -> None:
         """Wait."""
         time.sleep(seconds)
+
+    def wait_link(self, index: int, ready: Callable[[Link], bool], seconds: float) -> tuple[Link | None, float]:
+        """Wait until a link is *ready*, or gone; the kernel tells what has changed, and then the link is looked at.
+
+        The socket listens before the first look, so that no change is missed in between.
+        """
+        deadline = time.monotonic() + seconds
+        with closing(listen(self.fd, (LINKS,))) as listener:
+            while True:
+                found = self.link(index)
+                left = max(deadline - time.monotonic(), 0.0)
+                if found is None or not left or ready(found):
+                    return found, left
+                while left and not listener.hears_of(index, left):
+                    left = max(deadline - time.monotonic(), 0.0)

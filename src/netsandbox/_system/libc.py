@@ -1,6 +1,6 @@
 """The system calls that Python 3.11 lacks, through the C library.
 
-Source: setns(2), unshare(2), mount(2), umount2(2), packet(7).
+Source: setns(2), unshare(2), mount(2), umount2(2), packet(7), inotify(7).
 """
 
 import ctypes
@@ -12,6 +12,7 @@ from netsandbox.errors import KernelError
 
 CLONE_NEWNET = 0x40000000
 MS_BIND, MS_REC, MS_SHARED = 0x1000, 0x4000, 0x100000
+IN_MOVED_TO, IN_DELETE = 0x80, 0x200
 MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
 AF_PACKET, MSG_DONTWAIT = 17, 0x40
 
@@ -21,12 +22,15 @@ _ETHERTYPE = slice(12, 14)  # where a frame has its protocol, in the same byte o
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _call(text: str, name: str, *arguments: object) -> None:
-    if getattr(_libc, name)(*arguments):
+def _call(text: str, name: str, *arguments: object) -> int:
+    """Call a function and return what it returns: a negative number is an error."""
+    found: int = getattr(_libc, name)(*arguments)
+    if found < 0:
         code = ctypes.get_errno()
         raise KernelError(
             code, text, "Operation not permitted; it needs CAP_SYS_ADMIN" if code == errno.EPERM else None
         )
+    return found
 
 
 def setns(fd: int) -> None:
@@ -54,3 +58,15 @@ def send_frame(fd: int, index: int, frame: bytes) -> None:
     to = _LINK_ADDRESS.pack(AF_PACKET, frame[_ETHERTYPE], index, 0, 0, 0)
     if _libc.sendto(fd, frame, ctypes.c_size_t(len(frame)), MSG_DONTWAIT, to, len(to)) < 0:
         raise KernelError(ctypes.get_errno(), f"send a frame out of link {index}")
+
+
+def watch(directory: str) -> int:
+    """Return a descriptor that tells which files are moved into a directory, or deleted there."""
+    text = f"watch {directory}"
+    fd = _call(text, "inotify_init1", os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        _call(text, "inotify_add_watch", fd, os.fsencode(directory), IN_MOVED_TO | IN_DELETE)
+    except KernelError:
+        os.close(fd)
+        raise
+    return fd

@@ -71,13 +71,17 @@ class Store:
         start = f"{_MARK}{self.records}:"
         return text.removeprefix(start) if text.startswith(start) else None
 
+    def is_host(self, key: str) -> bool:
+        """Whether *key* is what the record of a host's own namespace is kept under."""
+        return key.startswith(_HOSTS)
+
     def entries(self) -> list[str]:
         """Return what there are records of, in order."""
-        return [_name(item) for item in _list(self.records) if item.endswith(_SUFFIX) and not item.startswith(".")]
+        return [key for key in map(key_of, _list(self.records)) if key]
 
     def names(self) -> list[str]:
         """Return the names of the sandboxes that there are records of, in order."""
-        return [key for key in self.entries() if not key.startswith(_HOSTS)]
+        return [key for key in self.entries() if not self.is_host(key)]
 
     def pinned(self) -> list[str]:
         """Return what is in the directory of pins, in order."""
@@ -213,6 +217,11 @@ def _list(directory: str) -> list[str]:
         return []
     except OSError as error:
         raise KernelError(error.errno or 0, f"list {directory}") from error
+
+
+def key_of(file: str) -> str | None:
+    """Return what the record in *file* is kept under; None if that is none, by its name."""
+    return _name(file) if file.endswith(_SUFFIX) and not file.startswith(".") else None
 
 
 def _name(file: str) -> str:

@@ -31,6 +31,7 @@ COMMANDS = {  # name -> module.function, imported when it is used
     "address": "network.address",
     "advertise": "advertise.advertise",
     "stats": "stats.stats",
+    "monitor": "monitor.monitor",
     "exec": "execute.execute",
     "destroy": "sandboxes.destroy",
     "prune": "prune.prune",

@@ -41,6 +41,8 @@ from netsandbox.spec import InterfaceSpec, Route
     "--on-conflict", type=click.Choice(["error", "ignore"]), help="What an overlap with an existing route means."
 )
 @click.option("--advertise", metavar="N[,S]", help="Tell neighbors its addresses N times, S seconds apart [3,1].")
+@click.option("--wait", type=click.Choice(["up"]), help="Wait until packets go through; if they do not, undo all.")
+@click.option("--wait-limit", metavar="S", type=float, help="How long at most, in seconds [5].")
 @dry_run_option
 @json_option
 @pass_settings

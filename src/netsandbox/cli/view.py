@@ -6,10 +6,13 @@ Source: print_linkinfo() and print_addrinfo() in iproute2's ip/ipaddress.c, prin
 from collections.abc import Iterable
 from typing import Any
 
+from netsandbox._changes import Event
 from netsandbox.errors import InterfaceNotFoundError
 from netsandbox.interface import Interface
 from netsandbox.netlink.address import Address
 from netsandbox.netlink.link import Link
+from netsandbox.netlink.neighbor import AF_BRIDGE, NeighborEntry
+from netsandbox.netlink.route import ONLINK, TABLE_MAIN, TYPES, UNICAST, RouteEntry
 from netsandbox.sandbox import Sandbox
 from netsandbox.spec import Neighbor, Route
 from netsandbox.stats import Statistics
@@ -39,6 +42,7 @@ _FLAGS = (
     (0x40000, "ECHO"),
 )
 _ADDRESS_FLAGS = ((0x04, "optimistic"), (0x08, "dadfailed"), (0x20, "deprecated"), (0x40, "tentative"), (0x02, "nodad"))
+_PROTOCOLS = {2: "kernel", 3: "boot", 4: "static", 9: "ra", 16: "dhcp"}  # RTPROT_*; include/uapi/linux/rtnetlink.h
 _TYPES = {1: "ether", 772: "loopback", 65534: "none"}  # ARPHRD_*; include/uapi/linux/if_arp.h
 _SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}  # RT_SCOPE_*
 
@@ -88,6 +92,76 @@ def neighbor(item: Neighbor) -> Json:
     return {**ip, "dev": item.interface, "lladdr": item.mac, "state": ["PERMANENT"]}
 
 
+def _route(item: RouteEntry, name: str | None) -> Json:
+    """Return a route of any kind, as the kernel has it, which leads out of the link *name*."""
+    whole = item.to.prefixlen == item.to.max_prefixlen
+    return {
+        **({"type": TYPES[item.type]} if item.type != UNICAST and item.type < len(TYPES) else {}),
+        "dst": str(item.to.network_address if whole else item.to) if item.to.prefixlen else "default",
+        **({"gateway": str(item.via)} if item.via else {}),
+        **({"dev": name} if name else {}),
+        **({"table": item.table} if item.table != TABLE_MAIN else {}),
+        "protocol": _PROTOCOLS.get(item.protocol, str(item.protocol)),
+        "scope": _SCOPES.get(item.scope, str(item.scope)),
+        **({"prefsrc": str(item.source)} if item.source else {}),
+        **({"metric": item.metric} if item.metric else {}),
+        "flags": ["onlink"] if item.flags & ONLINK else [],
+        "family": "inet" if item.to.version == 4 else "inet6",
+    }
+
+
+def _link(item: Link, master: str | None) -> Json:
+    """Return a link as ``ip -j -d link`` does, as far as events have it."""
+    return {
+        "ifindex": item.index,
+        "ifname": item.name,
+        "flags": flags(item.flags),
+        "mtu": item.mtu,
+        **({"master": master} if master else {}),
+        "operstate": item.operstate,
+        "link_type": link_type(item.type),
+        **({"address": item.mac} if item.mac else {}),
+        **({"altnames": list(item.altnames)} if item.altnames else {}),
+        **({"ifalias": item.alias} if item.alias else {}),
+        **({"linkinfo": info} if (info := _info(item)) else {}),
+    }
+
+
+def _info(item: Link) -> Json:
+    port = {"info_slave_data": {"state": item.port_state.lower()}} if item.port_state else {}
+    return {**({"info_kind": item.kind} if item.kind else {}), **port}
+
+
+def _entry(item: NeighborEntry, name: str | None) -> Json:
+    """Return a neighbour as ``ip -j neighbor`` does, or a forwarding entry as ``bridge -j fdb`` does."""
+    mac, dst = {"lladdr": item.mac} if item.mac else {}, {"dst": str(item.ip)} if item.ip else {}
+    if item.family == AF_BRIDGE:
+        return {"mac": item.mac, "ifname": name, **dst}
+    return {**dst, "dev": name, **mac, "state": list(item.states)}
+
+
+def event(item: Event) -> Json:
+    """Return an event; what it is about stands under its kind, as ``ip -j`` has it."""
+    made: Json = {"sandbox": item.sandbox, "what": item.what, "change": item.change}
+    match item.value:
+        case None:
+            return made
+        case Link():
+            told = _link(item.value, item.master)
+        case Address():
+            told = {"ifindex": item.value.index, "ifname": item.interface} | address(item.value)
+        case RouteEntry():
+            told = _route(item.value, item.interface)
+        case NeighborEntry():
+            told = _entry(item.value, item.interface)
+    return made | {item.what: told}
+
+
+def link_type(number: int) -> str:
+    """Return the hardware type of a link as ip(8) says it."""
+    return _TYPES.get(number, f"[{number}]")
+
+
 def interface(item: Interface, link: Link, addresses: Iterable[Address]) -> Json:
     """Return an interface as ``ip -j address`` does; ``source``, ``given_name`` (if renamed), ``routes`` are ours."""
     made: Json = {
@@ -98,7 +172,7 @@ def interface(item: Interface, link: Link, addresses: Iterable[Address]) -> Json
         **({"master": item.master} if item.master else {}),
         "operstate": item.operstate,
         "txqlen": item.txqlen,
-        "link_type": _TYPES.get(link.type, f"[{link.type}]"),
+        "link_type": link_type(link.type),
     }
     if item.mac:
         made["address"] = item.mac

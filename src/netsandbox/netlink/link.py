@@ -5,7 +5,7 @@ Source: rtnetlink(7), include/uapi/linux/if_link.h, net/core/rtnetlink.c.
 
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from netsandbox.errors import ProtocolError
@@ -15,10 +15,11 @@ from netsandbox.netlink.message import F_APPEND, F_CREATE, F_DUMP, F_EXCL, Messa
 NEWLINK, DELLINK, GETLINK, SETLINK, NEWLINKPROP, DELLINKPROP = 16, 17, 18, 19, 108, 109  # RTM_*
 UP, LOOPBACK, RUNNING, LOWER_UP = 0x1, 0x8, 0x40, 0x10000  # IFF_*
 ETHERNET = 1  # ARPHRD_ETHER; include/uapi/linux/if_arp.h
-AF_INET, AF_INET6 = 2, 10
+AF_INET, AF_INET6, AF_BRIDGE = 2, 10, 7
 
 _INFO = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _TXQLEN, _OPERSTATE, _LINKINFO = 1, 3, 4, 5, 10, 13, 16, 18  # IFLA_*
+_PROTINFO = 12
 _NET_NS_FD, _IFALIAS, _STATS64, _AF_SPEC, _GROUP, _EXT_MASK = 28, 20, 23, 26, 27, 29
 _CARRIER, _LINK_NETNSID, _NEW_IFINDEX, _PROP_LIST, _ALT_IFNAME, _PERM_ADDRESS = 33, 37, 49, 52, 53, 54
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5  # IFLA_INFO_*
@@ -29,6 +30,8 @@ _SKIP_STATS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
 # refuses the whole for one of these (IFLA_BRPORT_MCAST_N_GROUPS); a port finds its state by itself.
 _BRIDGE_PORT = frozenset((*range(2, 13), 25, *range(27, 35), 37, 39, 40, 42, 43, 44))
 _PORT_SETTINGS = {"hairpin": 4, "learning": 8, "isolated": 33}  # IFLA_BRPORT_MODE, _LEARNING, _ISOLATED
+PORT_STATES = ("DISABLED", "LISTENING", "LEARNING", "FORWARDING", "BLOCKING")  # BR_STATE_*; if_bridge.h
+_PORT_STATE = 1  # IFLA_BRPORT_STATE
 OPERSTATES = ("UNKNOWN", "NOTPRESENT", "DOWN", "LOWERLAYERDOWN", "TESTING", "DORMANT", "UP")  # RFC 2863
 
 
@@ -100,6 +103,32 @@ class Link:
         """Whether it is a loopback link."""
         return bool(self.flags & LOOPBACK)
 
+    def digest(self) -> "Link":
+        """Return it without what is not decoded, and without all of its port but the state."""
+        state = attrs.unpack(self.port).get(_PORT_STATE) if self.port_kind == "bridge" else None
+        port = b"" if state is None else attrs.pack(_PORT_STATE, state)
+        return replace(self, port=port, stats=b"", af_spec=b"", raw=b"")
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether packets go through: it has a signal (IFF_LOWER_UP) and is operational, and as a port it forwards.
+
+        Some drivers never tell their operational state; it stays UNKNOWN then (operstates.rst of the kernel).
+        """
+        works = self.is_up and self.carrier and self.operstate in {"UP", "UNKNOWN"}
+        return works and self.port_state in {None, "FORWARDING"}
+
+    @property
+    def port_state(self) -> str | None:
+        """State of the port of a bridge, such as "FORWARDING"; None if it is none.
+
+        Raises:
+            ProtocolError: What the kernel said of the port is malformed.
+        """
+        data = attrs.unpack(self.port).get(_PORT_STATE) if self.port_kind == "bridge" else None
+        number = None if data is None else attrs.to_int(data, 1)
+        return PORT_STATES[number] if number is not None and number < len(PORT_STATES) else None
+
     @property
     def names(self) -> tuple[str, ...]:
         """All names it answers to."""
@@ -146,6 +175,8 @@ def unpack(message: Message) -> Link:
     found = attrs.unpack(body, _INFO.size)
     fields: dict[str, Any] = {"name": "", "mtu": 0, "raw": body}
     fields |= {name: read(found[kind]) for kind, name, read in _FIELDS if kind in found}
+    if body[0] == AF_BRIDGE and _PROTINFO in found:  # what is told when nothing but a port changes
+        fields |= {"port_kind": "bridge", "port": found[_PROTINFO]}
     if _LINKINFO in found:
         info = attrs.unpack(found[_LINKINFO])
         fields |= {name: read(info[kind]) for kind, name, read in _INFO_FIELDS if kind in info}

@@ -15,6 +15,16 @@ from netsandbox.netlink.message import F_CREATE, F_DUMP, F_REPLACE, Message, Req
 NEWNEIGH, DELNEIGH, GETNEIGH = 28, 29, 30  # RTM_*
 AF_INET, AF_INET6, AF_BRIDGE = 2, 10, 7
 PERMANENT, NOARP = 0x80, 0x40  # NUD_*
+STATES = {
+    0x01: "INCOMPLETE",
+    0x02: "REACHABLE",
+    0x04: "STALE",
+    0x08: "DELAY",
+    0x10: "PROBE",
+    0x20: "FAILED",
+    NOARP: "NOARP",
+    PERMANENT: "PERMANENT",
+}
 SELF, MASTER = 0x02, 0x04  # NTF_*: the forwarding table of the link itself, or of its bridge
 
 _INFO = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, index, state, flags, type
@@ -42,6 +52,11 @@ class NeighborEntry:
     state: int = PERMANENT
     flags: int = 0
     rest: tuple[tuple[int, bytes], ...] = ()
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Its state in the words of ip(8), such as "REACHABLE"."""
+        return tuple(name for bit, name in STATES.items() if self.state & bit)
 
     def pack(self) -> bytes:
         """Return the body of the message that describes it; the inverse of unpack."""

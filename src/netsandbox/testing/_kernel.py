@@ -213,6 +213,15 @@ class FakeKernel:
         """Note how long it would have waited."""
         self._call(f"pause for {seconds} s", lambda: self.pauses.append(seconds))
 
+    def wait_link(self, index: int, ready: Callable[[Link], bool], seconds: float) -> tuple[Link | None, float]:
+        """Return a link as it is, and the seconds that are left: it never waits, so none, or all if it is *ready*."""
+
+        def work() -> tuple[Link | None, float]:
+            found = self._inside.read(index) if index in self._inside.links else None
+            return found, 0.0 if found and not ready(found) else seconds
+
+        return self._call(f"wait {seconds:g} s for link {index}", work)
+
     def _call(self, text: str, work: Callable[[], T]) -> T:
         return self.faults.call(f"{self.name}: {text}", work)
 
