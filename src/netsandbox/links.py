@@ -4,11 +4,11 @@ A kind is a wish: it says what to make, and refuses nonsense when it is made, al
 out, or None, is left to the kernel. What the options mean, and more about them, is in ip-link(8).
 """
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from ipaddress import ip_address
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from netsandbox._checks import Checks, name_problem
+from netsandbox._checks import Checks, keyword_problems, name_problem
 from netsandbox.netlink import kinds
 
 
@@ -21,6 +21,17 @@ class Kind:
     """
 
     kind: ClassVar[str]  # the kernel's name of the kind
+
+    def __new__(cls, *given: object, **options: object) -> Self:
+        """Refuse options of another kind, and none where one is needed."""
+        known = fields(cls)
+        check = Checks(keyword_problems(options, [item.name for item in known]))
+        if given or options:  # to be copied, it is made without
+            for item in known[len(given) :]:
+                if item.default is MISSING and item.name not in options:
+                    check.wrong(item.name, None, "is needed")
+        check.finish()
+        return object.__new__(cls)
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""

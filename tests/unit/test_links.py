@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, fields
+from copy import copy, deepcopy
+from dataclasses import FrozenInstanceError, fields, replace
 from ipaddress import ip_address
+from pickle import dumps, loads
 from struct import pack
 from typing import TYPE_CHECKING
 
@@ -169,6 +171,27 @@ def test_a_kind_refuses_what_makes_no_sense(make: Callable[[], Kind], text: str)
     with pytest.raises(SpecError) as info:
         make()
     assert text in str(info.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: Veth("v", mode="bridge"), "keyword 'mode': is not known; known are host, master, host_mac"),  # type: ignore[call-arg]
+        (lambda: Veth("v", hairpn=True), "keyword 'hairpn': is not known; did you mean 'hairpin'?"),  # type: ignore[call-arg]
+        (lambda: Vlan("wan"), "id None: is needed"),  # type: ignore[call-arg]
+        (lambda: Macvlan(mode="vepa"), "link None: is needed"),  # type: ignore[call-arg]
+        (lambda: Dummy(mac="x"), "keyword 'mac': is not known"),
+    ],
+)
+def test_options_of_another_kind_are_refused_and_the_nearest_is_named(make: Callable[[], Kind], text: str) -> None:
+    with pytest.raises(SpecError) as info:
+        make()
+    assert text in str(info.value)
+
+
+@pytest.mark.parametrize("kind", [Veth("v", master="br0"), Vlan("wan", 5), Dummy()])
+def test_a_kind_can_be_copied_changed_and_sent_to_another_process(kind: Kind) -> None:
+    assert copy(kind) == deepcopy(kind) == replace(kind) == loads(dumps(kind)) == kind  # noqa: S301  our own
 
 
 def test_a_kind_tells_all_that_is_wrong_with_it_at_once() -> None:
