@@ -41,6 +41,7 @@ from netsandbox import (
     SpecError,
     Statistics,
     Summary,
+    aio,
 )
 
 
@@ -153,6 +154,29 @@ def network(box: Sandbox) -> None:
     box.apply_os_tweaks("ingress")
     box.apply_os_tweaks({"net.ipv4.vs.conntrack": "1"})
     box.add_route("10.0.0.0/8")  # type: ignore[arg-type]
+
+
+async def awaited() -> None:
+    box = await aio.Sandbox.create("web", interfaces=[InterfaceSpec("veth1")])
+    assert_type(box, aio.Sandbox)
+    eth0 = await box.add_interface("veth1", mtu=1450, addresses=["10.0.0.2/24"])
+    assert_type(eth0, aio.Interface)
+    assert_type(eth0.name, str)
+    assert_type(await eth0.statistics(), Statistics)
+    assert_type(await box.interfaces(), tuple[aio.Interface, ...])
+    assert_type(await box.gateway4(), IPv4Address | None)
+    assert_type(await box.plan_interface("veth1", mtu=1450), Plan)
+    assert_type(await box.plan(box.remove_interface, "eth0"), Plan)
+    assert_type(await box.run(len, "x"), int)
+    assert_type(await aio.Sandbox.list(everything=True), list[str])
+    assert_type(await aio.Sandbox.create_many(["web"]), Summary[aio.Sandbox])
+    await box.set_gateway("172.17.0.1", interface=eth0, onlink=True)
+    await box.remove_interfaces([eth0, "eth1"])
+    await box.set_gateway("172.17.0.1", onlnk=True)  # type: ignore[call-arg]
+    await box.add_interface("veth1", mtuu=1450)  # type: ignore[call-arg]
+    await box.add_route("10.0.0.0/8")  # type: ignore[arg-type]
+    async with aio.Sandbox.temporary() as other:
+        assert_type(other, aio.Sandbox)
 
 
 def programs(box: Sandbox) -> None:

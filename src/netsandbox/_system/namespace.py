@@ -43,18 +43,23 @@ def on_a_thread(function: Callable[[], T]) -> T:
         except BaseException as error:  # noqa: BLE001  it is raised again, where the caller is
             errors.append(error)
 
-    thread = threading.Thread(target=body, name="netsandbox", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError as error:
-        raise KernelError(errno.EAGAIN, "start a thread", str(error)) from error
-    thread.join()
+    start_thread(body, daemon=True).join()
     if errors:
         try:
             raise errors[0]
         finally:
             errors.clear()  # no cycle between this frame and the traceback
     return results[0]
+
+
+def start_thread(body: Callable[[], object], *, daemon: bool = False) -> threading.Thread:
+    """Start a thread, in the namespaces of the calling one; the process does not wait for a *daemon* when it ends."""
+    thread = threading.Thread(target=body, name="netsandbox", daemon=daemon)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise KernelError(errno.EAGAIN, "start a thread", str(error)) from error
+    return thread
 
 
 def run_in(fd: int, function: Callable[[], T], *, own: bool = False) -> T:

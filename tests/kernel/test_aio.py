@@ -1,0 +1,359 @@
+"""The asyncio face: it says and does what the other one says and does, and a cancelled call has done nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import inspect
+import os
+import subprocess
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+
+import netsandbox
+from netsandbox import (
+    Bridge,
+    InterfaceNotFoundError,
+    InterfaceSpec,
+    KernelError,
+    Neighbor,
+    RollbackError,
+    Route,
+    SandboxExistsError,
+    aio,
+)
+from netsandbox._system.transport import Transport
+from netsandbox.aio import Sandbox
+from tests.kernel import lab
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+    from pathlib import Path
+
+    from netsandbox.netlink.message import Message, Request
+
+T = TypeVar("T")
+pytestmark = pytest.mark.usefixtures("host")
+WISH: dict[str, Any] = {
+    "mac": "02:00:00:00:00:42",
+    "addresses": ["10.0.0.2/24", "fd00::2/64"],
+    "routes": ["192.168.7.0/24"],
+    "sysctls": {"net.ipv4.conf.IFNAME.rp_filter": "2"},
+}
+
+
+@pytest.fixture(autouse=True)
+def cables(host: None) -> None:  # noqa: ARG001
+    """Make links to plug in."""
+    for number in range(10):
+        lab.veth(f"v{number}", f"p{number}")
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Iterator[str]:
+    """Make a namespace that is not ours."""
+    path = tmp_path / "theirs"
+    path.touch()
+    subprocess.run(["unshare", f"--net={path}", "ip", "link", "set", "lo", "up"], check=True)
+    yield str(path)
+    lab.libc("umount2", str(path).encode(), 0)
+
+
+class Stopping:
+    """Cancels a task when a namespace is opened or asked something for the n-th time, on whatever thread that is."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.task: asyncio.Task[Any] | None = None
+        self.left = 0
+        ask, make = Transport.ask, Transport.__init__
+
+        def asking(transport: Transport, request: Request) -> list[Message]:
+            self.count()
+            return ask(transport, request)
+
+        def making(transport: Transport) -> None:
+            self.count()
+            make(transport)
+
+        monkeypatch.setattr(Transport, "ask", asking)
+        monkeypatch.setattr(Transport, "__init__", making)
+
+    def count(self) -> None:
+        """Cancel the task if it is time."""
+        self.left -= 1
+        if self.task and self.left == 0:
+            cancelled, loop = threading.Event(), self.task.get_loop()
+            loop.call_soon_threadsafe(self.task.cancel)
+            loop.call_soon_threadsafe(loop.call_soon, cancelled.set)  # when it has been told so
+            assert cancelled.wait(30)
+
+    async def run(self, work: Coroutine[Any, Any, object], at: int = 1) -> bool:
+        """Carry *work* out and cancel it at the n-th request; return whether it came to that."""
+        self.left, self.task = at, asyncio.create_task(work)
+        try:
+            await self.task
+        except asyncio.CancelledError:
+            return True
+        return False
+
+
+@pytest.fixture
+def stopping(monkeypatch: pytest.MonkeyPatch) -> Stopping:
+    return Stopping(monkeypatch)
+
+
+async def awaited(work: Awaitable[T]) -> T:
+    return await work
+
+
+def test_every_name_of_the_other_face_is_there() -> None:
+    for theirs, ours in ((netsandbox.Sandbox, Sandbox), (netsandbox.Interface, aio.Interface)):
+        assert {name for name in dir(theirs) if not name.startswith("_")} <= set(dir(ours))
+    remembered = {"plan_create", "name", "path", "recovered"}
+    for name in {name for name in dir(netsandbox.Sandbox) if not name.startswith("_")} - remembered:
+        made = getattr(Sandbox, name)
+        assert inspect.iscoroutinefunction(made) or inspect.signature(made).return_annotation is aio.Opening, name
+
+
+def lasting(found: Iterable[netsandbox.Interface]) -> list[tuple[object, ...]]:
+    """Return what of interfaces does not change by itself."""
+    return [(item.id, item.source, item.name, item.mac, item.addresses, item.routes, item.master) for item in found]
+
+
+async def interfaces(box: Sandbox, other: netsandbox.Sandbox) -> None:
+    eth0 = await box.add_interface("v0", **WISH)
+    br0, eth1 = await box.add_interfaces([InterfaceSpec(Bridge("br0")), InterfaceSpec("v1", master="br0")])
+    assert lasting(await box.interfaces()) == lasting([eth0, br0, eth1]) == lasting(other.interfaces)
+    assert (await eth0.statistics()).rx_bytes == other.interfaces[0].statistics().rx_bytes
+    assert (await box.has_ipv6(), await box.missing(), await box.foreign()) == (True, (), ())
+    plan = await box.plan(box.remove_interface, eth1)
+    assert plan.commands == other.plan(other.remove_interface, "eth2").commands != ()
+    assert (await box.plan_interface("v3")).commands == other.plan_interface("v3").commands
+    await network(box, other)
+    await eth0.remove()
+    await box.remove_interface(br0)
+    await box.remove_interfaces([eth1])
+    assert await box.interfaces() == ()
+
+
+async def network(box: Sandbox, other: netsandbox.Sandbox) -> None:
+    await box.add_address("eth0", "10.9.9.9/32")
+    await box.remove_address("eth0", "10.9.9.9/32")
+    await box.set_gateway("10.0.0.1")
+    await box.set_gateway("fd00::1")
+    await box.add_route(Route("10.7.0.0/16", via="10.0.0.1"))
+    assert await box.routes() == other.routes
+    assert (await box.gateway4(), await box.gateway6()) == (other.gateway4, other.gateway6)
+    assert str(await box.gateway4()) == "10.0.0.1"
+    await box.remove_route(Route("10.7.0.0/16"))
+    await box.unset_gateway(6)
+    await box.add_neighbor(Neighbor("10.0.0.5", "02:00:00:00:00:05", "eth0"))
+    assert await box.neighbors() == other.neighbors != ()
+    await box.remove_neighbor(Neighbor("10.0.0.5", "02:00:00:00:00:05", "eth0"))
+    await box.disable_arp_for_vip("eth0")
+    await box.apply_os_tweaks({"net.ipv4.ip_forward": "1"})
+    assert lab.sysctl("ipv4/ip_forward", netns=box.path) == "1"
+    assert await box.run(os.getpid) == os.getpid()
+    assert (await box.exec(["ip", "-o", "link"], capture_output=True)).stdout.count(b"\n") == len(
+        "lo eth0 eth1 eth2".split()
+    )
+    program = await box.popen(["true"])
+    assert program.wait() == 0
+
+
+def test_results_are_those_of_the_other_face() -> None:
+    async def main() -> None:
+        async with Sandbox.create("box", interfaces=[InterfaceSpec("v9")]) as box:
+            assert (box.name, box.recovered, repr(box)) == ("box", (), f"<aio.Sandbox 'box' at {box.path!r}>")
+            await (await box.interfaces())[0].remove()
+            with netsandbox.Sandbox.open("box") as other, lab.comes_back():
+                await interfaces(box, other)
+            again = await Sandbox.open("box")
+            await again.aclose()
+            assert await Sandbox.list() == ["box"]
+            assert (await Sandbox.recover(), await Sandbox.prune()) == ((), ())
+            assert Sandbox.plan_create("x").commands == netsandbox.Sandbox.plan_create("x").commands
+            with pytest.raises(SandboxExistsError):
+                await Sandbox.create("box")
+            await box.destroy()
+        async with Sandbox.temporary() as box:
+            assert await Sandbox.list() == [box.name]
+            async with box:
+                pass
+        async with Sandbox.host() as host:
+            assert {"v0", "p0"} <= {item.name for item in await host.foreign()}
+        assert await Sandbox.list() == []
+
+    with lab.comes_back():
+        asyncio.run(main())
+
+
+def test_many_are_made_and_destroyed() -> None:
+    async def main() -> None:
+        told: list[str] = []
+        made = await Sandbox.create_many(
+            {"a": [InterfaceSpec("v0")], "b": []}, progress=lambda name, _: told.append(name)
+        )
+        a, b = made
+        added = await Sandbox.add_many({a: [InterfaceSpec("v1")], "b": [InterfaceSpec("v2")], "c": []})
+        assert [item.name for item in added.done["a"]] == ["eth1"]
+        assert [*added.failed] == ["c"]
+        await added.done["a"][0].remove()
+        assert told == ["a", "b"]
+        gone = await Sandbox.destroy_many([a, "b"])
+        assert [box.name for box in gone] == ["a", "b"]
+        await b.close()
+        assert (await Sandbox.destroy_many("a")).failed.keys() == {"a"}
+
+    with lab.comes_back():
+        asyncio.run(main())
+
+
+def test_interfaces_that_are_added_at_once_get_names_of_their_own() -> None:
+    async def main() -> set[str]:
+        async with Sandbox.temporary() as box:
+            made = await asyncio.gather(*(box.add_interface(f"v{number}") for number in range(10)))
+            return {item.name for item in made}
+
+    with lab.comes_back():
+        assert asyncio.run(main()) == {f"eth{number}" for number in range(10)}
+
+
+def test_the_event_loop_goes_on_while_the_kernel_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call goes on only after the loop has done something else meanwhile."""
+    ask, begun, go_on = Transport.ask, threading.Event(), threading.Event()
+
+    def waiting(transport: Transport, request: Request) -> list[Message]:
+        begun.set()
+        assert go_on.wait(30)
+        return ask(transport, request)
+
+    async def main() -> None:
+        async with Sandbox.temporary() as box:
+            with monkeypatch.context() as patch:
+                patch.setattr(Transport, "ask", waiting)
+                call = asyncio.create_task(box.add_interface("v0"))
+                await asyncio.to_thread(begun.wait, 30)
+                go_on.set()
+                assert (await call).name == "eth0"
+
+    asyncio.run(main())
+
+
+def test_an_add_that_is_cancelled_anywhere_has_done_nothing(stopping: Stopping) -> None:
+    async def main() -> int:
+        async with Sandbox.temporary() as box:
+            n = 1
+            while True:
+                with lab.comes_back(box.path):
+                    hit = await stopping.run(box.add_interface("v0", **WISH), n)
+                    if not hit:
+                        assert [item.name for item in await box.interfaces()] == ["eth0"]
+                        await box.remove_interface("eth0")
+                assert await box.interfaces() == ()
+                if not hit:
+                    return n
+                n += 3
+
+    assert asyncio.run(main()) > 9
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda _: Sandbox.create("new"), id="create"),
+        pytest.param(lambda _: Sandbox.create("new", interfaces=[InterfaceSpec("v0")]), id="create with interfaces"),
+        pytest.param(lambda _: Sandbox.create_many({"new": [InterfaceSpec("v0")], "other": []}), id="create many"),
+        pytest.param(lambda _: Sandbox.temporary(), id="temporary"),
+        pytest.param(lambda _: Sandbox.open("there"), id="open"),
+        pytest.param(lambda path: Sandbox.adopt(path, "new"), id="adopt"),
+        pytest.param(lambda _: Sandbox.add_many({"there": [InterfaceSpec("v0")], "x": []}), id="add many"),
+    ],
+)
+def test_what_made_something_is_undone_when_it_is_cancelled(
+    stopping: Stopping, theirs: str, make: Callable[[str], Awaitable[object]]
+) -> None:
+    async def main() -> None:
+        async with Sandbox.create("there") as there:
+            with lab.comes_back(there.path, theirs):
+                assert await stopping.run(awaited(make(theirs)))
+            assert await Sandbox.list() == ["there"]
+            added = Sandbox.add_many({there: [InterfaceSpec("v0")]})
+            with lab.comes_back(there.path):
+                assert await stopping.run(added)
+            await there.destroy()
+
+    asyncio.run(main())
+
+
+def test_what_takes_something_away_is_finished_when_it_is_cancelled(stopping: Stopping) -> None:
+    async def main() -> None:
+        box = await Sandbox.create("box")
+        await box.add_interface("v0")
+        with lab.comes_back():
+            assert await stopping.run(box.add_address("eth0", "10.0.0.2/24"))
+            assert lab.addresses("eth0", box.path) == {"10.0.0.2/24"}
+        assert await stopping.run(box.remove_interface("eth0"))
+        assert await box.interfaces() == ()
+        assert "v0" in lab.links()
+        await box.add_interface("v0")
+        assert await stopping.run(box.destroy())
+        assert await Sandbox.list() == []
+
+    with lab.comes_back():
+        asyncio.run(main())
+
+
+def test_a_program_that_was_started_is_killed_and_one_that_runs_is_waited_for() -> None:
+    async def cancelled(work: Coroutine[Any, Any, object], go_on: Callable[[], object] = lambda: None) -> None:
+        task = asyncio.create_task(work)
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0)
+        task.cancel()  # again, while it is waited for
+        go_on()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async def main() -> None:
+        async with Sandbox.temporary() as box:
+            await cancelled(box.popen(["sleep", "1000"]))
+            go_on, ran = threading.Event(), threading.Event()
+
+            def wait() -> None:
+                assert go_on.wait(30)
+                ran.set()
+
+            await cancelled(box.run(wait), go_on.set)
+            assert ran.is_set()
+
+    asyncio.run(main())
+
+
+def test_a_failure_is_the_reason_of_the_cancellation_that_it_met(stopping: Stopping) -> None:
+    async def main() -> None:
+        async with Sandbox.temporary() as box:
+            stopping.left, task = 1, asyncio.create_task(box.add_interface("nowhere"))
+            stopping.task = task
+            with pytest.raises(asyncio.CancelledError) as info:
+                await task
+            assert isinstance(info.value.__cause__, InterfaceNotFoundError)
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_add_that_cannot_be_undone_says_so(stopping: Stopping, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise KernelError(errno.ENOMEM, "take it out")
+
+    async def main() -> None:
+        async with Sandbox.temporary() as box:
+            with monkeypatch.context() as patch:
+                patch.setattr(netsandbox.Sandbox, "remove_interface", refuse)
+                with pytest.raises(RollbackError, match="take it out: ENOMEM") as info:
+                    await stopping.run(box.add_interface("v0"))
+            assert isinstance(info.value.__cause__, KernelError)
+
+    asyncio.run(main())
