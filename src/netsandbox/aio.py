@@ -322,12 +322,15 @@ class Sandbox:
     plan_interface = _verb(_Sync.plan_interface)
     remove_interface = _verb(_Sync.remove_interface)
     remove_interfaces = _verb(_Sync.remove_interfaces)
+    advertise = _verb(_Sync.advertise)
+    wait_for_adverts = _verb(_Sync.wait_for_adverts)
 
     # --- the network ---
 
     add_address = _verb(_Sync.add_address)
     remove_address = _verb(_Sync.remove_address)
     set_gateway = _verb(_Sync.set_gateway)
+    choose_gateways = _verb(_Sync.choose_gateways)
     unset_gateway = _verb(_Sync.unset_gateway)
     add_route = _verb(_Sync.add_route)
     remove_route = _verb(_Sync.remove_route)
