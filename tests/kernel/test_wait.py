@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from netsandbox import Bridge, InterfaceSpec, KernelError, Sandbox
+from netsandbox import Bridge, InterfaceSpec, KernelError, Sandbox, Veth
 from netsandbox._system import listener
 from netsandbox._system.kernel import LinuxKernel
 from tests.kernel.lab import bridge, comes_back, fails, ip, ip_json, link, links, sysctl, veth
@@ -177,6 +177,15 @@ def test_a_port_that_does_not_forward_in_time_is_told(box: Sandbox, stp: str) ->
     assert info.value.strerror == (
         f"its other end {stp} on the host does not forward as a port of br0: its state is LISTENING"
     )
+
+
+def test_the_other_end_of_a_veth_that_is_made_has_to_forward_too(box: Sandbox, stp: str) -> None:
+    assert port_state(stp)
+    with fails(box, KernelError, match="its other end h0 on the host does not forward as a port of br0: .* LISTENING"):
+        box.add_interface(Veth("h0", master="br0"), wait="up", wait_limit=1)
+    ip("link set br0 type bridge stp_state 0")
+    assert box.add_interface(Veth("h0", master="br0"), wait="up", wait_limit=AMPLE).operstate == "UP"
+    assert port_state("h0") == "forwarding"
 
 
 def test_the_other_end_of_a_link_of_the_host_counts_too(stp: str) -> None:

@@ -23,6 +23,8 @@ from netsandbox import (
     Advertise,
     Adverts,
     Bridge,
+    Event,
+    Events,
     Gateway,
     Interface,
     InterfaceNotFoundError,
@@ -100,6 +102,8 @@ def interfaces(box: Sandbox) -> None:
     assert_type(eth0.dropped, tuple[IPv4Interface | IPv6Interface, ...])
     box.add_interface("veth1", advertise={"count": 1, "interval": 0.5})
     box.add_interface("veth1", advertise=Advertise(1))
+    box.add_interface("veth1", wait="up", wait_limit=2)
+    box.add_interface("veth1", wait="down")  # type: ignore[arg-type]
     box.add_interface("veth1", advertise="3")  # type: ignore[arg-type]
     box.advertise()
     box.advertise(eth0, 1)
@@ -189,6 +193,17 @@ def programs(box: Sandbox) -> None:
     assert_type(box.exec(["ip", "link"]), subprocess.CompletedProcess[Any])
 
 
+def events(box: Sandbox) -> None:
+    with box.events(timeout=1.5) as found, Events([box]), Events():
+        assert_type(found, Events)
+        assert_type(found.wait(0), Event | None)
+        for event in found:
+            assert_type(event, Event)
+            assert_type(event.what, Literal["link", "address", "route", "neighbor", "sandbox"])
+            assert_type((event.sandbox, event.interface, event.master), tuple[str, str | None, str | None])
+    Events(["box"])  # type: ignore[list-item]
+
+
 def values() -> None:
     route = Route("10.0.0.0/8")
     assert_type(route.to, IPv4Network | IPv6Network)
@@ -204,6 +219,7 @@ def values() -> None:
     assert_type(spec.sysctls, tuple[tuple[str, str], ...])
     assert_type(spec.on_conflict, Literal["error", "ignore"])
     assert_type(spec.advertise, Advertise)
+    assert_type((spec.wait, spec.wait_limit), tuple[Literal["up"] | None, float])
     spec.mtu = 1450  # type: ignore[misc]
     route.metric = 1  # type: ignore[misc]
     Bridge("br0").name = "br1"  # type: ignore[misc]
