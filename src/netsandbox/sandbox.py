@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 P = ParamSpec("P")
-_HELD = 300  # namespaces that are held open at once; a process may have 1024 descriptors, and each takes two or three
 _FOREIGN = "it is foreign: netsandbox did not plug it in, and leaves it alone"
 
 
@@ -191,6 +190,7 @@ class Sandbox(Network):
             BaseException: It was interrupted (KeyboardInterrupt); a note says what was done until then.
         """
         gone: list[tuple[Handle, Sequence[int]]] = []
+        room = _room()
 
         def flush() -> None:
             with ExitStack() as stack:
@@ -201,7 +201,7 @@ class Sandbox(Network):
                 gone.clear()
 
         def destroy(box: Sandbox, _: object) -> Sandbox:
-            if len(gone) == _HELD:
+            if len(gone) == room:
                 flush()
             gone.append(cls._unpin(box))
             return box
@@ -708,6 +708,14 @@ def _with_dropped(wishes: Iterable[InterfaceSpec], made: Iterable[Interface]) ->
         replace(item, dropped=tuple(wanted for wanted in wish.addresses if wanted not in item.addresses))
         for wish, item in zip(wishes, made, strict=True)
     )
+
+
+def _room() -> int:
+    """Return how many namespaces may be held open at once, of two or three descriptors each."""
+    import resource  # noqa: PLC0415  few need it
+
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if most == resource.RLIM_INFINITY else max(most // 4, 1)
 
 
 def _require_linux() -> None:

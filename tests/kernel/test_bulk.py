@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -186,7 +187,7 @@ def test_interfaces_are_plugged_into_many_sandboxes(three: list[str]) -> None:
 @pytest.mark.parametrize("wait", [False, True])
 def test_veths_of_many_sandboxes_go_from_the_host(monkeypatch: pytest.MonkeyPatch, *, wait: bool) -> None:
     """Also where a program still runs inside, and where not all namespaces are held open at once."""
-    monkeypatch.setattr("netsandbox.sandbox._HELD", 9)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY if wait else 36, 0))
     before, names = descriptors(), [f"s{number}" for number in range(12)]
     with lab.comes_back():
         made = Sandbox.create_many({name: [InterfaceSpec(Veth(f"host-{name}"))] for name in names})

@@ -223,7 +223,8 @@ def frames(kernel: Kernel, index: int) -> list[bytes]:
     Raises:
         KernelError: There is nothing to be said, or nobody who would hear it.
     """
-    link = kernel.link(index)
+    # Of a list, as a look at a single link waits for rtnl_lock, and whoever uses the sandbox meanwhile for this.
+    link = next((item for item in kernel.links() if item.index == index), None)
     if link is None:
         raise KernelError(errno.ENODEV, f"advertise link {index}", "it is gone")
     request = f"advertise {link.name}"
