@@ -13,7 +13,8 @@ the host of a sandbox that it makes, and calls that wait for one another use non
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, fields
 from functools import partial, wraps
 from ipaddress import IPv4Address, IPv6Address
@@ -31,14 +32,20 @@ if TYPE_CHECKING:
     import os
     from subprocess import CompletedProcess, Popen
 
+    from netsandbox import Event
+
 __all__ = ["Interface", "Opening", "Sandbox"]
 P = ParamSpec("P")
 T = TypeVar("T")
 _Sync = netsandbox.Sandbox
 
 
-async def _call(work: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
+async def _call(
+    work: Callable[[], T], undo: Callable[[T], object] | None = None, stop: Callable[[], object] | None = None
+) -> T:
     """Call *work* on a thread of its own; if this is cancelled, wait for it, and *undo* what it made.
+
+    What waits itself can be told to *stop* then.
 
     Raises:
         RollbackError: It was cancelled, and undoing failed.
@@ -62,6 +69,8 @@ async def _call(work: Callable[[], T], undo: Callable[[T], object] | None = None
             await ended.wait()
         except asyncio.CancelledError as error:
             cancelled = error
+            if stop:
+                stop()
     try:
         if cancelled is None and errors:
             raise errors[0]
@@ -324,6 +333,13 @@ class Sandbox:
     remove_interfaces = _verb(_Sync.remove_interfaces)
     advertise = _verb(_Sync.advertise)
     wait_for_adverts = _verb(_Sync.wait_for_adverts)
+
+    async def events(self, *, timeout: float | None = None) -> AsyncGenerator["Event", None]:  # noqa: ASYNC109  as there
+        """Yield what changes from the beginning of the loop to its end; see `netsandbox.Sandbox.events`."""
+        heard = await _call(partial(self.sync.events, timeout=timeout), netsandbox.Events.close)
+        with closing(heard):
+            while event := await _call(partial(next, heard, None), stop=heard.close):
+                yield event
 
     # --- the network ---
 

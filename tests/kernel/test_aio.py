@@ -109,10 +109,10 @@ async def awaited(work: Awaitable[T]) -> T:
 
 
 def test_every_name_of_the_other_face_is_there() -> None:
-    """But for the iterator of events, which is had of `Sandbox.sync`."""
-    public = {name for name in dir(netsandbox.Sandbox) if not name.startswith("_")} - {"events"}
+    public = {name for name in dir(netsandbox.Sandbox) if not name.startswith("_")}
     assert public <= set(dir(Sandbox))
-    for name in public - {"plan_create", "name", "path", "recovered"}:
+    assert inspect.isasyncgenfunction(Sandbox.events)
+    for name in public - {"events", "plan_create", "name", "path", "recovered"}:
         made = getattr(Sandbox, name)
         assert inspect.iscoroutinefunction(made) or inspect.signature(made).return_annotation is aio.Opening, name
     assert inspect.iscoroutinefunction(aio.Interface.remove)
@@ -359,3 +359,32 @@ def test_a_cancelled_add_that_cannot_be_undone_says_so(stopping: Stopping, monke
             assert isinstance(info.value.__cause__, KernelError)
 
     asyncio.run(main())
+
+
+def test_events_are_yielded_until_the_loop_ends_and_a_cancelled_one_ends_at_once() -> None:
+    async def follow(box: Sandbox, begun: asyncio.Event, seen: list[str]) -> None:
+        async for event in box.events():
+            seen.append(f"{event.what} {event.change} {event.interface}")
+            begun.set()
+
+    async def body() -> list[str]:
+        async with Sandbox.temporary() as box:
+            begun, seen = asyncio.Event(), list[str]()
+            task = asyncio.create_task(follow(box, begun, seen))
+            while not begun.is_set():  # it may not listen yet
+                made = await box.add_interface("v0")
+                await made.remove()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            return seen
+
+    assert any(text.startswith("link ") for text in asyncio.run(body()))
+
+
+def test_events_end_when_nothing_happens_for_some_time() -> None:
+    async def body() -> list[object]:
+        async with Sandbox.temporary() as box:
+            return [event async for event in box.events(timeout=0.01)]
+
+    assert asyncio.run(body()) == []
