@@ -19,8 +19,8 @@ from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import Store
 from netsandbox.cli import output
 from netsandbox.cli.app import Settings, json_option, pass_settings
-from netsandbox.cli.requests import new_link
 from netsandbox.errors import KernelError, NetSandboxError
+from netsandbox.netlink import link
 from netsandbox.sandbox import Sandbox
 
 KINDS = ("bridge", "veth", "macvlan", "ipvlan", "vlan", "vxlan", "dummy", "ifb", "bond", "vrf", "tun")
@@ -281,7 +281,7 @@ def _kinds() -> Check:
 def _makes(send: Callable[..., None], kind: str) -> bool:
     """Whether the kernel knows a kind of link, even if it refuses one without further settings."""
     try:
-        send(new_link(kind, f"probe-{kind}"))
+        send(link.create(kind, f"probe-{kind}"))
     except KernelError as error:
         return error.errno != errno.EOPNOTSUPP or error.extack not in {None, "Unknown device type"}
     return True

@@ -11,9 +11,9 @@ from netsandbox._system.kernel import LinuxKernel
 from netsandbox.cli import output, text, view
 from netsandbox.cli.isolation import isolate
 from netsandbox.cli.ping import ping
-from netsandbox.cli.requests import new_veth
 from netsandbox.errors import NetSandboxError
 from netsandbox.links import Bridge
+from netsandbox.netlink import link
 from netsandbox.sandbox import Sandbox
 from netsandbox.spec import Route
 
@@ -51,7 +51,7 @@ class Scene:
         host = LinuxKernel.own()
         with contextlib.closing(host):
             for name in (*HOSTS, "spare"):
-                host.send(new_veth(f"port-{name}", f"veth-{name}"))
+                host.send(link.create("veth", f"port-{name}", data=link.peer(f"veth-{name}")))
             links = " ".join(f"veth-{name}/port-{name}" for name in (*HOSTS, "spare"))
             self.tell("links", f"pairs of veth links: {links}")
             with self.sandboxes("switch", *HOSTS) as boxes:
