@@ -373,6 +373,17 @@ def test_what_was_interrupted_is_not_undone_from_another_host_nor_in_another_nam
     assert box.interfaces == ()
 
 
+def test_who_may_enter_no_namespace_is_in_its_own(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> None:
+        raise KernelError(errno.EPERM, "enter a namespace")
+
+    monkeypatch.setattr(libc, "setns", refuse)
+    with Sandbox.host() as here:
+        assert here.run(lambda: os.readlink(namespace.OWN)) == os.readlink(namespace.OWN)
+    with pytest.raises(KernelError, match="enter a namespace: EPERM"):
+        box.run(list)
+
+
 @pytest.mark.parametrize("verb", ["open", "recover", "prune", "create"])
 def test_a_damaged_record_is_named_and_nothing_is_done(box: Sandbox, tmp_path: Path, verb: str) -> None:
     lab.veth()
