@@ -66,6 +66,11 @@ def ip(*words: str, netns: str | None = None, check: bool = True) -> str:
     return _run("ip", *" ".join(words).split(), netns=netns, check=check)
 
 
+def ip_batch(*lines: str) -> None:
+    """Have the command do several things in one go."""
+    _run("ip", "-batch", "-", text="\n".join(lines))
+
+
 def ip_json(*words: str, netns: str | None = None) -> list[Json]:
     """Return what ``ip -j -d`` says."""
     return [item for item in json.loads(ip("-j -d", *words, netns=netns) or "[]") if item]

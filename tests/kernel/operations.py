@@ -48,7 +48,7 @@ class Operation(NamedTuple):
 
 def links() -> None:
     """Make a link that has everything, and another."""
-    for words in (
+    lab.ip_batch(
         "link add v0 address 02:00:00:00:01:00 type veth peer name p0 address 02:00:00:00:01:01",
         "link add v1 address 02:00:00:00:01:02 type veth peer name p1 address 02:00:00:00:01:03",
         "link add hostbr address 02:00:00:00:01:04 type bridge",
@@ -59,8 +59,7 @@ def links() -> None:
         "route add 10.6.0.0/16 via 10.5.0.9",
         "neighbor add 10.5.0.7 lladdr 02:00:00:00:00:07 dev v0 nud permanent",
         "link set v0 master hostbr",
-    ):
-        lab.ip(words)
+    )
     lab.sysctl("ipv4/conf/v0/rp_filter", "1")
 
 

@@ -379,7 +379,7 @@ def test_who_may_enter_no_namespace_is_in_its_own(box: Sandbox, monkeypatch: pyt
 
     monkeypatch.setattr(libc, "setns", refuse)
     with Sandbox.host() as here:
-        assert here.run(lambda: os.readlink(namespace.OWN)) == os.readlink(namespace.OWN)
+        assert here.run(lambda: Path(namespace.OWN).readlink()) == Path(namespace.OWN).readlink()
     with pytest.raises(KernelError, match="enter a namespace: EPERM"):
         box.run(list)
 
