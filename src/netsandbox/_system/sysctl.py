@@ -2,7 +2,7 @@
 
 What /proc/sys/net shows depends on the thread that looks a name up, but only down to the directory of a protocol: a
 descriptor of /proc/sys/net/ipv4 opened inside a namespace shows that namespace's settings from everywhere. So a
-namespace is entered once per protocol, not once per setting.
+namespace is entered once per protocol, not once per setting, and not at all by a thread that is there.
 """
 
 import errno
@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from netsandbox._system.namespace import run_in
+from netsandbox._system.namespace import is_here, run_in
 from netsandbox.errors import KernelError
 
 ROOT = "/proc/sys/net"
@@ -81,8 +81,16 @@ class Sysctls:
         if protocol not in self._directories:
             directory = f"{ROOT}/{protocol}"
             # A closed descriptor is never entered again, and a number may be another file's by then.
-            self._directories[protocol] = run_in(self._fd, lambda: os.open(directory, os.O_PATH | os.O_CLOEXEC))
+            self._directories[protocol] = (
+                _open_directory(directory)
+                if is_here(self._fd)
+                else run_in(self._fd, lambda: _open_directory(directory))
+            )
         return os.open(rest, flags | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._directories[protocol])
+
+
+def _open_directory(path: str) -> int:
+    return os.open(path, os.O_PATH | os.O_CLOEXEC)
 
 
 def _text(data: bytes) -> str:
