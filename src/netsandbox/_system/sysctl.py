@@ -76,6 +76,10 @@ class Sysctls:
             raise KernelError(errno.EINVAL, f"set net/{path} to {value}", f"the kernel made it {kept}", answered=False)
         return True
 
+    def is_at_hand(self, path: str) -> bool:
+        """Whether nobody has to enter the namespace for a setting."""
+        return path.partition("/")[0] in self._directories
+
     def _open(self, path: str, flags: int) -> int:
         protocol, _, rest = path.partition("/")
         if protocol not in self._directories:
@@ -87,6 +91,12 @@ class Sysctls:
                 else run_in(self._fd, lambda: _open_directory(directory))
             )
         return os.open(rest, flags | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._directories[protocol])
+
+
+def is_read_only() -> bool:
+    """Whether somebody has seen to it that no setting is changed: /proc/sys is mounted read-only in containers."""
+    with _told(f"look at {ROOT}"):
+        return bool(os.statvfs(ROOT).f_flag & os.ST_RDONLY)
 
 
 def _open_directory(path: str) -> int:
