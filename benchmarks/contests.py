@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from benchmarks import raw, ways
+from benchmarks import born, raw, scale, ways
 from benchmarks.measure import Budget, Contestant, Figure, clock, compete, judge
 from netsandbox import _journal, telemetry
 from netsandbox._system.kernel import LinuxKernel
@@ -128,6 +128,36 @@ def _whole(way: ways.Way) -> dict[str, float]:
         way.destroy()
 
     return {"time": clock(whole)}
+
+
+def births(rounds: int) -> Iterator[Figure]:
+    """Make a sandbox with an interface that is born in it, take that out, and delete the sandbox."""
+    ways.sh("ip link set lo up")
+    born.make_bridge()
+    found = {who: way(ipv6=True) for who, way in born.WAYS.items() if born.is_installed(way)}
+    for way in found.values():
+        way.prepare([0])
+    samples = compete({who: partial(_birth, way) for who, way in found.items()}, rounds)
+    whole = {"netsandbox": Budget(1.6, "x")}
+    yield from judge("sandbox, born in place", "ms", samples["make"], tuple(born.WAYS), whole)
+    who = tuple(who for who, way in born.WAYS.items() if way.can_remove)
+    yield from judge("remove what was born", "ms", samples["remove"], who)
+    yield from judge("destroy it, the caller", "ms", samples["destroy"], tuple(born.WAYS))
+    ways.sh(f"ip link delete {born.BRIDGE}")
+
+
+def _birth(way: born.Born) -> dict[str, float]:
+    """Make a sandbox and take its interface out again; make another and destroy it with what is in it."""
+    found: dict[str, float] = {}
+    if way.can_remove:
+        way.make(0)
+        found["remove"] = clock(lambda: way.remove(0))
+        way.destroy([0])
+        scale.wait_until_gone(way)
+    found["make"] = clock(lambda: way.make(0))
+    found["destroy"] = clock(lambda: way.destroy([0]))
+    scale.wait_until_gone(way)
+    return found
 
 
 def parts(rounds: int) -> Iterator[Figure]:

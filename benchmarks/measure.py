@@ -3,7 +3,7 @@
 import gc
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -121,10 +121,18 @@ def table(figures: Sequence[Figure]) -> str:
     for item in figures:
         rows.append((item.work if item.work != last else "", item.who, *_cells(item, first=item.work != last)))
         last = item.work
+    return aligned(rows, left={0, 1, 7})
+
+
+def aligned(rows: Sequence[Sequence[str]], *, left: Collection[int]) -> str:
+    """Return rows, the head first, as a table in Markdown that reads well as it is; *left* are columns of words."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [f"| {' | '.join(_pad(row, widths))} |" for row in rows]
-    rule = ("-" * width if at in {0, 1, 7} else "-" * (width - 1) + ":" for at, width in enumerate(widths))
-    return "\n".join((lines[0], f"| {' | '.join(rule)} |", *lines[1:]))
+    padded = [
+        [_pad(cell, width, at in left) for at, (cell, width) in enumerate(zip(row, widths, strict=True))]
+        for row in rows
+    ]
+    rule = ["-" * width if at in left else "-" * (width - 1) + ":" for at, width in enumerate(widths)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (padded[0], rule, *padded[1:]))
 
 
 def _cells(item: Figure, *, first: bool) -> tuple[str, ...]:
@@ -144,6 +152,5 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}"
 
 
-def _pad(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
-    for at, (cell, width) in enumerate(zip(cells, widths, strict=True)):
-        yield cell.ljust(width) if at in {0, 1, 7} else cell.rjust(width)
+def _pad(cell: str, width: int, is_left: bool) -> str:  # noqa: FBT001
+    return cell.ljust(width) if is_left else cell.rjust(width)

@@ -8,7 +8,7 @@ import socket
 import struct
 from ipaddress import ip_address, ip_interface, ip_network
 
-_GETLINK, _SETLINK, _NEWADDR, _NEWROUTE, _GETROUTE = 18, 19, 20, 24, 26
+_NEWLINK, _DELLINK, _GETLINK, _SETLINK, _NEWADDR, _NEWROUTE, _GETROUTE = 16, 17, 18, 19, 20, 24, 26
 _REQUEST, _ACK, _DUMP, _EXCL, _CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
 _ERROR, _DONE = struct.pack("=H", 2), struct.pack("=H", 3)  # NLMSG_*
 _UP, _NODAD = 0x1, 0x02
@@ -86,6 +86,29 @@ def move(index: int, fd: int, name: str, mac: str, mtu: int) -> bytes:
 def up(index: int) -> bytes:
     """Ask for a link to be brought up."""
     return _message(_SETLINK, _ACK, _link(index, _UP))
+
+
+def veth(index: int, name: str, mac: str, host: str, fd: int) -> bytes:
+    """Ask for a veth with an index, name and MAC, whose other end is called *host*, in the namespace *fd*."""
+    peer = _attribute(1, _link() + _text(3, host) + _u32(28, fd))
+    info = _attribute(18, _text(1, "veth") + _attribute(2, peer))
+    address = _attribute(1, bytes.fromhex(mac.replace(":", "")))
+    return _message(_NEWLINK, _ACK | _CREATE | _EXCL, _link(index), _text(3, name), address, info)
+
+
+def port(name: str, bridge: int) -> bytes:
+    """Ask for a link to be made a port of a bridge and brought up."""
+    return _message(_SETLINK, _ACK, _link(0, _UP), _text(3, name), _u32(10, bridge))
+
+
+def set_ipv4(index: int, number: int, value: int) -> bytes:
+    """Ask for an IPv4 setting of a link, by its number."""
+    return _message(_SETLINK, _ACK, _link(index), _attribute(26, _attribute(2, _attribute(1, _u32(number, value)))))
+
+
+def delete(index: int) -> bytes:
+    """Ask for a link to be deleted."""
+    return _message(_DELLINK, _ACK, _link(index))
 
 
 def add_address(index: int, text: str) -> bytes:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 ROOT = Path(__file__).parents[2]
 ISOLATED = ("unshare", "-nm", "sh", "-c", 'mount -t tmpfs -o mode=755 tmpfs /run && exec "$@"', "sh")
+BORN = {"pre-encoded datagrams", "netsandbox", "netsandbox, a call each", "ip -batch", "ip, a command each"}
+CROWDS = {"pre-encoded datagrams", "netsandbox", "netsandbox, destroy_many", "ip -batch"}
+PEERS = ("pyroute2", "CNI", "Mininet")  # need not be installed
 COMPETITORS = {  # by their work, without those of which the tests do not have the package
     "import, time": {"bare interpreter", "netsandbox", "netsandbox.Sandbox"},
     "import, memory": {"bare interpreter", "netsandbox", "netsandbox.Sandbox"},
@@ -24,6 +29,9 @@ COMPETITORS = {  # by their work, without those of which the tests do not have t
     },
     "remove it": {"the kernel's own move", "netsandbox", "ip -batch", "ip, a command each"},
     "create, attach, destroy": {"pre-encoded datagrams", "netsandbox", "ip -batch", "ip, a command each"},
+    "sandbox, born in place": BORN,
+    "remove what was born": BORN,
+    "destroy it, the caller": BORN,
     "tracing of a step": {"a function call", "telemetry.span"},
     "record of a sandbox": {"Store.write", "Store.write after pack"},
 }
@@ -38,19 +46,35 @@ def test_every_competitor_at_every_work_gets_figures() -> None:
     report = json.loads(bench("--quick", "--json", "-"))
     measured: dict[str, set[str]] = {}
     for item in report["figures"]:
-        if item["n"] and "pyroute2" not in item["who"]:
+        if item["n"] and not item["who"].startswith(PEERS):
             assert 0 < item["p10"] <= item["median"] <= item["p90"], item
             measured.setdefault(item["work"], set()).add(item["who"])
     assert measured == COMPETITORS
-    assert {"kernel", "CPUs", "Python", "netsandbox", "pyroute2"} <= report["machine"].keys()
+    assert {"kernel", "CPU", "CPUs", "Python", "netsandbox", "pyroute2"} <= report["machine"].keys()
+    crowds = [item for item in report["scale"] if not item["skipped"]]
+    assert {item["who"] for item in crowds if not item["who"].startswith(PEERS)} == CROWDS
+    assert {(item["count"], item["addresses"]) for item in crowds} == set(product((1, 10), ("IPv4", "IPv4 + IPv6")))
+    for item in crowds:
+        assert 0 < item["median"] <= item["made"], item
+        assert 0 < item["destroyed"] <= item["gone"], item
 
 
 def test_the_table_names_what_is_not_installed(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
-    rows = bench("--quick", "--json", str(file)).splitlines()
+    rows = bench("--quick", "--only", "births", "--json", str(file)).splitlines()
     figures = json.loads(file.read_text(encoding="utf-8"))["figures"]
     lines = [row for row in rows if row.startswith("|")][2:]
     assert len(lines) == len(figures)
     for line, item in zip(lines, figures, strict=True):
         assert item["who"] in line
         assert ("not installed" in line) == (not item["n"])
+
+
+def test_plots_have_a_line_for_each_way(tmp_path: Path) -> None:
+    report = json.loads(bench("--quick", "--only", "scale", "--json", "-", "--plot", str(tmp_path)))
+    ways = {item["who"] for item in report["scale"] if not item["skipped"]}
+    plots = sorted(tmp_path.iterdir())
+    assert [plot.name for plot in plots] == ["scale-ipv4-ipv6.svg", "scale-ipv4.svg"]
+    for plot in plots:
+        tree = ET.parse(plot)  # noqa: S314  our own
+        assert len(tree.findall("{*}polyline")) == len(ways)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from netsandbox._system import sysctl as sysctls
+from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.transport import Transport
+from netsandbox.errors import KernelError
 from netsandbox.netlink import conf, link
 from netsandbox.netlink.link import AF_INET, AF_INET6
 from tests.kernel.lab import sysctl, veth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from netsandbox.netlink.message import Request
 
 IPV4 = (  # IPV4_DEVCONF_* from 1 on, include/uapi/linux/ip.h
     "forwarding mc_forwarding proxy_arp accept_redirects secure_redirects send_redirects shared_media rp_filter "
@@ -120,3 +126,50 @@ def test_nobody_can_set_multicast_forwarding(kernel: Transport) -> None:
     with pytest.raises(PermissionError):
         Path("/proc/sys/net/ipv4/conf/v0/mc_forwarding").write_text("1", encoding="utf-8")
     assert told(kernel, AF_INET)[conf.IPV4_MC_FORWARDING - 1] == 0
+
+
+@pytest.mark.usefixtures("kernel")
+def test_a_plain_ipv4_setting_is_changed_without_entering_the_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert conf.PLAIN.items() <= {name: number for number, name in enumerate(IPV4, 1)}.items()
+    there = LinuxKernel.own()
+    with closing(there), monkeypatch.context() as patch:
+        patch.setattr(sysctls, "is_here", lambda _: pytest.fail("/proc/sys was opened"))
+        for name in sorted(conf.PLAIN.keys() & files("ipv4")):
+            path = f"ipv4/conf/v0/{name}"
+            value = str(1 - int(sysctl(path)))
+            assert there.set_sysctl(path, value), name
+            assert sysctl(path) == value
+            assert not there.set_sysctl(path, value)
+        assert not there.set_sysctl("ipv6/conf/v0/disable_ipv6", "0")
+
+
+@pytest.mark.parametrize("failure", [KernelError(errno.EPERM, "set"), None], ids=["refused", "kept as it was"])
+def test_a_setting_that_cannot_be_made_by_its_number_is_written(
+    failure: KernelError | None, kernel: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send(_: LinuxKernel, request: Request) -> None:
+        asked.append(request.text)
+        if failure:
+            raise failure
+
+    asked: list[str] = []
+    monkeypatch.setattr(LinuxKernel, "send", send)
+    with closing(LinuxKernel.own()) as there:
+        assert there.set_sysctl("ipv4/conf/v0/arp_ignore", "2")
+    assert asked == ["set link v0: IPv4 settings"]
+    assert told(kernel, AF_INET)[conf.PLAIN["arp_ignore"] - 1] == 2
+
+
+@pytest.mark.parametrize("value", ["01", "-1", "0x2", "", "4294967296", "1 2", "\u0661"])
+@pytest.mark.parametrize("path", ["ipv4/conf/v0/arp_ignore", "ipv6/conf/v0/disable_ipv6"])
+def test_only_plain_numbers_are_told(path: str, value: str) -> None:
+    assert conf.find(path, value) is None
+
+
+def test_what_a_link_does_not_tell_has_no_value() -> None:
+    assert conf.find("ipv4/conf/v0/forwarding", "1") is None
+    assert conf.find("ipv4/ip_forward", "1") is None
+    assert conf.find("ipv6/conf/v0/disable_ipv6", "1") is None
+    setting = conf.find("ipv4/conf/v0/arp_ignore", "1")
+    assert setting
+    assert setting.value(()) is None

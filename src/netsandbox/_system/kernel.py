@@ -5,19 +5,19 @@ import errno
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Self
 
 from netsandbox._checks import IPAddress
 from netsandbox._system import namespace
 from netsandbox._system.listener import LINKS, listen
-from netsandbox._system.sysctl import Sysctls
+from netsandbox._system.sysctl import Sysctls, is_read_only
 from netsandbox._system.transport import Transport
 from netsandbox.errors import KernelError
-from netsandbox.netlink import address, link, neighbor, route
+from netsandbox.netlink import address, conf, link, neighbor, route
 from netsandbox.netlink.kinds import Value
 from netsandbox.netlink.link import Link
-from netsandbox.netlink.message import Request
+from netsandbox.netlink.message import Message, Request
 
 _FIRST_GROUP = 0x6E730000  # of those that links get to be deleted together; far from what people count up to
 _IP = frozenset((route.AF_INET, route.AF_INET6))
@@ -82,13 +82,17 @@ class LinuxKernel:
 
     def link(self, key: int | str, *, stats: bool = False) -> link.Link | None:
         """Return the link with an index, name or alternative name; None if there is none."""
+        found = self._get(key, stats=stats)
+        return found and link.unpack(found)
+
+    def _get(self, key: int | str, *, stats: bool = False) -> Message | None:
+        """Return the message that describes a link; None if there is none."""
         try:
-            replies = self._transport.ask(link.get(key, stats=stats))
+            return self._transport.ask(link.get(key, stats=stats))[0]
         except KernelError as error:
             if error.errno == errno.ENODEV and error.answered:
                 return None
             raise
-        return link.unpack(replies[0])
 
     def delete_links(self, indexes: Sequence[int]) -> None:
         """Delete links that may be gone already: several in one request, as a group of their own.
@@ -135,8 +139,28 @@ class LinuxKernel:
         return self._sysctls.read(path)
 
     def set_sysctl(self, path: str, value: str) -> bool:
-        """Give a setting below /proc/sys/net a value, unless it has it; return whether it was changed."""
+        """Give a setting below /proc/sys/net a value, unless it has it; return whether it was changed.
+
+        If nobody has been there for a setting yet, what the link itself tells is looked at first, and plain IPv4
+        settings are set that way: to enter the namespace takes a thread, and the more namespaces there are whose
+        /proc/sys/net was looked at, the longer takes the next look (they share one chain of names). Where that is
+        read-only, nothing is set in another way.
+        """
+        setting = None if self._sysctls.is_at_hand(path) else conf.find(path, value)
+        if setting and (now := self._told(setting)) is not None:
+            if now == value:
+                return False
+            if setting.family == link.AF_INET and not is_read_only():
+                with suppress(KernelError):  # the file will say what is wrong, and with which setting
+                    self.send(link.change(0, name=setting.link, ipv4_conf={setting.number: int(value)}))
+                if self._told(setting) == value:
+                    return True
         return self._sysctls.write(path, value)
+
+    def _told(self, setting: conf.Setting) -> str | None:
+        """Return the value of a setting as its link tells it."""
+        found = self._get(setting.link)
+        return setting.value(link.conf(found, setting.family)) if found else None
 
     def make_tap(self, name: str, index: int, options: Mapping[str, Value]) -> None:
         """Make a link that a program can open; *options* are those of the kind "tun"."""

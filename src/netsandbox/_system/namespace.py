@@ -81,9 +81,14 @@ def _enter(fd: int) -> None:
     try:
         libc.setns(fd)
     except KernelError as error:
-        found = os.stat(OWN)
-        if error.errno != errno.EPERM or Identity(found.st_dev, found.st_ino) != identity(fd):
+        if error.errno != errno.EPERM or not is_here(fd):
             raise
+
+
+def is_here(fd: int) -> bool:
+    """Whether the calling thread is in the namespace *fd*."""
+    found = os.stat(OWN)
+    return Identity(found.st_dev, found.st_ino) == identity(fd)
 
 
 def run_in_new(function: Callable[[], T]) -> T:

@@ -2,7 +2,7 @@
 
 What /proc/sys/net shows depends on the thread that looks a name up, but only down to the directory of a protocol: a
 descriptor of /proc/sys/net/ipv4 opened inside a namespace shows that namespace's settings from everywhere. So a
-namespace is entered once per protocol, not once per setting.
+namespace is entered once per protocol, not once per setting, and not at all by a thread that is there.
 """
 
 import errno
@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from netsandbox._system.namespace import run_in
+from netsandbox._system.namespace import is_here, run_in
 from netsandbox.errors import KernelError
 
 ROOT = "/proc/sys/net"
@@ -76,13 +76,31 @@ class Sysctls:
             raise KernelError(errno.EINVAL, f"set net/{path} to {value}", f"the kernel made it {kept}", answered=False)
         return True
 
+    def is_at_hand(self, path: str) -> bool:
+        """Whether nobody has to enter the namespace for a setting."""
+        return path.partition("/")[0] in self._directories
+
     def _open(self, path: str, flags: int) -> int:
         protocol, _, rest = path.partition("/")
         if protocol not in self._directories:
             directory = f"{ROOT}/{protocol}"
             # A closed descriptor is never entered again, and a number may be another file's by then.
-            self._directories[protocol] = run_in(self._fd, lambda: os.open(directory, os.O_PATH | os.O_CLOEXEC))
+            self._directories[protocol] = (
+                _open_directory(directory)
+                if is_here(self._fd)
+                else run_in(self._fd, lambda: _open_directory(directory))
+            )
         return os.open(rest, flags | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._directories[protocol])
+
+
+def is_read_only() -> bool:
+    """Whether somebody has seen to it that no setting is changed: /proc/sys is mounted read-only in containers."""
+    with _told(f"look at {ROOT}"):
+        return bool(os.statvfs(ROOT).f_flag & os.ST_RDONLY)
+
+
+def _open_directory(path: str) -> int:
+    return os.open(path, os.O_PATH | os.O_CLOEXEC)
 
 
 def _text(data: bytes) -> str:

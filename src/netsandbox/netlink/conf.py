@@ -1,8 +1,13 @@
-"""Settings of links: which have to be written to bring them back, and what the numbers of IPv6 ones are called.
+"""Settings of links: which have to be written to bring them back, and which can be told and set by number.
 
-Source: enum in include/uapi/linux/ipv6.h, addrconf_sysctl[] and ipv6_store_devconf() in net/ipv6/addrconf.c.
+Source: enum in include/uapi/linux/ipv6.h, addrconf_sysctl[] and ipv6_store_devconf() in net/ipv6/addrconf.c; enum in
+include/uapi/linux/ip.h, devinet_sysctl and inet_set_link_af() in net/ipv4/devinet.c.
 """
 
+import re
+from typing import NamedTuple
+
+AF_INET, AF_INET6 = 2, 10
 IPV4_MC_FORWARDING = 2  # IPV4_DEVCONF_MC_FORWARDING: follows the multicast router, nobody can set it
 
 _NAMES = (
@@ -23,6 +28,65 @@ _SECONDS = frozenset(  # told in milliseconds, set in seconds
     "router_solicitation_interval router_solicitation_delay router_solicitation_max_interval "
     "router_probe_interval".split()
 )
+
+
+# IPV4_DEVCONF_* of those that a number sets as well as a file does. A file does more for the others: it flushes routes,
+# or brings other settings along. (Of rp_filter it also tells those who watch for RTM_NEWNETCONF.)
+PLAIN = {
+    "accept_redirects": 4,
+    "secure_redirects": 5,
+    "send_redirects": 6,
+    "shared_media": 7,
+    "rp_filter": 8,
+    "accept_source_route": 9,
+    "bootp_relay": 10,
+    "log_martians": 11,
+    "arp_filter": 13,
+    "arp_announce": 18,
+    "arp_ignore": 19,
+    "arp_accept": 21,
+    "arp_notify": 22,
+    "src_valid_mark": 24,
+    "proxy_arp_pvlan": 25,
+    "drop_gratuitous_arp": 31,
+    "arp_evict_nocarrier": 33,
+}
+_PATH = re.compile(r"(ipv[46])/conf/([^/]+)/(\w+)")
+_NUMBER = re.compile(r"0|[1-9]\d{0,8}", re.ASCII)
+
+
+class Setting(NamedTuple):
+    """A setting of a link that the link's own message tells.
+
+    Attributes:
+        link: Name of the link.
+        family: AF_INET or AF_INET6.
+        number: Its number there, from 1 on for AF_INET, from 0 on for AF_INET6.
+    """
+
+    link: str
+    family: int
+    number: int
+
+    def value(self, told: tuple[int, ...]) -> str | None:
+        """Return its value, of all that the link tells of the family; None if it is not told."""
+        at = self.number - (self.family == AF_INET)
+        return str(told[at]) if at < len(told) else None
+
+
+def find(path: str, value: str) -> Setting | None:
+    """Return the setting below /proc/sys/net that a path means, if it is worth a look at what its link tells.
+
+    That is a plain IPv4 setting, which can be set that way too, or the switch of IPv6 if it is to be on, as it usually
+    is.
+    """
+    found = _PATH.fullmatch(path)
+    if not found or not _NUMBER.fullmatch(value):
+        return None
+    family, link, name = found.groups()
+    if family == "ipv4":
+        return Setting(link, AF_INET, PLAIN[name]) if name in PLAIN else None
+    return Setting(link, AF_INET6, _NAMES.index(name)) if (name, value) == ("disable_ipv6", "0") else None
 
 
 def ipv6_changes(now: tuple[int, ...], wanted: tuple[int, ...]) -> list[tuple[str, str]]:

@@ -140,9 +140,23 @@ class Link:
         For AF_INET item N-1 is IPV4_DEVCONF_N (include/uapi/linux/ip.h), for AF_INET6 item N is DEVCONF_N
         (include/uapi/linux/ipv6.h).
         """
-        families = attrs.unpack(self.af_spec)
-        data = attrs.unpack(families.get(family, b"")).get(_INET_CONF if family == AF_INET else _INET6_CONF, b"")
-        return struct.unpack_from(f"={len(data) // 4}i", data)
+        return _conf(self.af_spec, family)
+
+
+def conf(message: Message, family: int) -> tuple[int, ...]:
+    """Return what `Link.conf` of the link in a message is, in a third of the time.
+
+    Raises:
+        ProtocolError: The message is malformed.
+    """
+    return _conf(attrs.unpack(message.body, _INFO.size).get(_AF_SPEC, b""), family)
+
+
+def _conf(af_spec: bytes, family: int) -> tuple[int, ...]:
+    data = attrs.unpack(attrs.unpack(af_spec).get(family, b"")).get(
+        _INET_CONF if family == AF_INET else _INET6_CONF, b""
+    )
+    return struct.unpack_from(f"={len(data) // 4}i", data)
 
 
 def mac_text(data: bytes) -> str:

@@ -1,0 +1,177 @@
+"""Many sandboxes born in place on one bridge: what the first and the last cost, until the kernel has let go of them."""
+
+import gc
+import math
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from benchmarks import born
+from benchmarks.measure import aligned, clock
+
+COUNTS = (1, 10, 100, 300, 1000)
+EDGE = 10  # how many are the first, and the last
+PATIENCE = 120  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """How one way did with many sandboxes; times are in seconds.
+
+    Attributes:
+        count: How many sandboxes there were.
+        addresses: What each had.
+        who: The way.
+        median: Half of them took less to make.
+        p10: A tenth of them took less.
+        p90: A tenth of them took more.
+        first: Median of the first ten.
+        last: Median of the last ten.
+        made: What making them took in all.
+        destroyed: What destroying them took the caller.
+        gone: What it took until the kernel had let go of all, the caller's part included.
+        memory: Bytes that the process grew by for each open sandbox.
+        skipped: Why it was not measured; empty: it was.
+    """
+
+    count: int
+    addresses: str
+    who: str
+    median: float = 0
+    p10: float = 0
+    p90: float = 0
+    first: float = 0
+    last: float = 0
+    made: float = 0
+    destroyed: float = 0
+    gone: float = 0
+    memory: float = 0
+    skipped: str = ""
+
+
+def crowds(counts: Sequence[int]) -> Iterator[Crowd]:
+    """Make and destroy crowds of all sizes, in all ways."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    for ipv6 in (False, True):
+        addresses = "IPv4 + IPv6" if ipv6 else "IPv4"
+        for count in counts:
+            for who, kind in born.MANY.items():
+                if not born.is_installed(kind):
+                    yield Crowd(count, addresses, who, skipped="not installed")
+                elif count > kind.limit:
+                    yield Crowd(count, addresses, who, skipped=f"{kind.limit} are enough")
+                else:
+                    print(f"{count} sandboxes, {addresses}, {who} ...", file=sys.stderr)
+                    yield _crowd(kind(ipv6=ipv6), count, addresses, who)
+
+
+def _crowd(way: born.Born, count: int, addresses: str, who: str) -> Crowd:
+    numbers = range(count)
+    way.prepare(range(count + 1))
+    way.make(count)  # what is loaded once is not the first one's
+    way.destroy([count])
+    wait_until_gone(way)
+    gc.collect()
+    before = _memory()
+    times = [clock(lambda number=number: way.make(number)) for number in numbers]  # type: ignore[misc]
+    memory = (_memory() - before) / count
+    begin = time.perf_counter()
+    way.destroy(numbers)
+    destroyed = time.perf_counter() - begin
+    wait_until_gone(way)
+    gone = time.perf_counter() - begin
+    tenths = statistics.quantiles(times, n=10, method="inclusive") if count > 1 else times
+    return Crowd(
+        count,
+        addresses,
+        who,
+        statistics.median(times),
+        tenths[0],
+        tenths[-1],
+        statistics.median(times[:EDGE]),
+        statistics.median(times[-EDGE:]),
+        sum(times),
+        destroyed,
+        gone,
+        memory,
+    )
+
+
+def wait_until_gone(way: born.Born) -> None:
+    """Wait until the kernel has deleted all host ends; reading their names does not wait for its lock (RCU)."""
+    limit = time.monotonic() + PATIENCE
+    while any(name.startswith(way.prefix) and name[1:].isdecimal() for name in _names()):
+        assert time.monotonic() < limit, "the kernel does not let go"
+        time.sleep(0.002)
+
+
+def _names() -> list[str]:
+    with open("/proc/thread-self/net/dev", encoding="ascii") as file:  # noqa: PTH123  fast
+        return [line.partition(":")[0].strip() for line in file]
+
+
+def _memory() -> int:
+    """Return how many bytes of this process are in memory (proc(5), statm)."""
+    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123  as above
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def table(found: Sequence[Crowd]) -> str:
+    """Return a table in Markdown."""
+    rows: list[tuple[str, ...]] = [
+        ("count", "addresses", "who", "each", "p10 .. p90", "first", "last", "all", "destroy", "gone", "memory")
+    ]
+    for item in found:
+        head = (f"{item.count:,}", item.addresses, item.who)
+        if item.skipped:
+            rows.append((*head, item.skipped, *[""] * 7))
+            continue
+        each = (f"{item.median * 1e3:.2f} ms", f"{item.p10 * 1e3:.2f} .. {item.p90 * 1e3:.2f}")
+        edges = (f"{item.first * 1e3:.2f} ms", f"{item.last * 1e3:.2f} ms")
+        sums = (f"{item.made:.2f} s", f"{item.destroyed:.2f} s", f"{item.gone:.2f} s")
+        rows.append((*head, *each, *edges, *sums, f"{item.memory / 1024:.0f} KiB"))
+    return aligned(rows, left={1, 2})
+
+
+WIDTH, HEIGHT, MARGIN = 720, 400, 60  # of a plot, in pixels
+COLOURS = ("#888888", "#0072b2", "#56b4e9", "#d55e00", "#009e73")  # told apart by the colour-blind too (Okabe, Ito)
+
+
+def plot(found: Sequence[Crowd], addresses: str) -> str:
+    """Return an SVG of what a sandbox costs by how many there are; both axes are logarithmic."""
+    shown = [item for item in found if item.addresses == addresses and not item.skipped]
+    top = math.ceil(math.log10(max(item.made / item.count * 1e3 for item in shown)) + 0.01)  # in decades of ms
+    right = math.log10(max(*(item.count for item in shown), 10))
+
+    def at(count: float, cost: float) -> tuple[float, float]:
+        x = MARGIN + (WIDTH - 4 * MARGIN) * math.log10(count) / right
+        return x, HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * math.log10(max(cost, 1)) / top
+
+    def text(x: float, y: float, words: str, extra: str = "") -> str:
+        return f'<text x="{x:.0f}" y="{y:.0f}" {extra}>{words}</text>'
+
+    box = f'viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12"'
+    title = f"ms for each sandbox, by their number on one bridge ({addresses})"
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" {box}>',
+        '<rect width="100%" height="100%" fill="white"/>',
+        text(MARGIN, MARGIN / 2, title, 'font-size="14"'),
+    ]
+    counts = sorted({item.count for item in shown})
+    lines += (text(at(it, 1)[0], HEIGHT - MARGIN / 2, f"{it:,}", 'text-anchor="middle"') for it in counts)
+    for cost in (digit * 10**power for power in range(top) for digit in (1, 2, 5)):
+        y = at(1, cost)[1]
+        lines.append(f'<path d="M{MARGIN} {y:.0f}H{WIDTH - 3 * MARGIN}" stroke="#dddddd"/>')
+        lines.append(text(MARGIN - 6, y + 4, str(cost), 'text-anchor="end"'))
+    for colour, who in zip(COLOURS, dict.fromkeys(item.who for item in shown), strict=False):
+        points = [at(item.count, item.made / item.count * 1e3) for item in shown if item.who == who]
+        path = " ".join(f"{x:.0f},{y:.0f}" for x, y in points)
+        lines.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        x, y = points[-1]
+        lines.append(text(x + 6, y + 4, who, f'fill="{colour}"'))
+    return "\n".join([*lines, "</svg>\n"])
