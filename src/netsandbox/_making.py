@@ -94,6 +94,10 @@ def create(
         if plug:
             more = plug(handle, new)
             change = replace(more, plan=replace(_detach.joined(plan, more.plan), operation=plan.operation))
+            # After a crash, what is inside goes with the namespace: what outlives that is undone.
+            made = more.record.interfaces if more.record else ()
+            outlives = (step.inverse() for item in made for step in reversed(item.back))
+            pending = Pending(plan.operation, (*plan.steps, *outlives), forward=False, then=None)
         before = record if old else None
         carry_out(store, name, change.plan, world, before=before, then=change.record, pending=pending, read=change.read)
         handle.advertise(None, change.record)
