@@ -79,7 +79,7 @@ def create(
         handle = Handle(store, name, path, box, outside)
         stack.callback(handle.close)
         handle.recovered = (words,) if words else ()
-        new = Record(name, path, boot(), box.identity, outside.identity, pinned=True)
+        new = Record(name, path, boot(), box.identity, outside.identity, pinned=True, mounts=namespace.mounts())
         plan, world, pending = _plan.pin(handle.target, path, box.identity), handle.world, None
         if old and record:
             # Two namespaces of one name: the new one goes by another spelling of its path until it is pinned.

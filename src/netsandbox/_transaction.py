@@ -61,7 +61,8 @@ def load(store: Store, key: str) -> Record | None:
 def keep(store: Store, key: str, record: Record | None) -> None:
     """Keep a record; None: forget the sandbox."""
     if record:
-        store.write(key, _journal.pack(replace(record, mounts=namespace.mounts())))
+        mounts = namespace.mounts()
+        store.write(key, _journal.pack(record if record.mounts == mounts else replace(record, mounts=mounts)))
     elif store.read(key) is not None:
         store.delete(key)
 
