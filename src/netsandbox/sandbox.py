@@ -367,8 +367,8 @@ class Sandbox(Network):
         """Destroy it but for its namespace: return what holds that, to be let go, and the host ends of its veths."""
 
         def make(record: Record) -> Change[Sequence[int]]:
-            ends = self._handle.ends(record.interfaces)
-            return Change(_making.destroy_plan(self._handle, record), None, lambda: ends)
+            plan, ends = _making.destroy_plan(self._handle, record)
+            return Change(plan, None, lambda: ends)
 
         return self._handle.end(lambda: self._change(make))
 
