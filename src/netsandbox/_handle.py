@@ -6,14 +6,14 @@ of it is undone.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 from weakref import WeakSet
 
 from netsandbox._journal import Record
-from netsandbox._outline import Plan, Plugged, Target
+from netsandbox._outline import Plan, Target
 from netsandbox._steps import HOST, World
 from netsandbox._system import namespace
 from netsandbox._system.announce import Announcements
@@ -121,11 +121,6 @@ class Handle:
             finally:
                 self._box.close()
                 self._host.close()
-
-    def ends(self, interfaces: Iterable[Plugged]) -> list[int]:
-        """Return the indexes of the host ends of veths that were born in the sandbox."""
-        found = [(item.outer, self._host.link(item.outer.name)) for item in interfaces if item.outer]
-        return [link.index for end, link in found if link and link.mac == end.mac]
 
     def end(self, change: Callable[[], T]) -> tuple["Handle", T]:
         """Carry out the last *change* and close; return another handle, which holds the namespace, and its result."""
@@ -241,7 +236,7 @@ def let_go(gone: Sequence[tuple[Handle, Sequence[int]]], *, wait: bool = False) 
     it does so, a look at a link waits for rtnl_lock.
 
     Args:
-        gone: The sandboxes, and the indexes of the host ends of the veths that were born in them; see `Handle.ends`.
+        gone: The sandboxes, and the indexes of the host ends of the veths that were born in them.
         wait: Whether to wait until the kernel has done so. If somebody holds a namespace open, it never does.
     """
     host = gone[0][0].host

@@ -70,8 +70,8 @@ def create(
         ends: list[int] = []
         old = _existing(store, name, path, record, outside=outside, stack=stack, replace_old=replace_old)
         if plug and old and record:  # the links that are wished for, or their names, may be taken until it is gone
-            ends = old.ends(record.interfaces)
-            carry_out(store, name, destroy_plan(old, record), old.world, before=record, then=None, read=lambda: None)
+            gone, ends = destroy_plan(old, record)
+            carry_out(store, name, gone, old.world, before=record, then=None, read=lambda: None)
             let_go([(old, ends)], wait=True)
             old = None
         box = LinuxKernel.create()
@@ -79,13 +79,13 @@ def create(
         handle = Handle(store, name, path, box, outside)
         stack.callback(handle.close)
         handle.recovered = (words,) if words else ()
-        new = Record(name, path, boot(), box.identity, outside.identity, pinned=True)
+        new = Record(name, path, boot(), box.identity, outside.identity, pinned=True, mounts=namespace.mounts())
         plan, world, pending = _plan.pin(handle.target, path, box.identity), handle.world, None
         if old and record:
             # Two namespaces of one name: the new one goes by another spelling of its path until it is pinned.
             directory, _, last = path.rpartition("/")
             spelled = Target(name, f"{directory}/./{last}")
-            gone, ends = destroy_plan(old, record), old.ends(record.interfaces)
+            gone, ends = destroy_plan(old, record)
             plan = _detach.joined(gone, _plan.pin(spelled, path, box.identity))
             world = {**old.world, spelled.netns: box}
             steps = (*gone.steps, Unpin(spelled.netns, path, box.identity))
@@ -94,6 +94,10 @@ def create(
         if plug:
             more = plug(handle, new)
             change = replace(more, plan=replace(_detach.joined(plan, more.plan), operation=plan.operation))
+            # After a crash, what is inside goes with the namespace: what outlives that is undone.
+            made = more.record.interfaces if more.record else ()
+            outlives = (step.inverse() for item in made for step in reversed(item.back))
+            pending = Pending(plan.operation, (*plan.steps, *outlives), forward=False, then=None)
         before = record if old else None
         carry_out(store, name, change.plan, world, before=before, then=change.record, pending=pending, read=change.read)
         handle.advertise(None, change.record)
@@ -290,12 +294,18 @@ def detach_facts(handle: Handle, items: tuple[Plugged, ...], record: Record) -> 
     return _facts.for_detach(handle.host, handle.box, items, record.interfaces)
 
 
-def destroy_plan(handle: Handle, record: Record) -> Plan:
-    """Plan to give back every link that came from the host, and to take away what is ours."""
+def destroy_plan(handle: Handle, record: Record) -> tuple[Plan, list[int]]:
+    """Plan to give back every link that came from the host, and to take away what is ours.
+
+    Returns:
+        The plan, and the indexes of the host ends of the veths that go with the namespace.
+    """
     found = _facts.inventory(handle.host, handle.box, record.interfaces)
     items = _detach.leaving(record.interfaces, found, stays=record.stays)
     path = record.path if record.pinned else None
-    return _detach.destroy(items, handle.target, detach_facts(handle, items, record), path, record.netns)
+    plan = _detach.destroy(items, handle.target, detach_facts(handle, items, record), path, record.netns)
+    links = {link.index: link for link in found.links}
+    return plan, [links[item.index].lower or 0 for item in found.ours if item.outer and item not in items]
 
 
 def _refuse_own(box: LinuxKernel, outside: LinuxKernel, path: str) -> None:

@@ -343,8 +343,8 @@ class _Attach:
         ipv6: list[Step] = [add_step(at, address) for address in usual if address.version == 6]
         in_use = self.target.is_host and state is not None and state.link.is_up
         if spec.has_ipv6 or not in_use:  # a link of the host that is in use keeps its IPv6
-            switch = self._sysctl(at, disable_ipv6(name), "0" if spec.has_ipv6 else "1")
-            ipv6.insert(0, replace(switch, optional=not spec.has_ipv6))
+            switch = "0" if spec.has_ipv6 else "1"
+            ipv6.insert(0, self._sysctl(at, disable_ipv6(name), switch, optional=not spec.has_ipv6))
         if ipv6:
             first = next((str(item) for item in spec.addresses if item.version == 6), "")
             yield Group("setInterfaceIPv6", {**names, "i.AddressIPv6": first}, tuple(ipv6))
@@ -362,8 +362,8 @@ class _Attach:
             steps = (self._sysctl(at, sysctl_path(key, name), value) for key, value in spec.sysctls)
             yield Group("setSysctls", {"ifName": name}, tuple(steps))
 
-    def _sysctl(self, at: tuple[str, int, str], path: str, value: str) -> SetSysctl:
-        return SetSysctl(*at, self.facts.sysctls.get(path), value, path)
+    def _sysctl(self, at: tuple[str, int, str], path: str, value: str, *, optional: bool = False) -> SetSysctl:
+        return SetSysctl(*at, self.facts.sysctls.get(path), value, path, optional)
 
 
 def _host_mac(sandbox: str, host: str) -> str:

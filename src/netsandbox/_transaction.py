@@ -8,7 +8,7 @@ is gone by then is stood in for by a new and empty one, in which there is nothin
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from netsandbox import _journal
 from netsandbox._execute import execute, finish, undo
@@ -52,16 +52,27 @@ def load(store: Store, key: str) -> Record | None:
         ProtocolError: It is damaged; nothing is done by it.
     """
     data = store.read(key)
+    if data is None:
+        return None
+    known, record = store.known
+    if data == known:
+        return cast("Record", record)
     try:
-        return None if data is None else _journal.unpack(data)
+        found = _journal.unpack(data)
     except ProtocolError as error:
         raise ProtocolError(f"{store.file(key)}: {error.message}") from error
+    store.known = data, found
+    return found
 
 
 def keep(store: Store, key: str, record: Record | None) -> None:
     """Keep a record; None: forget the sandbox."""
     if record:
-        store.write(key, _journal.pack(replace(record, mounts=namespace.mounts())))
+        mounts = namespace.mounts()
+        kept = record if record.mounts == mounts else replace(record, mounts=mounts)
+        data = _journal.pack(kept)
+        store.write(key, data)
+        store.known = data, kept
     elif store.read(key) is not None:
         store.delete(key)
 

@@ -93,9 +93,10 @@ class Sandbox(Network):
             return cls(_making.create(name, replace_old=replace_old, host=host))
         made: list[Self] = []
 
-        def plug(handle: Handle, record: Record) -> Change[tuple[Interface, ...]]:
+        def plug(handle: Handle, record: Record) -> Change[None]:
             made.append(cls(handle))
-            return cls._adding(made[0], wishes, record)
+            change = cls._adding(made[0], wishes, record, is_new=True)
+            return Change(change.plan, change.record, nothing)  # nobody gets what would be read back
 
         _making.create(name, replace_old=replace_old, host=host, plug=plug)
         return made[0]
@@ -366,8 +367,8 @@ class Sandbox(Network):
         """Destroy it but for its namespace: return what holds that, to be let go, and the host ends of its veths."""
 
         def make(record: Record) -> Change[Sequence[int]]:
-            ends = self._handle.ends(record.interfaces)
-            return Change(_making.destroy_plan(self._handle, record), None, lambda: ends)
+            plan, ends = _making.destroy_plan(self._handle, record)
+            return Change(plan, None, lambda: ends)
 
         return self._handle.end(lambda: self._change(make))
 
@@ -499,8 +500,10 @@ class Sandbox(Network):
         wishes = expect_all("spec", specs, InterfaceSpec)
         return self._change(lambda record: self._adding(wishes, record))
 
-    def _adding(self, wishes: Sequence[InterfaceSpec], record: Record) -> Change[tuple[Interface, ...]]:
-        facts = self._attach_facts(wishes)
+    def _adding(
+        self, wishes: Sequence[InterfaceSpec], record: Record, *, is_new: bool = False
+    ) -> Change[tuple[Interface, ...]]:
+        facts = self._attach_facts(wishes, is_new=is_new)
         plan, made = _plan.attach(wishes, self._handle.target, facts, record.interfaces, next_id=record.next_id)
         new = replace(record, interfaces=record.interfaces + made, next_id=record.next_id + len(made))
         return Change(plan, new, lambda: _with_dropped(wishes, self._read_added(made)))
@@ -655,8 +658,8 @@ class Sandbox(Network):
         host = handle.host if handle.host.identity == record.host else None
         return _facts.inventory(host, handle.box, record.interfaces)
 
-    def _attach_facts(self, specs: Sequence[InterfaceSpec]) -> _facts.Facts:
-        """Read what has to be known to plug links in."""
+    def _attach_facts(self, specs: Sequence[InterfaceSpec], *, is_new: bool = False) -> _facts.Facts:
+        """Read what has to be known to plug links in; a namespace that *is_new* has no addresses and routes."""
         handle = self._handle
         sysctls: list[tuple[str, str]] = []
         if handle.target.is_host:
@@ -669,7 +672,7 @@ class Sandbox(Network):
             handle.host,
             handle.box,
             [spec.source for spec in specs if isinstance(spec.source, str)],
-            check_routes=any(spec.addresses and spec.on_conflict == "error" for spec in specs),
+            check_routes=not is_new and any(spec.addresses and spec.on_conflict == "error" for spec in specs),
             sysctls=sysctls,
             others=dict.fromkeys(filter(None, (*chain.from_iterable(ends), *(kind.lower for kind in kinds)))),
             is_leaving=handle.is_leaving,

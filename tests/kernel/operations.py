@@ -123,6 +123,7 @@ def remove(made: Sandbox) -> None:
 OPERATIONS = {
     "create": Operation(links, lambda: Sandbox.create("box").close()),
     "create with interfaces": Operation(links, lambda: each(Sandbox.create_many({"box": [BRIDGE, SPEC]}))),
+    "create born": Operation(links, lambda: each(Sandbox.create_many({"box": BORN}))),
     "replace": Operation(
         plugged, lambda: Sandbox.create("box", replace=True).close(), within(lambda made: made.destroy())
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,10 +21,13 @@ from netsandbox import (
     SpecError,
     Veth,
 )
+from netsandbox._steps import SetUp
 from tests.kernel import lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from netsandbox._steps import World
 
 pytestmark = pytest.mark.usefixtures("host")
 LATE = InterfaceSpec("v1", sysctls={"net.ipv4.conf.IFNAME.nothing": "1"})  # what was done has to be undone
@@ -151,15 +154,15 @@ def test_an_interrupt_rolls_back_what_is_in_work_and_says_what_was_done() -> Non
 
 def test_an_interrupt_in_the_middle_of_one_leaves_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     before = descriptors()
-    read = Sandbox._read_added
+    bring_up = SetUp.apply
 
-    def interrupted(box: Sandbox, *given: Any) -> object:  # noqa: ANN401
-        if box.name == "b":
+    def interrupted(step: SetUp, world: World) -> bool:
+        if step.new and (step.netns.rpartition("/")[2], step.link) == ("b", "eth0"):
             raise KeyboardInterrupt
-        return read(box, *given)
+        return bring_up(step, world)
 
     with lab.comes_back(), monkeypatch.context() as patch:
-        patch.setattr(Sandbox, "_read_added", interrupted)
+        patch.setattr(SetUp, "apply", interrupted)
         with pytest.raises(KeyboardInterrupt) as info:
             Sandbox.create_many({"a": [InterfaceSpec("v0")], "b": [InterfaceSpec("v1")]})
         assert info.value.__notes__ == ["create sandboxes was interrupted; done: a; not done: b"]

@@ -33,6 +33,7 @@ class Store:
         self.is_default = not chosen
         self.pins = os.path.abspath(chosen) if chosen else PINS
         self.records = os.path.join(self.pins, ".state") if chosen else RECORDS
+        self.known: tuple[bytes | None, object] = None, None  # what was read or written last, and what it means
 
     def prepare(self, *, pins: bool) -> None:
         """Make the directory of records, and that of *pins* if it is needed; refuse one that others can tamper with."""
