@@ -9,6 +9,8 @@ from itertools import product
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 ISOLATED = ("unshare", "-nm", "sh", "-c", 'mount -t tmpfs -o mode=755 tmpfs /run && exec "$@"', "sh")
 BORN = {"pre-encoded datagrams", "netsandbox", "netsandbox, a call each", "ip -batch", "ip, a command each"}
@@ -42,6 +44,7 @@ def bench(*arguments: str) -> str:
     return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
+@pytest.mark.slow
 def test_every_competitor_at_every_work_gets_figures() -> None:
     report = json.loads(bench("--quick", "--json", "-"))
     measured: dict[str, set[str]] = {}
@@ -59,6 +62,7 @@ def test_every_competitor_at_every_work_gets_figures() -> None:
         assert 0 < item["destroyed"] <= item["gone"], item
 
 
+@pytest.mark.slow
 def test_the_table_names_what_is_not_installed(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     rows = bench("--quick", "--only", "births", "--json", str(file)).splitlines()
@@ -70,6 +74,7 @@ def test_the_table_names_what_is_not_installed(tmp_path: Path) -> None:
         assert ("not installed" in line) == (not item["n"])
 
 
+@pytest.mark.slow
 def test_plots_have_a_line_for_each_way(tmp_path: Path) -> None:
     report = json.loads(bench("--quick", "--only", "scale", "--json", "-", "--plot", str(tmp_path)))
     ways = {item["who"] for item in report["scale"] if not item["skipped"]}

@@ -91,7 +91,7 @@ def watch(every: int) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("every", [20, pytest.param(1, marks=pytest.mark.matrix)])
+@pytest.mark.parametrize("every", [pytest.param(20, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.matrix)])
 def test_a_thousand_sandboxes_leave_nothing_behind(every: int) -> None:
     """No descriptor, thread, mount, file, link or namespace, and no memory; in a process that does nothing else."""
     lab.veth("v0", "p0", up=True)

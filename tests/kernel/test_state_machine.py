@@ -308,6 +308,7 @@ class Machine(RuleBasedStateMachine):
             assert lab.snapshot() == self.first
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("host")
 @pytest.mark.timeout(180)
 def test_whatever_is_done_and_whatever_fails_the_invariants_hold(
