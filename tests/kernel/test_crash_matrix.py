@@ -22,7 +22,7 @@ pytestmark = pytest.mark.matrix
 
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.usefixtures("run_netns")
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_whenever_it_is_killed_the_next_command_undoes_or_finishes_it(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

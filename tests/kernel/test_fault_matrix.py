@@ -48,7 +48,7 @@ def is_ours(outcome: faults.Outcome) -> bool:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.usefixtures("run_netns")
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_one_failed_call_leaves_nothing_changed_or_nothing_undone(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

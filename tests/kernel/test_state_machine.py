@@ -310,7 +310,7 @@ class Machine(RuleBasedStateMachine):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("host")
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 def test_whatever_is_done_and_whatever_fails_the_invariants_hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
