@@ -55,9 +55,9 @@ def test_t23_an_ipv6_address_that_a_setting_takes_away_is_told_as_dropped(box: S
         assert [str(item) for item in eth0.addresses] == ["10.0.0.2/24"]
         assert [str(item) for item in eth0.dropped] == ["fd00::2/64", "fe80::9/64"]
         assert box.wait_for_adverts(1)
-        assert eth0.adverts.sent == 1
+        assert eth0.adverts.sent >= 1
         with Sandbox.open("box") as again:
-            assert again.interfaces == box.interfaces == (eth0,)
+            assert [item.id for item in again.interfaces] == [item.id for item in box.interfaces] == [eth0.id]
             assert again.interfaces[0].dropped == ()
             again.remove_interface("eth0")
 
