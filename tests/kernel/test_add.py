@@ -83,6 +83,16 @@ def test_a_source_is_found_by_its_alternative_name(box: Sandbox) -> None:
         box.remove_interface("eth0")
 
 
+def test_an_interface_is_found_by_its_source_whatever_it_is_called_inside(box: Sandbox) -> None:
+    veth()
+    veth("v1", "p1")
+    box.add_interfaces([InterfaceSpec("v0"), InterfaceSpec("v1", name="wan0")])
+    ip("link set wan0 name wan9", netns=box.path)
+    found = {item.source: (item.name, item.index) for item in box.interfaces}
+    there = links(box.path)
+    assert found == {source: (name, there[name]["ifindex"]) for source, name in (("v0", "eth0"), ("v1", "wan9"))}
+
+
 def test_the_connected_route_comes_with_the_address_and_link_up(box: Sandbox) -> None:
     veth(up=True)
     box.add_interface("v0", addresses=["10.0.0.2/24", "10.0.9.9/32"])

@@ -19,7 +19,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from netsandbox import Advertise, Adverts, InterfaceSpec, Sandbox, SandboxClosedError, SpecError, Veth
+from netsandbox import (
+    Advertise,
+    Adverts,
+    InterfaceSpec,
+    NameConflictError,
+    Sandbox,
+    SandboxClosedError,
+    SpecError,
+    Veth,
+)
 from netsandbox._system import announce, libc, packet
 from tests.kernel import lab
 from tests.kernel.wire import LIMIT, Wire, ips, without_other_addresses
@@ -97,6 +106,22 @@ def test_t30_what_is_removed_after_the_first_round_is_advertised_once(box: Sandb
     lab.ip("link set v0 up")
     assert wire.rest("v0", None) == []
     assert eth0.adverts == Adverts()
+
+
+def test_a_removal_that_failed_can_be_repeated_while_adverts_are_due(box: Sandbox, wire: Wire) -> None:
+    eth0 = add(box, SLOW)
+    assert ips(wire.take(2)) == BOTH
+    assert box.wait_for_adverts(1)
+    lab.ip("link add v0 type bridge")
+    for _ in range(2):
+        with lab.fails(box, NameConflictError, "v0"):
+            eth0.remove()
+        assert eth0.adverts == Adverts(sent=1, due=2)
+    lab.ip("link delete v0")
+    for _ in range(2):
+        eth0.remove()
+        assert eth0.adverts == Adverts()
+    assert set(lab.links(box.path)) == {"lo"}
 
 
 def test_t30_what_is_out_of_range_is_refused_and_nothing_is_done(box: Sandbox, wire: Wire) -> None:  # noqa: ARG001
@@ -223,6 +248,14 @@ def test_g7_a_link_without_any_route_for_multicast_is_advertised(box: Sandbox, w
     box.exec(["ip", "-6", "route", "flush", "table", "local"], check=True)
     box.advertise()
     assert ips(wire.take(2)) == BOTH
+
+
+def test_t23_an_address_that_a_setting_took_away_is_not_advertised(box: Sandbox, wire: Wire) -> None:
+    setting = {"net.ipv6.conf.IFNAME.disable_ipv6": "1"}
+    box.add_interface("v0", addresses=ADDRESSES, sysctls=setting, advertise=1)
+    assert box.wait_for_adverts()
+    assert [item.ip for item in wire.rest("eth0", box.path)] == ["10.0.0.2"]
+    assert lab.addresses("eth0", box.path) == {"10.0.0.2/24"}
 
 
 def test_u12_a_parent_that_is_down_does_not_make_the_attach_fail(box: Sandbox) -> None:
@@ -418,6 +451,18 @@ def test_t31_another_process_advertises_again_as_it_was_asked_for(wire: Wire) ->
     assert wire.rest("eth0", path) == []
     with Sandbox.open("web") as box:
         assert box.interfaces[0].adverts == Adverts()
+        box.destroy()
+
+
+def test_t31_the_mac_that_the_link_has_by_then_is_advertised(wire: Wire) -> None:
+    """As hardware and macvlan have it: nobody asked for a MAC, so that the link alone knows it."""
+    with Sandbox.create("web") as box:
+        without_other_addresses(box)
+        box.add_interface("v0", addresses=ADDRESSES, advertise=0)
+        lab.ip(f"link set eth0 address {MAC}", netns=box.path)
+    assert in_another_process("how=1") == "Adverts(sent=1, due=0, error=None)"
+    assert {(item.ip, item.mac) for item in wire.take(2)} == {(ip, MAC) for ip in BOTH}
+    with Sandbox.open("web") as box:
         box.destroy()
 
 

@@ -105,6 +105,18 @@ def test_whoever_waits_too_long_is_told_who_holds_the_lock(box: Sandbox, monkeyp
         box.unset_gateway()
 
 
+def test_b5_reading_takes_no_lock(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does opening: all of this is done while somebody else changes the sandbox."""
+    lab.veth()
+    eth0 = box.add_interface("v0", addresses=["10.0.0.2/24"])
+    monkeypatch.setattr(store, "LOCK_LIMIT", 0.0)
+    with store.Store().locked(box.name), Sandbox.open(box.name) as again:
+        assert again.interfaces == box.interfaces == (eth0,)
+        assert eth0.statistics().rx_bytes == 0
+        assert (again.missing, again.foreign, again.routes, again.neighbors, again.gateway4) == ((), (), (), (), None)
+        assert Sandbox.list() == [box.name]
+
+
 WORKER = """
 import random, sys
 from netsandbox import Bridge, NetSandboxError, Sandbox

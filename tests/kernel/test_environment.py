@@ -140,3 +140,39 @@ def test_rootless_all_works_that_the_kernel_allows() -> None:
     command = ["unshare", "-Urnm", "sh", "-c", script, "sh", sys.executable, "-W", "error", "-c", ROOTLESS]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.stderr, done.stdout) == ("", "eth0 wan0 10.0.0.254 0\n[] ()\n")
+
+
+DETACHED = """
+from netsandbox import Bridge, InterfaceSpec, KernelError, Sandbox, Veth
+with Sandbox.host() as here:
+    print(len(here.interfaces), here.gateway4)
+with Sandbox.create("outside") as outside:
+    for words in ("br0 type bridge", "v0 type veth peer name p0"):
+        outside.exec(["ip", "link", "add", *words.split()], check=True)
+    before = outside.exec(["ip", "-brief", "link"], capture_output=True).stdout
+    with Sandbox.create("web", host=outside.path) as box:
+        box.add_interfaces([InterfaceSpec("v0", addresses=["10.0.0.2/24"]), InterfaceSpec(Veth("h0", master="br0"))])
+        print(*(item.source for item in box.interfaces))
+        box.destroy(wait=True)
+    assert outside.exec(["ip", "-brief", "link"], capture_output=True).stdout == before
+    outside.destroy()
+with Sandbox.create("web") as box:
+    box.add_interface(Bridge("b"), addresses=["10.0.0.1/24"])
+    try:
+        box.add_interface(Veth("h0"))
+    except KernelError as error:
+        print(error.errno_name, error.extack)
+    box.destroy()
+print(Sandbox.list(), Sandbox.prune())
+"""
+
+
+def test_rootless_the_host_may_be_another_namespace_than_the_one_that_is_out_of_reach() -> None:
+    """As with rootlesskit's detached namespace: the program stays in one that it has no rights over."""
+    before = lab.snapshot()
+    script = 'mount -t tmpfs -o mode=755 tmpfs /run && unset NETSANDBOX_DIR && exec "$@"'
+    command = ["unshare", "-Urm", "sh", "-c", script, "sh", sys.executable, "-W", "error", "-c", DETACHED]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    expected = "0 None\nv0 h0\nEPERM Operation not permitted; it needs CAP_NET_ADMIN\n[] ()\n"
+    assert (done.stderr, done.stdout) == ("", expected)
+    assert lab.snapshot() == before

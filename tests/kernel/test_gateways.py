@@ -188,6 +188,29 @@ def test_c7_routes_to_half_of_everything_are_installed(box: Sandbox) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("everything", "addresses", "gateway", "default"),
+    [
+        ("0.0.0.0/0", ("10.0.0.2/24", "10.1.0.2/24"), "10.0.0.1", "default dev eth0 scope link"),
+        ("::/0", ("fd00::2/64", "fd01::2/64"), "fd00::1", "default dev eth0 metric 1024"),
+    ],
+)
+def test_an_interface_route_to_everything_is_the_default_route_until_a_gateway_takes_its_place(
+    box: Sandbox, everything: str, addresses: tuple[str, str], gateway: str, default: str
+) -> None:
+    veth(up=True)
+    veth("v1", "p1", up=True)
+    box.add_interface("v0", addresses=[addresses[0]], routes=[everything])
+    assert defaults(box) == {default}
+    with fails(box, KernelError) as info:
+        box.add_interface("v1", addresses=[addresses[1]], routes=[everything])
+    assert info.value.errno == errno.EEXIST
+    box.add_interface("v1", addresses=[addresses[1]])
+    box.set_gateway(gateway)
+    assert len(defaults(box)) == 1
+    assert f"default via {gateway} dev eth0" in defaults(box).pop()
+
+
 def test_static_routes_are_added_listed_and_removed(lan: Sandbox) -> None:
     wishes = [
         Route("10.7.0.0/16", "10.0.0.1"),

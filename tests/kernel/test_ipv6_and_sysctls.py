@@ -245,6 +245,13 @@ def test_t8_os_tweaks_are_made_in_the_sandbox_only_and_missing_ones_are_passed_o
     assert sysctl("ipv4/ip_forward") == "0"
 
 
+def test_t8_a_tweak_that_cannot_be_made_is_an_error_and_those_before_are_undone(box: Sandbox) -> None:
+    with fails(box, KernelError, match="set net/ipv4/icmp_ratelimit to nonsense: EINVAL") as info:
+        box.apply_os_tweaks({"net.ipv4.ip_forward": "1", "net.ipv4.icmp_ratelimit": "nonsense"})
+    assert [words.rpartition(" ")[2] for words in info.value.undone] == ["net.ipv4.ip_forward=0"]
+    assert sysctl("ipv4/ip_forward", netns=box.path) == "0"
+
+
 @pytest.mark.parametrize("name", ["ingress", "load-balancer"])
 def test_t8_the_tweaks_of_osl_are_those_of_ipvs(box: Sandbox, name: str) -> None:
     there = Path("/proc/sys/net/ipv4/vs").exists()

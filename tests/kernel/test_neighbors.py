@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import re
+import socket
+import time
 
 import pytest
 
 from netsandbox import Bridge, InterfaceNotFoundError, InterfaceSpec, KernelError, Neighbor, Sandbox, SpecError
 from tests.kernel.lab import bridge, comes_back, fails, ip, ip_json, veth
 
+LIMIT = 30  # seconds, for what takes none
 ONE, OTHER = "02:00:00:00:00:01", "02:00:00:00:00:02"
 
 
@@ -147,3 +150,18 @@ def test_d3_a_learned_forwarding_entry_is_replaced(port: Sandbox) -> None:
     bridge(f"fdb add {OTHER} dev vx0 dst 10.9.0.7 self dynamic", netns=port.path)
     port.add_neighbor(Neighbor("10.9.0.1", OTHER, "vx0", bridge=True))
     assert forwarding(port)[1] == f"{OTHER} dev vx0 dst 10.9.0.1 self permanent"
+
+
+def test_d3_what_a_bridge_has_learned_from_a_frame_is_replaced(port: Sandbox) -> None:
+    """A new entry beside it the kernel refuses: moby's PR #53663."""
+    ip("link set eth0 type bridge_slave state 3", netns=port.path)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as station:
+        station.bind(("p0", 0))
+        station.send(bytes.fromhex((OTHER + ONE).replace(":", "")) + b"\x88\xb5" + bytes(46))
+    deadline = time.monotonic() + LIMIT
+    while forwarding(port) != [f"{ONE} dev eth0 master br0"]:
+        assert time.monotonic() < deadline, forwarding(port)
+    with pytest.raises(AssertionError, match="File exists"):
+        bridge(f"fdb add {ONE} dev eth0 master static", netns=port.path)
+    port.add_neighbor(Neighbor(None, ONE, "eth0", bridge=True))
+    assert forwarding(port) == [f"{ONE} dev eth0 master br0 static"]

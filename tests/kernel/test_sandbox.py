@@ -49,6 +49,22 @@ def test_t4_t6_a_name_is_pinned_in_the_runtime_directory_and_the_pin_goes_at_onc
     assert not Path(box.path).exists()
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_a_pin_has_the_mode_of_a_namespace_whatever_the_umask(run_netns: Path, umask: int) -> None:
+    """What is seen is the namespace that is mounted on its file: everybody may open it, and nobody write to it."""
+    before = os.umask(umask)
+    try:
+        box = Sandbox.create("web")
+        ip("netns add other")
+    finally:
+        os.umask(before)
+    with box:
+        assert [Path(run_netns, name).stat().st_mode & 0o7777 for name in ("web", "other")] == [0o444, 0o444]
+        assert set(links(box.path)) == {"lo"}
+        ip("netns delete other")
+        box.destroy()
+
+
 def test_an_absolute_path_is_a_key_of_its_own(tmp_path: Path) -> None:
     path = str(tmp_path / "elsewhere")
     with Sandbox.create(path) as box:

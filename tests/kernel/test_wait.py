@@ -170,6 +170,13 @@ def test_the_port_that_the_other_end_is_has_to_forward(
     assert port_state(stp) == "forwarding"
 
 
+def test_without_a_wait_a_port_that_does_not_forward_makes_nothing_fail(box: Sandbox, stp: str) -> None:
+    eth0 = box.add_interface("v0", addresses=["10.0.0.2/24"], advertise=1)
+    assert box.wait_for_adverts()
+    assert port_state(stp) == "listening"
+    assert (eth0.adverts.sent, eth0.adverts.error) == (1, None)
+
+
 def test_a_port_that_does_not_forward_in_time_is_told(box: Sandbox, stp: str) -> None:
     with fails(box, KernelError) as info:
         box.add_interface("v0", wait="up", wait_limit=1)
