@@ -105,6 +105,28 @@ def test_whoever_waits_too_long_is_told_who_holds_the_lock(box: Sandbox, monkeyp
         box.unset_gateway()
 
 
+@pytest.mark.usefixtures("box")
+def test_a_lock_file_that_was_deleted_while_it_was_waited_for_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever held the lock of a sandbox that it destroyed deletes the file: to lock that one would exclude nobody."""
+    kept, wait = store.Store(), store.Store._wait
+    path, gone = Path(kept.file("other", ".lock-")), []
+
+    def wait_and_lose(self: store.Store, fd: int, deadline: float, limit: float) -> None:
+        wait(self, fd, deadline, limit)
+        if not gone:
+            gone.append(os.fstat(fd).st_ino)
+            path.unlink()
+
+    monkeypatch.setattr(store.Store, "_wait", wait_and_lose)
+    with kept.locked("other", keep=True):
+        assert path.exists()
+        assert path.read_text().split() == [str(os.getpid())]
+        with pytest.raises(KernelError, match="ETIMEDOUT"), store.Store().locked("other", limit=0):
+            pytest.fail("two hold it")
+    assert len(gone) == 1
+    path.unlink()
+
+
 WORKER = """
 import random, sys
 from netsandbox import Bridge, NetSandboxError, Sandbox
