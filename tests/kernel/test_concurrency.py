@@ -109,7 +109,8 @@ def test_whoever_waits_too_long_is_told_who_holds_the_lock(box: Sandbox, monkeyp
 def test_a_lock_file_that_was_deleted_while_it_was_waited_for_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever held the lock of a sandbox that it destroyed deletes the file: to lock that one would exclude nobody."""
     kept, wait = store.Store(), store.Store._wait
-    path, gone = Path(kept.file("other", ".lock-")), []
+    path = Path(kept.file("other", ".lock-"))
+    gone: list[int] = []
 
     def wait_and_lose(self: store.Store, fd: int, deadline: float, limit: float) -> None:
         wait(self, fd, deadline, limit)
