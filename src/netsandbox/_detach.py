@@ -4,7 +4,7 @@ A link loses its addresses, routes, master, neighbours and settings when it leav
 come back; on the way in that is what undoing needs, on the way out it is what the host gets back.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from itertools import count
 from typing import TypeVar
@@ -16,6 +16,7 @@ from netsandbox._steps import (
     Conf,
     DeleteLink,
     DeleteVeth,
+    DeleteVeths,
     Lost,
     Move,
     Port,
@@ -79,7 +80,7 @@ def detach(items: Sequence[Plugged], target: Target, facts: Facts) -> Plan:
     """
     known = (*facts.host_links, *(item.home.index for item in items if item.home))
     free = count(1 + max((key for key in known if isinstance(key, int)), default=0))
-    groups = tuple(_detach(item, target, facts, free) for item in reversed(items))
+    groups = _together([_detach(item, target, facts, free) for item in reversed(items)], facts.group)
     names = ", ".join(item.name for item in items)
     root = groups[0] if len(groups) == 1 else Group("", {}, groups)
     operation = f"detach {names} from sandbox {target.name}"
@@ -101,11 +102,30 @@ def _detach(item: Plugged, target: Target, facts: Facts, free: Iterator[int]) ->
     return Group("RemoveInterface", {"srcName": item.source, "dstName": state.link.name}, (*lost, *back))
 
 
+def _together(groups: Sequence[Group], number: int) -> tuple[Group, ...]:
+    """Have several veths deleted in one request, which takes hardly longer than one: in the place of the last of them.
+
+    What was plugged in after a veth, and may be on top of it, is taken out before it by then.
+    """
+    veths = tuple(step for group in groups for step in group.steps() if isinstance(step, DeleteVeth))
+    if len(veths) < 2:
+        return tuple(groups)
+
+    def items(group: Group) -> Iterator[Step | Group]:
+        for item in group.items:
+            if not isinstance(item, DeleteVeth):
+                yield item
+            elif item is veths[-1]:
+                yield DeleteVeths(veths, number)
+
+    return tuple(replace(group, items=tuple(items(group))) for group in groups)
+
+
 def _homewards(item: Plugged, target: Target, facts: Facts, link: Link, free: Iterator[int]) -> tuple[Step, ...]:
     """Return the recorded way home, as things stand now: on both sides they may have changed meanwhile."""
     home = item.home
     if home is None:
-        return tuple(_as_it_is(step, link) for step in item.back)
+        return tuple(_as_it_is(step, link, facts.lowers) for step in item.back)
     for wanted in (home.name, *item.altnames):
         if wanted in facts.host_links:
             request = f"give {link.name} of sandbox {target.name} back to the host as {home.name}"
@@ -128,12 +148,13 @@ def _leftover(item: Plugged) -> Group:
     return Group("", {}, item.back if item.outer else ())
 
 
-def _as_it_is(step: Step, link: Link) -> Step:
+def _as_it_is(step: Step, link: Link, lowers: Mapping[int, Link]) -> Step:
     """Return a step that deletes a link as that is called and set now, should it have to be made again."""
     if isinstance(step, DeleteLink):
         return replace(step, made=replace(step.made, link=link.name, mac=link.mac))
     if isinstance(step, DeleteVeth):
-        end = replace(step.made.host, index=link.lower or 0)
+        outer = lowers[link.lower or 0]
+        end = replace(step.made.host, index=outer.index, name=outer.name, group=outer.group)
         return replace(step, made=replace(step.made, link=link.name, mac=link.mac, host=end))
     return step
 

@@ -54,6 +54,7 @@ class Facts:
         lowers: Links on the host that links of the sandbox are tied to, by index.
         siblings: Indexes of all interfaces of the sandbox.
         states: Links of the sandbox with all that belongs to them, by index.
+        group: Number of a link group on the host without links, if several links are to be deleted there.
     """
 
     sources: Mapping[str, LinkState] = field(default_factory=dict)
@@ -65,6 +66,7 @@ class Facts:
     lowers: Mapping[int, Link] = field(default_factory=dict)
     siblings: frozenset[int] = frozenset()
     states: Mapping[int, LinkState] = field(default_factory=dict)
+    group: int = 0
 
     def link(self, index: int | None) -> Link | None:
         """Return the link of the sandbox with an index."""
@@ -182,7 +184,7 @@ def read_sysctls(kernel: Kernel, paths: Iterable[str]) -> dict[str, str]:
     return {path: value for path, value in values.items() if value is not None}
 
 
-def for_detach(host: Kernel, box: Kernel, items: Iterable[Plugged], plugged: Iterable[Plugged]) -> Facts:
+def for_detach(host: Kernel, box: Kernel, items: Sequence[Plugged], plugged: Iterable[Plugged]) -> Facts:
     """Return what has to be known to take interfaces out.
 
     Args:
@@ -209,7 +211,8 @@ def for_detach(host: Kernel, box: Kernel, items: Iterable[Plugged], plugged: Ite
     if not indexes.isdisjoint(taken):  # another index is needed: know them all
         taken |= {link.index: link for link in host.links()}
     siblings = frozenset(item.index for item in plugged)
-    return Facts(host_links=taken, lowers=lowers, siblings=siblings, states=states)
+    group = host.free_group() if sum(item.outer is not None for item in items) > 1 else 0
+    return Facts(host_links=taken, lowers=lowers, siblings=siblings, states=states, group=group)
 
 
 def _inside(box: Kernel, link: Link) -> LinkState:

@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 from netsandbox._journal import Record
 from netsandbox._outline import Plan, Target
-from netsandbox._steps import HOST, World
+from netsandbox._steps import HOST, World, delete_links
 from netsandbox._system import namespace
 from netsandbox._system.announce import Announcements
 from netsandbox._system.kernel import LinuxKernel
@@ -251,7 +251,8 @@ def let_go(gone: Sequence[tuple[Handle, Sequence[int]]], *, wait: bool = False) 
         host.pause(LET_GO_PAUSE)
     of = {index: identities[handle] for index, handle in left.items()}
     kept = set(of.values()) if wait else namespace.inhabited(set(of.values()))
-    host.delete_links([index for index, identity in of.items() if identity in kept])
+    indexes = [index for index, identity in of.items() if identity in kept]
+    delete_links(host, indexes, host.free_group() if len(indexes) > 1 else 0)
 
 
 def _finder(host: LinuxKernel, count: int) -> Callable[[int | str], Link | None]:

@@ -32,8 +32,10 @@ _CLASSES: dict[str, type] = {
     for item in (
         _steps.CreateLink,
         _steps.CreateVeth,
+        _steps.CreateVeths,
         _steps.DeleteLink,
         _steps.DeleteVeth,
+        _steps.DeleteVeths,
         _steps.HostEnd,
         _steps.Lost,
         _steps.Move,

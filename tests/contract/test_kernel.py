@@ -330,6 +330,17 @@ def test_a_link_is_deleted_with_all_that_belongs_to_it(twins: Twins) -> None:
     assert twins.look(lambda kernel: kernel.link(7)) is None
 
 
+def test_links_of_a_group_are_deleted_together(twins: Twins) -> None:
+    for index in (7, 8):
+        twins.bridge(f"br{index}", index)
+        assert twins.ask(links.change(index, group=9)) == 0
+    twins.bridge("br9", 9)
+    assert twins.look(lambda kernel: kernel.free_group() in {0, 9}) is False
+    assert twins.ask(links.delete_group(9)) == 0
+    assert [link.index for link in twins.real[HERE].links()] == [1, 9]
+    assert twins.ask(links.delete_group(9)) == errno.ENODEV
+
+
 def test_the_loopback_link_stays(twins: Twins) -> None:
     assert twins.ask(links.delete(1)) == errno.EOPNOTSUPP
     assert twins.move(1) == errno.EINVAL

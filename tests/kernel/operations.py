@@ -34,6 +34,11 @@ BORN = [
     InterfaceSpec(Macvlan("v1"), mac="02:00:00:00:00:44", advertise=0),
     InterfaceSpec(Tap(), mac="02:00:00:00:00:45", advertise=0),
 ]
+PAIRED = [
+    BORN[0],
+    InterfaceSpec("v1", advertise=0),
+    InterfaceSpec(Veth("veth-two"), mac="02:00:00:00:00:46", advertise=0),
+]
 BRIDGE = InterfaceSpec(Bridge("br"), mac=BRIDGE_MAC, advertise=0)
 PORT = InterfaceSpec("v1", master="br", advertise=0)
 
@@ -98,6 +103,13 @@ def born() -> None:
         made.add_interfaces(BORN)
 
 
+def paired() -> None:
+    """Make a sandbox with two veths that were born in it, and a link of the host."""
+    box()
+    with Sandbox.open("box") as made:
+        made.add_interfaces(PAIRED)
+
+
 def within(act: Callable[[Sandbox], object]) -> Callable[[], object]:
     """Return *act* with an open sandbox."""
 
@@ -135,6 +147,7 @@ OPERATIONS = {
     ),
     "add born": Operation(box, within(lambda made: made.add_interfaces(BORN))),
     "remove born": Operation(born, within(remove)),
+    "remove several born": Operation(paired, within(lambda made: made.remove_interfaces(made.interfaces))),
     "destroy born": Operation(born, within(lambda made: made.destroy(wait=True))),
     "remove": Operation(plugged, within(remove)),
     "remove several": Operation(plugged, within(lambda made: made.remove_interfaces(made.interfaces))),
@@ -160,8 +173,12 @@ def state() -> str:
             plugged_in = [(item.id, item.source, item.name, item.index) for item in made.interfaces]
             found.append([lab.snapshot(made.path), plugged_in])
     # The kernel counts up: after a veth that came and went, the next one gets another index on the host.
-    end = lab.links().get("veth-box", {}).get("ifindex")
-    return re.sub(rf'"(ifindex|link_index)": {end}\b', r'"\1": "of veth-box"', json.dumps(found, sort_keys=True))
+    ends = {link["ifindex"]: name for name, link in lab.links().items() if name.startswith("veth-")}
+    return re.sub(
+        r'"(ifindex|link_index)": (\d+)\b',
+        lambda found: f'"{found[1]}": "{ends.get(int(found[2]), found[2])}"',
+        json.dumps(found, sort_keys=True),
+    )
 
 
 def fresh(prepare: Callable[[], None]) -> str:

@@ -117,6 +117,29 @@ def test_b5_reading_takes_no_lock(box: Sandbox, monkeypatch: pytest.MonkeyPatch)
         assert Sandbox.list() == [box.name]
 
 
+@pytest.mark.usefixtures("box")
+def test_a_lock_file_that_was_deleted_while_it_was_waited_for_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever held the lock of a sandbox that it destroyed deletes the file: to lock that one would exclude nobody."""
+    kept, wait = store.Store(), store.Store._wait
+    path = Path(kept.file("other", ".lock-"))
+    gone: list[int] = []
+
+    def wait_and_lose(self: store.Store, fd: int, deadline: float, limit: float) -> None:
+        wait(self, fd, deadline, limit)
+        if not gone:
+            gone.append(os.fstat(fd).st_ino)
+            path.unlink()
+
+    monkeypatch.setattr(store.Store, "_wait", wait_and_lose)
+    with kept.locked("other", keep=True):
+        assert path.exists()
+        assert path.read_text().split() == [str(os.getpid())]
+        with pytest.raises(KernelError, match="ETIMEDOUT"), store.Store().locked("other", limit=0):
+            pytest.fail("two hold it")
+    assert len(gone) == 1
+    path.unlink()
+
+
 WORKER = """
 import random, sys
 from netsandbox import Bridge, NetSandboxError, Sandbox

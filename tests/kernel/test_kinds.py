@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,13 +29,17 @@ from netsandbox import (
     Vlan,
     Vxlan,
 )
-from netsandbox._steps import Move, SetMtu
+from netsandbox._steps import Move, SetMtu, delete_links
+from netsandbox._system import kernel as _kernel
 from netsandbox._system import namespace, tap
+from netsandbox._system.kernel import LinuxKernel
 from netsandbox.netlink import kinds
 from tests.kernel import lab
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from netsandbox.netlink.message import Request
 
 pytestmark = pytest.mark.usefixtures("host")
 MAC = "02:00:00:00:00:42"
@@ -386,13 +391,81 @@ def test_of_links_that_are_to_be_deleted_together_some_may_be_gone(box: Sandbox)
     lab.veth("v0", "p0")
     kernel = box._handle.host
     indexes = [lab.link(name)["ifindex"] for name in ("v0", "p0")]
-    kernel.delete_links([*indexes, 99])
-    kernel.delete_links([*indexes])
-    kernel.delete_links([])
+    delete_links(kernel, [*indexes, 99], kernel.free_group())
+    delete_links(kernel, [*indexes], kernel.free_group())
+    delete_links(kernel, [], 0)
     assert set(lab.links()) == {"lo"}
     with pytest.raises(KernelError) as info:
-        kernel.delete_links([lab.link("lo")["ifindex"]])
+        delete_links(kernel, [lab.link("lo")["ifindex"]], 0)
     assert info.value.errno == errno.EOPNOTSUPP
+
+
+def test_a_group_that_has_links_is_not_chosen_to_delete_others(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.ip_batch("link add d0 type bridge", "link set d0 group 5")
+    numbers = iter((5, 7))
+    monkeypatch.setattr(_kernel, "_any_group", lambda: next(numbers))
+    box.add_interfaces([InterfaceSpec(Veth("one")), InterfaceSpec(Veth("two"))])
+    box.remove_interfaces(box.interfaces)
+    assert set(lab.links()) == {"lo", "d0"}
+
+
+VETHS = [
+    InterfaceSpec(Bridge("br"), addresses=["10.0.1.1/24"]),
+    InterfaceSpec(Veth("one"), master="br"),
+    InterfaceSpec(Veth("two"), addresses=["10.0.0.2/24", "fd00::2/64"], routes=["10.7.0.0/16"]),
+    InterfaceSpec(Veth("three")),
+]
+
+
+def requests(monkeypatch: pytest.MonkeyPatch, fail: Callable[[str], bool] = lambda _: False) -> list[str]:
+    """Return what is asked of the kernel from now on, in words; some of it fails."""
+    asked: list[str] = []
+    send = LinuxKernel.send
+
+    def noted(self: LinuxKernel, request: Request) -> None:
+        asked.append(request.text)
+        if fail(request.text):
+            raise KernelError(errno.ENOBUFS, request.text)
+        send(self, request)
+
+    monkeypatch.setattr(LinuxKernel, "send", noted)
+    return asked
+
+
+def test_several_veths_are_deleted_in_one_request(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    with lab.comes_back():
+        box.add_interfaces(VETHS)
+        asked = requests(monkeypatch)
+        box.remove_interfaces(["eth1", "eth2", "eth3"])
+        assert [text for text in asked if "delete" in text] == [text for text in asked if "delete link group" in text]
+        assert sum("delete" in text for text in asked) == 1
+        assert [item.name for item in box.interfaces] == ["eth0"]
+        assert set(lab.links(box.path)) == {"lo", "eth0"}
+
+
+def test_the_commands_that_remove_several_veths_do_it(box: Sandbox) -> None:
+    with lab.comes_back(), lab.comes_back(box.path):
+        box.add_interfaces([InterfaceSpec(Veth("one")), InterfaceSpec(Veth("two"))])
+        lab.shell("\n".join(box.plan(box.remove_interfaces, ["eth0", "eth1"]).commands))
+    box.remove_interfaces(["eth0", "eth1"])
+    assert box.missing == ()
+
+
+@pytest.mark.parametrize("failure", [r"delete link group", r"set link \d+: group .*"])
+def test_none_of_several_veths_is_deleted_if_it_is_refused(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch, failure: str
+) -> None:
+    box.add_interfaces(VETHS)
+    lab.ip_batch("link set two down", "link set two name called-anew group 9")
+    with lab.comes_back(box.path), lab.comes_back(), monkeypatch.context() as patch:
+        once = iter([True])
+        requests(patch, lambda text: re.match(failure, text) is not None and next(once, False))
+        with pytest.raises(KernelError, match="ENOBUFS"):
+            box.remove_interfaces(box.interfaces)
+    assert [item.name for item in box.interfaces] == ["eth0", "eth1", "eth2", "eth3"]
+    assert lab.link("called-anew")["group"] == "9"
+    box.remove_interfaces(box.interfaces)
+    assert set(lab.links()) == {"lo"}
 
 
 def test_in_an_adopted_namespace_destroying_deletes_what_was_born_there(run_netns: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netsandbox import InterfaceSpec, _detach, _facts, _plan
+from netsandbox import InterfaceSpec, Veth, _detach, _facts, _plan
 from netsandbox._execute import execute
 from netsandbox._outline import Plan, Plugged, Target
 from netsandbox._steps import HOST
@@ -73,6 +73,7 @@ class Rig:
             [spec.source for spec in specs if isinstance(spec.source, str)],
             check_routes=True,
             sysctls=paths if self.target.is_host else [],
+            others=[spec.kind.master for spec in specs if isinstance(spec.kind, Veth) and spec.kind.master],
         )
 
     def plan(self, *specs: InterfaceSpec) -> tuple[Plan, tuple[Plugged, ...]]:

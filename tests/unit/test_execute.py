@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from netsandbox import Bridge, InterfaceSpec, KernelError, RollbackError, Route, _detach
+from netsandbox import Bridge, InterfaceSpec, KernelError, RollbackError, Route, Veth, _detach
 from netsandbox._execute import execute, finish, undo
 from netsandbox._outline import Group, Plan
 from netsandbox._steps import SetNeighbor, SetRoute, SetSysctl, SetUp, Step
@@ -40,6 +40,8 @@ DOWN = InterfaceSpec("v4", mac="02:42:ac:11:00:04", addresses=["172.21.0.2/16"])
 DOWN_IPV6 = InterfaceSpec("v4", addresses=["fd02::2/64"])
 IN_PLACE = InterfaceSpec("v2", mtu=1400, addresses=["172.19.0.2/16", "fd02::2/64"], routes=["10.7.0.0/16"])
 
+VETHS = [InterfaceSpec(Veth("one"), addresses=["172.22.0.2/16"]), InterfaceSpec(Veth("two", master="lan"))]
+
 
 def _with_bridge() -> Rig:
     rig = furnished()
@@ -59,6 +61,12 @@ def _full_on_host() -> Rig:
     return rig
 
 
+def _with_veths() -> Rig:
+    rig = furnished()
+    rig.add(*VETHS)
+    return rig
+
+
 OPERATIONS: dict[str, tuple[Callable[[], Rig], Callable[[Rig], object]]] = {
     "add a link": (_with_bridge, lambda rig: rig.add(FULL)),
     "add a bridge": (furnished, lambda rig: rig.add(BRIDGE)),
@@ -69,6 +77,7 @@ OPERATIONS: dict[str, tuple[Callable[[], Rig], Callable[[Rig], object]]] = {
     "remove a bridge with its port": (_full, lambda rig: rig.remove(rig.plugged[0])),
     "remove three": (_full, lambda rig: rig.remove()),
     "remove on the host": (_full_on_host, lambda rig: rig.remove()),
+    "remove two that were born": (_with_veths, lambda rig: rig.remove()),
     "destroy": (_full, lambda rig: rig.destroy()),
 }
 FLAVOURS = {

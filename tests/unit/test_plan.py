@@ -16,6 +16,7 @@ from netsandbox import (
     RouteConflictError,
     SourceNotFoundError,
     SpecError,
+    Veth,
     _detach,
     _plan,
 )
@@ -461,6 +462,21 @@ def test_interfaces_leave_newest_first(rig: Rig) -> None:
     ]
     assert (plan.operation, plan.link, plan.lenient) == ("detach eth0, eth1, eth2 from sandbox web", "eth0", True)
     assert _detach.detach((), rig.target, rig.detach_facts(())).link is None
+
+
+def test_veths_leave_together_after_what_may_be_on_top_of_the_first_of_them(rig: Rig) -> None:
+    rig.add(InterfaceSpec("a"), InterfaceSpec(Veth("one")), InterfaceSpec("b"), InterfaceSpec(Veth("two")))
+    facts = rig.detach_facts(rig.plugged)
+    plan = _detach.detach(rig.plugged, rig.target, facts)
+    assert facts.group
+    assert [text for text in plan.commands if not text.startswith("#")] == [
+        "ip -n web link set dev eth2 netns $$ name b",
+        (
+            f"ip link set dev two group {facts.group} && ip link set dev one group {facts.group}"
+            f" && ip link delete group {facts.group}"
+        ),
+        "ip -n web link set dev eth0 netns $$ name a",
+    ]
 
 
 def test_a_link_that_has_vanished_or_is_another_needs_nothing(rig: Rig) -> None:

@@ -15,8 +15,10 @@ from netsandbox._steps import (
     Conf,
     CreateLink,
     CreateVeth,
+    CreateVeths,
     DeleteLink,
     DeleteVeth,
+    DeleteVeths,
     HostEnd,
     Lost,
     Move,
@@ -36,6 +38,7 @@ from netsandbox._steps import (
     Step,
     Unpin,
     WaitUp,
+    delete_links,
 )
 from netsandbox._steps.base import inside, ip, quote
 from netsandbox.netlink import address, attrs
@@ -62,6 +65,10 @@ LAN = "02:00:00:00:00:06"
 MAC, END = "02:00:00:00:00:01", "fe:00:00:00:00:02"
 FULL_END = HostEnd(
     "veth-web", END, 1300, 9, "br0", "02:00:00:00:00:99", "a mark", hairpin=True, isolated=True, learning=False
+)
+BORN = (
+    CreateVeth("web", 18, "eth8", None, None, HostEnd("one", END, group=3)),
+    CreateVeth("web", 19, "eth9", None, None, HostEnd("two", END)),
 )
 
 TEXTS: list[tuple[Step, str]] = [
@@ -123,6 +130,22 @@ TEXTS: list[tuple[Step, str]] = [
         f"ip link add name veth-web address {END} type veth peer name eth0 && ip link set dev veth-web up",
     ),
     (CreateVeth("web", 7, "eth0", None, None, FULL_END).inverse(), "ip link delete dev veth-web"),
+    (
+        CreateVeths(BORN, 1849688064),
+        (
+            f"ip link add name one address {END} type veth peer name eth8 netns web"
+            " && sysctl -qw net.ipv6.conf.one.disable_ipv6=1 && ip link set dev one group 3 up"
+            f" && ip link add name two address {END} type veth peer name eth9 netns web"
+            " && sysctl -qw net.ipv6.conf.two.disable_ipv6=1 && ip link set dev two up"
+        ),
+    ),
+    (
+        CreateVeths(BORN, 1849688064).inverse(),
+        (
+            "ip link set dev one group 1849688064 && ip link set dev two group 1849688064"
+            " && ip link delete group 1849688064"
+        ),
+    ),
     (SetMac(*AT, None, "02:00:00:00:00:01"), "ip -n web link set dev v0 address 02:00:00:00:00:01"),
     (SetMtu(*AT, 1500, 1400), "ip -n web link set dev v0 mtu 1400"),
     (SetUp(*AT, old=False, new=True), "ip -n web link set dev v0 up"),
@@ -191,7 +214,8 @@ TEXTS: list[tuple[Step, str]] = [
     (Unpin("web", "/srv/web", IDENTITY), "umount /srv/web && rm /srv/web"),
     (WaitUp(*AT, 5.0), "# wait until v0 is up and packets go through, for 5 s at most"),
 ]
-INVERTIBLE = [step for step, _ in TEXTS if not isinstance(step, (Lost, DeleteLink, DeleteVeth, WaitUp))]
+NOT_INVERTIBLE = (Lost, DeleteLink, DeleteVeth, CreateVeths, DeleteVeths, WaitUp)  # what comes back was there before
+INVERTIBLE = [step for step, _ in TEXTS if not isinstance(step, NOT_INVERTIBLE)]
 
 
 def _ids(steps: Iterable[Step]) -> list[str]:
@@ -263,6 +287,7 @@ REVERSIBLE: list[Step] = [
     CreateLink("web", 8, "tap0", "tun", None, None, (("mode", "tap"),)),
     CreateVeth("web", 8, "eth0", MAC, 1400, replace(FULL_END, master=6, master_name="lan", master_mac=LAN)),
     CreateVeth("web", 8, "eth0", None, None, HostEnd("veth-web", END, ipv6=True)),
+    CreateVeths(BORN, 99),
     SetMac(*AT, "02:00:00:00:00:07", "02:00:00:00:00:01"),
     SetMtu(*AT, 1500, 1400),
     SetMaster(*AT, None, Port(9, "br0")),
@@ -317,6 +342,7 @@ NOTHING: list[Step] = [
     CreateVeth("web", 8, "eth0", None, None, HostEnd("pair", END), former=True),
     CreateVeth("web", 8, "eth0", None, None, HostEnd("out", END)).inverse(),
     CreateVeth("web", 8, "eth0", None, None, HostEnd("gone", END)).inverse(),
+    CreateVeths(BORN, 99).inverse(),
     SetMaster(*AT, None, Port(99, "br9", former=True)),
 ]
 
@@ -346,6 +372,40 @@ def test_a_veth_is_deleted_by_its_end_on_the_host_whatever_that_is_called_now(ri
     assert not made.inverse().apply(rig.world)
     assert DeleteVeth(replace(made, host=replace(made.host, index=end.index))).apply(rig.world)
     assert rig.box.link("eth0") is None
+
+
+def test_veths_that_were_to_be_deleted_together_get_their_groups_back_if_they_were_not(rig: Rig) -> None:
+    made = CreateVeths(BORN, 99)
+    assert made.apply(rig.world)
+    before = rig.state()
+    rig.faults.fail(5, errno.ENOBUFS)  # two looks and two changes come before it
+    with pytest.raises(KernelError):
+        made.inverse().apply(rig.world)
+    assert rig.changes(before)
+    assert made.inverse().inverse().apply(rig.world)
+    assert rig.changes(before) == {}
+    assert not made.inverse().inverse().apply(rig.world)
+
+
+def test_of_veths_to_delete_together_some_may_be_gone(rig: Rig) -> None:
+    before = rig.state()
+    assert CreateVeths(BORN, 99).apply(rig.world)
+    assert BORN[0].inverse().apply(rig.world)
+    assert CreateVeths(BORN, 99).inverse().apply(rig.world)
+    assert rig.changes(before) == {}
+
+
+@pytest.mark.parametrize(("indexes", "left"), [([], {5, 8}), ([8], {5}), ([5, 8, 99], set()), ([99], {5, 8})])
+def test_links_are_deleted_together_if_there_are_several(rig: Rig, indexes: list[int], left: set[int]) -> None:
+    rig.host.add_link("other", index=8)
+    delete_links(rig.host, indexes, 99)
+    assert {5, 8} & {link.index for link in rig.host.links()} == left
+
+
+def test_what_cannot_be_deleted_is_told(rig: Rig) -> None:
+    with pytest.raises(KernelError) as info:
+        delete_links(rig.host, [1], 99)
+    assert info.value.errno == errno.EOPNOTSUPP
 
 
 BIRTHS: list[Step] = [
@@ -391,6 +451,8 @@ SETTLED: list[tuple[Step, frozenset[int]]] = [
     (CreateLink("web", 7, "br0", "bridge", None), frozenset()),
     (CreateVeth("web", 7, "eth0", None, None, FULL_END), frozenset()),
     (CreateVeth("web", 7, "eth0", None, None, FULL_END).inverse(), frozenset((errno.ENODEV,))),
+    (CreateVeths(BORN, 99), frozenset()),
+    (CreateVeths(BORN, 99).inverse(), frozenset()),
     (CreateLink("web", 7, "br0", "bridge", None).inverse(), frozenset((errno.ENODEV,))),
     (Pin("web", "/srv/web", IDENTITY), frozenset()),
     (Unpin("web", "/srv/web", IDENTITY), frozenset((errno.ENOENT, errno.ESTALE))),

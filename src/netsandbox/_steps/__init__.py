@@ -10,8 +10,10 @@ from netsandbox._steps.ip import Conf, RestoreConf, SetAddress, SetNeighbor, Set
 from netsandbox._steps.link import (
     CreateLink,
     CreateVeth,
+    CreateVeths,
     DeleteLink,
     DeleteVeth,
+    DeleteVeths,
     HostEnd,
     Move,
     Place,
@@ -21,6 +23,7 @@ from netsandbox._steps.link import (
     SetMaster,
     SetMtu,
     SetUp,
+    delete_links,
     place,
 )
 from netsandbox._steps.pin import Pin, Unpin
@@ -31,8 +34,10 @@ __all__ = [
     "Conf",
     "CreateLink",
     "CreateVeth",
+    "CreateVeths",
     "DeleteLink",
     "DeleteVeth",
+    "DeleteVeths",
     "HostEnd",
     "Kernel",
     "Lost",
@@ -54,5 +59,6 @@ __all__ = [
     "Unpin",
     "WaitUp",
     "World",
+    "delete_links",
     "place",
 ]

@@ -4,7 +4,7 @@ import copy
 import errno
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from typing import Self
 
@@ -19,7 +19,7 @@ from netsandbox.netlink.kinds import Value
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import Message, Request
 
-_FIRST_GROUP = 0x6E730000  # of those that links get to be deleted together; far from what people count up to
+_FIRST_GROUP = 0x6E000000  # of those that links get to be deleted together; far from what people count up to
 _IP = frozenset((route.AF_INET, route.AF_INET6))
 
 
@@ -94,23 +94,10 @@ class LinuxKernel:
                 return None
             raise
 
-    def delete_links(self, indexes: Sequence[int]) -> None:
-        """Delete links that may be gone already: several in one request, as a group of their own.
-
-        Raises:
-            KernelError: The kernel refused.
-        """
-        group = 0
-        if len(indexes) > 1:
-            used = {item.group for item in self.links()}
-            group = next(number for number in range(_FIRST_GROUP, 2**32) if number not in used)
-        requests = [link.change(index, group=group) if group else link.delete(index) for index in indexes]
-        for request in (*requests, link.delete_group(group)) if group else requests:
-            try:
-                self.send(request)
-            except KernelError as error:
-                if error.errno != errno.ENODEV:
-                    raise
+    def free_group(self) -> int:
+        """Return the number of a link group without links, at random, so that another process chooses another one."""
+        used = {item.group for item in self.links()}
+        return next(number for number in iter(_any_group, 0) if number not in used)
 
     def addresses(self, index: int = 0) -> list[address.Address]:
         """Return the addresses of a link (0: of all)."""
@@ -194,3 +181,7 @@ class LinuxKernel:
                     return found, left
                 while left and not listener.hears_of(index, left):
                     left = max(deadline - time.monotonic(), 0.0)
+
+
+def _any_group() -> int:
+    return _FIRST_GROUP + int.from_bytes(os.urandom(3))

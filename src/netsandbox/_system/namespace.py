@@ -296,7 +296,9 @@ def make_directory(directory: str) -> None:
     if check_directory(directory):
         return
     try:
-        os.makedirs(directory, 0o755, exist_ok=True)
+        for path in [*reversed(Path(directory).parents), directory]:
+            with suppress(FileExistsError):
+                os.mkdir(path, 0o755)  # os.makedirs would let the umask alone say who may write to the parents
     except OSError as error:
         raise KernelError(error.errno or 0, f"make the directory {directory}") from error
     check_directory(directory)

@@ -105,6 +105,10 @@ class FakeKernel:
 
         return self._call(f"look up link {key}", work)
 
+    def free_group(self) -> int:
+        """Return the number of a link group without links; another process would choose another one."""
+        return 1 + max(link.group for link in self.links())
+
     def addresses(self, index: int = 0) -> list[Address]:
         """Return the addresses of a link (0: of all)."""
 
@@ -152,7 +156,7 @@ class FakeKernel:
         work: dict[int, Callable[[], None]] = {
             _link.NEWLINK: set_link,
             _link.SETLINK: set_link,
-            _link.DELLINK: lambda: inside.delete_link(_link.unpack(message).index),
+            _link.DELLINK: lambda: inside.delete_links(_link.unpack(message)),
             _link.NEWLINKPROP: lambda: inside.set_altnames(_link.unpack(message), add=True),
             _link.DELLINKPROP: lambda: inside.set_altnames(_link.unpack(message), add=False),
             _address.NEWADDR: lambda: inside.add_address(_address.unpack(message), update=not flags & F_EXCL),

@@ -110,6 +110,18 @@ class Namespace(Ip):
         del self.conf[link.name]
         return link
 
+    def delete_links(self, wish: Link) -> None:
+        """Delete the link with an index, or all of a group."""
+        if wish.index:
+            self.delete_link(wish.index)
+            return
+        found = [index for index, link in self.links.items() if link.group == wish.group]
+        if not found:
+            raise Refusal(errno.ENODEV)
+        for index in found:
+            if index in self.links:  # it was the other end of one before
+                self.delete_link(index)
+
     def delete_link(self, index: int) -> None:
         """Delete a link."""
         link = self.get(index)
