@@ -65,6 +65,19 @@ def test_a_pin_has_the_mode_of_a_namespace_whatever_the_umask(run_netns: Path, u
         box.destroy()
 
 
+def test_what_is_made_of_the_runtime_directory_is_never_for_others_to_write_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NETSANDBOX_DIR", str(tmp_path / "a/b/c"))
+    before = os.umask(0)
+    try:
+        with Sandbox.create("web") as box:
+            box.destroy()
+    finally:
+        os.umask(before)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("a", "a/b", "a/b/c")] == [0o755] * 3
+
+
 def test_an_absolute_path_is_a_key_of_its_own(tmp_path: Path) -> None:
     path = str(tmp_path / "elsewhere")
     with Sandbox.create(path) as box:

@@ -296,12 +296,19 @@ def make_directory(directory: str) -> None:
     if check_directory(directory):
         return
     try:
-        for path in [*reversed(Path(directory).parents), directory]:
-            with suppress(FileExistsError):
-                os.mkdir(path, 0o755)  # os.makedirs would let the umask alone say who may write to the parents
+        _make(directory)
     except OSError as error:
         raise KernelError(error.errno or 0, f"make the directory {directory}") from error
     check_directory(directory)
+
+
+def _make(directory: str) -> None:
+    """Make a directory, and its parents, which os.makedirs would have the umask alone keep others out of."""
+    parent = os.path.dirname(directory)
+    if not os.path.isdir(parent):
+        _make(parent)
+    with suppress(FileExistsError):
+        os.mkdir(directory, 0o755)
 
 
 def check_directory(directory: str) -> bool:
