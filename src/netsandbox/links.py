@@ -4,6 +4,7 @@ A kind is a wish: it says what to make, and refuses nonsense when it is made, al
 out, or None, is left to the kernel. What the options mean, and more about them, is in ip-link(8).
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from ipaddress import ip_address
 from typing import ClassVar, Literal, Self
@@ -39,7 +40,9 @@ class Kind:
         self._check(check)
         for name, value in self.options:
             option = kinds.OPTIONS[self.kind][name]
-            if not option.fits(value):
+            if option.read:
+                object.__setattr__(self, name, option.read(value))
+            if not option.fits(getattr(self, name)):
                 check.wrong(name, value, option.rule)
         check.finish()
 
@@ -136,10 +139,34 @@ class Bridge(Kind):
         max_age: Time until a silent bridge counts as gone, 600..4000, in hundredths of a second.
         ageing_time: Time until a learned address is forgotten, in hundredths of a second.
         vlan_filtering: Whether frames are filtered by VLAN.
+        vlan_protocol: By which tags: "802.1q" or "802.1ad".
         vlan_default_pvid: VLAN of frames without a tag, 0 (none)..4094.
+        vlan_stats: Whether the frames of each VLAN are counted.
+        vlan_stats_per_port: Whether they are counted at each port.
         mcast_snooping: Whether multicast goes only where it was asked for.
+        mcast_vlan_snooping: Whether that is known for each VLAN; needs *vlan_filtering*.
+        mcast_router: Whether it is told of all multicast, as a router: 0 (never), 1 (while it hears a querier) or 2.
         mcast_querier: Whether it asks who wants multicast.
+        mcast_query_use_ifaddr: Whether it asks by its own address, not by 0.0.0.0.
+        mcast_query_interval: Time between questions, 100..8640000 (a day), in hundredths of a second.
+        mcast_query_response_interval: Time there is for an answer, in hundredths of a second.
+        mcast_querier_interval: Time until another querier counts as gone, in hundredths of a second.
+        mcast_startup_query_count: How many questions are asked at the start.
+        mcast_startup_query_interval: Time between those, 100..8640000, in hundredths of a second.
+        mcast_last_member_count: How many questions are asked when somebody leaves a group.
+        mcast_last_member_interval: Time between those, in hundredths of a second.
+        mcast_membership_interval: Time until a silent member counts as gone, in hundredths of a second.
+        mcast_hash_max: How many groups may be known.
+        mcast_igmp_version: Version of IGMP, 2 or 3.
+        mcast_mld_version: Version of MLD, 1 or 2.
+        mcast_stats: Whether IGMP and MLD messages are counted.
         group_fwd_mask: Which link-local multicast groups it forwards, as bits.
+        group_address: MAC of its spanning tree's group: 01:80:c2:00:00:00 or :04..:0f.
+        fdb_max_learned: How many addresses may be learned; 0 sets no limit. Linux 6.7.
+        no_linklocal_learn: Whether no address is learned from link-local frames.
+        nf_call_iptables: Whether iptables sees the IPv4 packets that it forwards.
+        nf_call_ip6tables: Whether ip6tables sees the IPv6 packets.
+        nf_call_arptables: Whether arptables sees ARP.
 
     Raises:
         SpecError: Something of it makes no sense.
@@ -155,10 +182,34 @@ class Bridge(Kind):
     max_age: int | None = None
     ageing_time: int | None = None
     vlan_filtering: bool | None = None
+    vlan_protocol: Literal["802.1q", "802.1ad"] | None = None
     vlan_default_pvid: int | None = None
+    vlan_stats: bool | None = None
+    vlan_stats_per_port: bool | None = None
     mcast_snooping: bool | None = None
+    mcast_vlan_snooping: bool | None = None
+    mcast_router: int | None = None
     mcast_querier: bool | None = None
+    mcast_query_use_ifaddr: bool | None = None
+    mcast_query_interval: int | None = None
+    mcast_query_response_interval: int | None = None
+    mcast_querier_interval: int | None = None
+    mcast_startup_query_count: int | None = None
+    mcast_startup_query_interval: int | None = None
+    mcast_last_member_count: int | None = None
+    mcast_last_member_interval: int | None = None
+    mcast_membership_interval: int | None = None
+    mcast_hash_max: int | None = None
+    mcast_igmp_version: int | None = None
+    mcast_mld_version: int | None = None
+    mcast_stats: bool | None = None
     group_fwd_mask: int | None = None
+    group_address: str | None = None
+    fdb_max_learned: int | None = None
+    no_linklocal_learn: bool | None = None
+    nf_call_iptables: bool | None = None
+    nf_call_ip6tables: bool | None = None
+    nf_call_arptables: bool | None = None
     kind: ClassVar[str] = "bridge"
 
     def _check(self, check: Checks) -> None:
@@ -177,8 +228,11 @@ class Macvlan(Kind):
     Attributes:
         link: Name, on the host, of the link below.
         mode: Whether such links on one link below reach each other: "bridge" (at once), "vepa" (if the switch sends
-            the frames back), "private" (never), "passthru" (there is only one, which has the MAC of the link below).
+            the frames back), "private" (never), "passthru" (there is only one, which has the MAC of the link below),
+            "source" (never, and each gets what comes from its *macs*).
+        macs: MACs that it gets frames from, in mode "source"; up to 1000.
         nopromisc: Whether the link below stays out of promiscuous mode, in mode "passthru".
+        nodst: Whether what comes from the *macs* of one such link goes to no other one, in mode "source".
         bc_queue_len: How many broadcasts may wait.
 
     Raises:
@@ -188,13 +242,19 @@ class Macvlan(Kind):
     """
 
     link: str
-    mode: Literal["bridge", "vepa", "private", "passthru"] = "bridge"
+    mode: Literal["bridge", "vepa", "private", "passthru", "source"] = "bridge"
+    macs: Iterable[str] | None = None
     nopromisc: bool | None = None
+    nodst: bool | None = None
     bc_queue_len: int | None = None
     kind: ClassVar[str] = "macvlan"
 
     def _check(self, check: Checks) -> None:
         check.add(name_problem("link", self.link))
+        if self.macs is not None and self.mode != "source":
+            check.wrong("mode", self.mode, "is to be source with macs")
+        if self.nopromisc and self.mode != "passthru":
+            check.wrong("nopromisc", self.nopromisc, "is for mode passthru")
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +294,8 @@ class Vlan(Kind):
         mvrp: Whether it is registered by MVRP.
         loose_binding: Whether its state is not that of the link below.
         bridge_binding: Whether its state follows the ports of the bridge below.
+        ingress_qos: Priority that a packet gets by that of its tag, 0..7, as a mapping or in pairs.
+        egress_qos: Priority of the tag, 0..7, by that of the packet, likewise; up to 1000.
 
     Raises:
         SpecError: Something of it makes no sense.
@@ -249,6 +311,8 @@ class Vlan(Kind):
     mvrp: bool | None = None
     loose_binding: bool | None = None
     bridge_binding: bool | None = None
+    ingress_qos: Mapping[int, int] | Iterable[tuple[int, int]] | None = None
+    egress_qos: Mapping[int, int] | Iterable[tuple[int, int]] | None = None
     kind: ClassVar[str] = "vlan"
 
     def _check(self, check: Checks) -> None:
@@ -268,8 +332,12 @@ class Vxlan(Kind):
         remote: Address of the other end, instead of a group.
         local: Address its packets come from.
         port: UDP port of the other ends, 1..65535.
-        ttl: Hops its packets may make, 1..255; 0 takes that of the packet inside.
+        source_ports: UDP ports its packets come from, 1..65535: the lowest and the highest.
+        ttl: Hops its packets may make, 1..255; 0 takes what is usual.
+        ttl_inherit: Whether they may make as many as the packet inside.
         tos: Type of service of its packets, 0..255; 1 takes that of the packet inside.
+        df: Whether its packets may not be fragmented: "unset", "set" or "inherit" (as the packet inside), over IPv4.
+        label: Flow label of its packets over IPv6, 0..1048575.
         ageing: Time until a learned address is forgotten, in seconds.
         max_addresses: How many addresses may be known.
         learning: Whether addresses are learned from what comes.
@@ -280,7 +348,14 @@ class Vxlan(Kind):
         udp_csum: Whether UDP checksums are sent over IPv4.
         udp6_zero_csum_tx: Whether none are sent over IPv6.
         udp6_zero_csum_rx: Whether none are needed over IPv6.
-        external: Whether programs say where each packet goes.
+        remcsum_tx: Whether checksums of the packets inside are left to the other end.
+        remcsum_rx: Whether the other end may leave them to this one.
+        external: Whether programs say where each packet goes, and with which number: its own is 0, and it learns
+            nothing unless *learning* is on.
+        vnifilter: Whether it takes only numbers that are told later, by bridge(8), if it is *external*.
+        localbypass: Whether packets to an end on the same machine skip the IP stack. Linux 6.5.
+        gbp: Whether packets carry the mark of a group policy.
+        gpe: Whether packets say their protocol and need not be Ethernet, if it is *external*; it has no MAC then.
 
     Raises:
         SpecError: Something of it makes no sense.
@@ -294,8 +369,12 @@ class Vxlan(Kind):
     remote: str | None = None
     local: str | None = None
     port: int = 4789
+    source_ports: tuple[int, int] | None = None
     ttl: int | None = None
+    ttl_inherit: bool | None = None
     tos: int | None = None
+    df: Literal["unset", "set", "inherit"] | None = None
+    label: int | None = None
     ageing: int | None = None
     max_addresses: int | None = None
     learning: bool | None = None
@@ -306,7 +385,13 @@ class Vxlan(Kind):
     udp_csum: bool | None = None
     udp6_zero_csum_tx: bool | None = None
     udp6_zero_csum_rx: bool | None = None
+    remcsum_tx: bool | None = None
+    remcsum_rx: bool | None = None
     external: bool | None = None
+    vnifilter: bool | None = None
+    localbypass: bool | None = None
+    gbp: bool | None = None
+    gpe: bool | None = None
     kind: ClassVar[str] = "vxlan"
 
     def _check(self, check: Checks) -> None:
@@ -323,6 +408,22 @@ class Vxlan(Kind):
         told = [ip_address(value) for name, value in ends.items() if value is not None and known[name].fits(value)]
         if len({address.version for address in told}) > 1:
             check.wrong("local", self.local, f"is not of the family of {told[0]}")
+        if self.label and known["label"].fits(self.label) and not any(address.version == 6 for address in told):
+            check.wrong("label", self.label, "is for IPv6 alone: an end with an IPv6 address is needed")
+        self._check_modes(check)
+
+    def _check_modes(self, check: Checks) -> None:
+        if self.ttl is not None and self.ttl_inherit:
+            check.wrong("ttl", self.ttl, "goes not together with ttl_inherit")
+        if self.external is not True:
+            for word in ("vnifilter", "gpe"):
+                if getattr(self, word):
+                    check.wrong(word, getattr(self, word), "is for external ones")
+            return
+        if self.id:
+            check.wrong("id", self.id, "is not 0, as that of external ones is")
+        if self.learning is None:  # as ip(8) does
+            object.__setattr__(self, "learning", False)
 
 
 @dataclass(frozen=True, slots=True)

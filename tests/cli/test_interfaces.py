@@ -79,10 +79,17 @@ def test_links_of_many_kinds_are_made_in_their_place(cli: Cli, box: Sandbox) -> 
     cli("attach box p0 --type macvlan --set mode=private")
     cli("attach box 42 --type vxlan --set remote=10.0.0.9 --set learning=no")
     cli("attach box --type tap --set owner=1000")
-    assert len(box.interfaces) == 4
+    cli("attach box p0 --type macvlan --set mode=source --set macs=02:00:00:00:00:0A,02:00:00:00:00:0b")
+    cli("attach box 43 --type vxlan --set source_ports=1000-2000 --set df=set --set gbp=on --set port=4790")
+    assert len(box.interfaces) == 6
     kinds = [item["linkinfo"]["info_kind"] for item in cli("inspect box -j").json[0]["interfaces"]]
-    assert kinds == ["veth", "macvlan", "vxlan", "tun"]
-    cli("detach box eth0 eth1")
+    assert kinds == ["veth", "macvlan", "vxlan", "tun", "macvlan", "vxlan"]
+    macvlan, vxlan = (lab.ip_json(f"-d link show {name}", netns=box.path)[0]["linkinfo"] for name in ("eth4", "eth5"))
+    assert sorted(macvlan["info_data"]["macaddr_data"]) == ["02:00:00:00:00:0a", "02:00:00:00:00:0b"]
+    assert vxlan["info_data"]["port_range"] == {"low": 1000, "high": 2000}
+    plan = cli("attach box p0 --type vlan --set id=5 --set egress_qos=2:3,0:1 --dry-run").out
+    assert "type vlan id 5 egress-qos-map 0:1 2:3" in plan
+    cli("detach box eth0 eth1 eth4")
     box.destroy(wait=True)
     assert lab.snapshot() == before
 
@@ -96,6 +103,9 @@ def test_links_of_many_kinds_are_made_in_their_place(cli: Cli, box: Sandbox) -> 
         ("x --type tap", [("source", "x")]),
         ("abc --type vxlan", [("id", "abc")]),
         ("p --type macvlan --set mode=x --mtu 3", [("mode", "x"), ("mtu", 3)]),
+        ("p --type macvlan --set mode=source --set macs=x,y", [("macs", "['x', 'y']")]),
+        ("p --type vlan --set id=5 --set egress_qos=0:1,x", [("egress_qos", "0:1,x")]),
+        ("7 --type vxlan --set source_ports=5 --set label=x", [("source_ports", 5), ("label", "x")]),
         ("v --type veth --set hairpin=maybe --set master=br0", [("hairpin", "maybe")]),
     ],
 )

@@ -33,7 +33,7 @@ from netsandbox._steps import Move, SetMtu, delete_links
 from netsandbox._system import kernel as _kernel
 from netsandbox._system import namespace, tap
 from netsandbox._system.kernel import LinuxKernel
-from netsandbox.netlink import kinds
+from netsandbox.netlink import attrs, kinds
 from tests.kernel import lab
 
 if TYPE_CHECKING:
@@ -130,17 +130,117 @@ LINKS: list[tuple[Kind, str, dict[str, object]]] = [
         "bridge",
         {"stp_state": 1, "forward_delay": 300, "priority": 4096, "mcast_snooping": 0},
     ),
+    (
+        Macvlan("p0", mode="source", macs=["02:00:00:00:00:43", MAC], nodst=True, bc_queue_len=5),
+        "macvlan",
+        {"mode": "source", "nodst": True, "macaddr_count": 2},
+    ),
+    (Macvlan("p0", mode="source", macs=()), "macvlan", {"mode": "source", "macaddr_count": 0}),
+    (Macvlan("p0", mode="passthru", nopromisc=True), "macvlan", {"mode": "passthru", "nopromisc": True, "nodst": None}),
+    (
+        Vlan("p0", 43, ingress_qos={1: 2}, egress_qos=[(2, 3), (0, 1)]),
+        "vlan",
+        {
+            "id": 43,
+            "ingress_qos": [{"from": 1, "to": 2}],
+            "egress_qos": [{"from": 0, "to": 1}, {"from": 2, "to": 3}],
+        },
+    ),
+    (
+        Vxlan(9, source_ports=(1000, 2000), df="set", gbp=True, gpe=False, remcsum_tx=True, remcsum_rx=True),
+        "vxlan",
+        {
+            "id": 9,
+            "port_range": {"low": 1000, "high": 2000},
+            "df": "set",
+            "gbp": True,
+            "gpe": None,
+            "remcsum_tx": True,
+            "remcsum_rx": True,
+        },
+    ),
+    (Vxlan(9, df="inherit", ttl_inherit=True), "vxlan", {"df": "inherit", "ttl": None}),
+    (Vxlan(10, remote="fd00::9", label=0x12345), "vxlan", {"id": 10, "label": "0x12345"}),
+    (Vxlan(0, external=True), "vxlan", {"external": True, "id": 0, "learning": False, "vnifilter": None}),
+    (
+        Vxlan(0, external=True, vnifilter=True, learning=True),
+        "vxlan",
+        {"external": True, "vnifilter": True, "learning": True},
+    ),
+    (Vxlan(0, external=True, gpe=True), "vxlan", {"external": True, "gpe": True, "learning": False}),
+    (  # a kernel that can filter no VLANs leaves them at that
+        Bridge("b", vlan_protocol="802.1ad", vlan_default_pvid=5, vlan_stats=True, vlan_stats_per_port=True),
+        "bridge",
+        {},
+    ),
+    (
+        Bridge(
+            "b",
+            group_address="01:80:c2:00:00:0e",
+            no_linklocal_learn=True,
+            nf_call_iptables=True,
+            nf_call_ip6tables=True,
+            nf_call_arptables=True,
+        ),
+        "bridge",
+        {
+            "group_addr": "01:80:c2:00:00:0e",
+            "no_linklocal_learn": 1,
+            "mcast_vlan_snooping": 0,
+            "nf_call_iptables": 1,
+            "nf_call_ip6tables": 1,
+            "nf_call_arptables": 1,
+        },
+    ),
+    (
+        Bridge(
+            "b",
+            mcast_router=2,
+            mcast_query_use_ifaddr=True,
+            mcast_query_interval=100,
+            mcast_query_response_interval=200,
+            mcast_querier_interval=300,
+            mcast_startup_query_count=4,
+            mcast_startup_query_interval=8640000,
+            mcast_last_member_count=5,
+            mcast_last_member_interval=600,
+            mcast_membership_interval=700,
+            mcast_hash_max=512,
+            mcast_igmp_version=3,
+            mcast_mld_version=2,
+            mcast_stats=True,
+        ),
+        "bridge",
+        {
+            "mcast_router": 2,
+            "mcast_query_use_ifaddr": 1,
+            "mcast_query_intvl": 100,
+            "mcast_query_response_intvl": 200,
+            "mcast_querier_intvl": 300,
+            "mcast_startup_query_cnt": 4,
+            "mcast_startup_query_intvl": 8640000,
+            "mcast_last_member_cnt": 5,
+            "mcast_last_member_intvl": 600,
+            "mcast_membership_intvl": 700,
+            "mcast_hash_max": 512,
+            "mcast_igmp_version": 3,
+            "mcast_mld_version": 2,
+            "mcast_stats_enabled": 1,
+        },
+    ),
 ]
+IDS = [f"{n} {kind.kind}{kinds.words(kind.kind, kind.options)}"[:60] for n, (kind, *_) in enumerate(LINKS)]
 
 
-@pytest.mark.parametrize(("kind", "name", "told"), LINKS, ids=[str(kind)[:60] for kind, _, _ in LINKS])
+@pytest.mark.parametrize(("kind", "name", "told"), LINKS, ids=IDS)
 def test_a_link_of_any_kind_is_born_as_asked_for_and_goes_without_a_trace(
     box: Sandbox, kind: Kind, name: str, told: dict[str, object]
 ) -> None:
     if name in lab.KINDS_A_KERNEL_MAY_LACK:
         lab.needs(name)
     lab.veth("p0", "p1", up=True)
-    mac = None if name == "ipvlan" or told.get("type") == "tun" else MAC
+    none = name == "ipvlan" or told.get("type") == "tun" or told.get("mode") == "passthru" or told.get("gpe")
+    mac = None if none else MAC
     with lab.comes_back(box.path), lab.comes_back():
         made = box.add_interface(kind, name="wan0", mac=mac, mtu=1300)
         assert (made.source, made.name, made.kind, made.mtu) == (kind.source_name, "wan0", name, 1300)
@@ -156,7 +256,7 @@ def test_a_link_of_any_kind_is_born_as_asked_for_and_goes_without_a_trace(
 
 
 @pytest.mark.usefixtures("run_netns")
-@pytest.mark.parametrize(("kind", "name"), [link[:2] for link in LINKS], ids=[str(link[0])[:60] for link in LINKS])
+@pytest.mark.parametrize(("kind", "name"), [link[:2] for link in LINKS], ids=IDS)
 def test_the_commands_of_a_birth_give_the_same_link(kind: Kind, name: str) -> None:
     """The commands name no index, so it is the one the kernel gives next: as in a sandbox of the same state."""
     if name in lab.KINDS_A_KERNEL_MAY_LACK:
@@ -178,6 +278,29 @@ def test_the_commands_of_a_birth_give_the_same_link(kind: Kind, name: str) -> No
         assert {key: _timeless(found[key]) for key in same} == {key: _timeless(wanted[key]) for key in same}
         there.destroy()
         copied.destroy()
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "told"),
+    [(Bridge("b", fdb_max_learned=5), 49, struct.pack("=I", 5)), (Vxlan(7, localbypass=False), 31, b"\0")],
+    ids=["fdb_max_learned", "localbypass"],
+)
+def test_options_that_ip_need_not_know_yet_reach_the_kernel(box: Sandbox, kind: Kind, number: int, told: bytes) -> None:
+    box.add_interface(kind, name="wan0")
+    link = box._handle.box.link("wan0")
+    assert link is not None
+    info = attrs.unpack(attrs.unpack(link.raw, 16)[18])  # struct ifinfomsg, IFLA_LINKINFO
+    assert attrs.unpack(info[2])[number] == told  # IFLA_INFO_DATA
+
+
+def test_a_macvlan_takes_as_many_macs_as_are_allowed(box: Sandbox) -> None:
+    lab.veth("p0", "p1", up=True)
+    macs = [f"02:00:00:00:{n >> 8:02x}:{n & 255:02x}" for n in range(1000)]
+    with lab.comes_back():
+        made = box.add_interface(Macvlan("p0", mode="source", macs=macs))
+        assert sorted(details("eth0", box.path)["linkinfo"]["info_data"]["macaddr_data"]) == macs
+        assert [item.index for item in box.interfaces] == [made.index]
+        made.remove()
 
 
 def _timeless(value: object) -> object:

@@ -120,11 +120,23 @@ def test_texts_that_are_no_utf8_survive() -> None:
         (_sealed({"is": "CreateLink", "kind": "x", "options": []}), "a damaged record: a link of the kind x"),
         (_sealed({"is": "CreateLink", "kind": "vlan", "options": [["id", "5"]]}), "a damaged record: a link of the"),
         (_sealed({"is": "CreateLink", "kind": "vlan", "options": [["x", 5]]}), "a damaged record: a link of the"),
+        *(
+            (_sealed({"is": "CreateLink", "kind": kind, "options": [option]}), "a damaged record: ")
+            for kind, option in (
+                ("macvlan", ["macs", ["02:00:00:00:00:0A"]]),
+                ("macvlan", ["macs", "02:00:00:00:00:0a"]),
+                ("vlan", ["egress_qos", [[0, 8]]]),
+                ("vlan", ["egress_qos", [[0, 1], [0, 2]]]),
+                ("vlan", ["egress_qos", [[0, [1]]]]),
+                ("vxlan", ["source_ports", [8]]),
+                ("vxlan", ["source_ports", {"is": "Advertise", "count": 1, "interval": 1}]),
+            )
+        ),
         (_sealed({"is": "Lost", "step": None}), "a damaged record: step of Lost is None"),
         (_sealed({"is": "Unpin", "path": "a\0b"}), "a damaged record: path of Unpin is 'a\\x00b'"),
         (_sealed({"is": "Unpin", "path": "\ud800"}), "a damaged record: path of Unpin is '\\ud800'"),
     ],
-    ids=range(27),
+    ids=range(34),
 )
 def test_bytes_that_are_no_record_are_told(data: bytes, reason: str) -> None:
     with pytest.raises(ProtocolError) as info:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TAKEN = "is a name that the kernel refuses"
+MAC, OTHER = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 HELD = "may not hold white space, '/', ':', '%' or NUL"
 
 
@@ -137,7 +138,37 @@ RULES = [
     (lambda: Bridge("b", stp=1), "stp 1: is neither True nor False"),  # type: ignore[arg-type]
     (lambda: Bridge("b", priority=True), "priority True: is not a number from 0 to 65535"),
     (lambda: Macvlan(""), "link '': a link name may not be empty"),
-    (lambda: Macvlan("wan", mode="source"), "mode 'source': is none of private, vepa, bridge, passthru"),  # type: ignore[arg-type]
+    (lambda: Bridge("b", mcast_router=3), "mcast_router 3: is not a number from 0 to 2"),
+    (lambda: Bridge("b", mcast_query_interval=99), "mcast_query_interval 99: is not a number from 100 to 8640000"),
+    (lambda: Bridge("b", mcast_igmp_version=1), "mcast_igmp_version 1: is not a number from 2 to 3"),
+    (lambda: Bridge("b", vlan_protocol="802.1x"), "vlan_protocol '802.1x': is none of 802.1q, 802.1ad"),  # type: ignore[arg-type]
+    (
+        lambda: Bridge("b", group_address="01:80:c2:00:00:03"),
+        "group_address '01:80:c2:00:00:03': is neither 01:80:c2:00:00:00 nor from 01:80:c2:00:00:04 to",
+    ),
+    (lambda: Bridge("b", group_address=7), "group_address 7: is neither"),  # type: ignore[arg-type]
+    (lambda: Macvlan("wan", mode="x"), "mode 'x': is none of private, vepa, bridge, passthru, source"),  # type: ignore[arg-type]
+    (lambda: Macvlan("wan", macs=[MAC]), "mode 'bridge': is to be source with macs"),
+    (lambda: Macvlan("wan", nopromisc=True), "nopromisc True: is for mode passthru"),
+    (lambda: Macvlan("wan", "source", 5), "macs 5: are not the addresses of up to 1000 hosts"),  # type: ignore[arg-type]
+    (lambda: Macvlan("wan", "source", [5]), "macs [5]: are not the addresses"),  # type: ignore[list-item]
+    (lambda: Macvlan("wan", "source", "00:00:00:00:00:00"), "macs '00:00:00:00:00:00': are not the addresses"),
+    (lambda: Macvlan("wan", "source", ["01:00:00:00:00:00"]), "macs ['01:00:00:00:00:00']: are not the addresses"),
+    (
+        lambda: Macvlan("wan", "source", [f"02:00:00:00:{n >> 8:02x}:{n & 255:02x}" for n in range(1001)]),
+        "are not the addresses of up to 1000 hosts",
+    ),
+    (
+        lambda: Vlan("wan", 5, ingress_qos={8: 1}),
+        "ingress_qos {8: 1}: does not map numbers from 0 to 7, each once, to numbers from 0 to 4294967295, 1000 at",
+    ),
+    (lambda: Vlan("wan", 5, egress_qos={1: 8}), "egress_qos {1: 8}: does not map numbers from 0 to 4294967295"),
+    (lambda: Vlan("wan", 5, egress_qos=[(1, 2), (1, 3)]), "egress_qos [(1, 2), (1, 3)]: does not map"),
+    (lambda: Vlan("wan", 5, egress_qos=[(1, 2, 3)]), "egress_qos [(1, 2, 3)]: does not map"),  # type: ignore[list-item]
+    (lambda: Vlan("wan", 5, egress_qos=5), "egress_qos 5: does not map"),  # type: ignore[arg-type]
+    (lambda: Vlan("wan", 5, egress_qos="0:1"), "egress_qos '0:1': does not map"),  # type: ignore[arg-type]
+    (lambda: Vlan("wan", 5, egress_qos=[(True, 1)]), "egress_qos [(True, 1)]: does not map"),
+    (lambda: Vlan("wan", 5, egress_qos=dict.fromkeys(range(1001), 1)), "1000 at most"),
     (lambda: Ipvlan("wan", mode="l4"), "mode 'l4': is none of l2, l3, l3s"),  # type: ignore[arg-type]
     (lambda: Ipvlan("wan", flag="x"), "flag 'x': is none of bridge, private, vepa"),  # type: ignore[arg-type]
     (lambda: Ipvlan("a/b"), f"link 'a/b': {HELD}"),
@@ -161,6 +192,17 @@ RULES = [
         "remote '10.0.0.1': goes not together with a group",
     ),
     (lambda: Vxlan(1, remote="10.0.0.1", local="fd00::1"), "local 'fd00::1': is not of the family of 10.0.0.1"),
+    (lambda: Vxlan(1, source_ports=(9, 8)), "source_ports (9, 8): are not two numbers from 1 to 65535, the lower one"),
+    (lambda: Vxlan(1, source_ports=(0, 8)), "source_ports (0, 8): are not two numbers"),
+    (lambda: Vxlan(1, source_ports=(8,)), "source_ports (8,): are not two numbers"),  # type: ignore[arg-type]
+    (lambda: Vxlan(1, source_ports=8), "source_ports 8: are not two numbers"),  # type: ignore[arg-type]
+    (lambda: Vxlan(1, df="on"), "df 'on': is none of unset, set, inherit"),  # type: ignore[arg-type]
+    (lambda: Vxlan(1, remote="10.0.0.1", label=5), "label 5: is for IPv6 alone: an end with an IPv6 address is needed"),
+    (lambda: Vxlan(1, remote="fd00::1", label=2**20), "label 1048576: is not a number from 0 to 1048575"),
+    (lambda: Vxlan(1, ttl=5, ttl_inherit=True), "ttl 5: goes not together with ttl_inherit"),
+    (lambda: Vxlan(1, external=True), "id 1: is not 0, as that of external ones is"),
+    (lambda: Vxlan(1, vnifilter=True), "vnifilter True: is for external ones"),
+    (lambda: Vxlan(1, external=False, gpe=True), "gpe True: is for external ones"),
     (lambda: Tap(owner=-1), "owner -1: is not a number from 0 to 4294967294"),
     (lambda: Tap(mode="xxx"), "mode 'xxx': is none of tap, tun"),  # type: ignore[arg-type]
 ]
@@ -204,12 +246,102 @@ def test_the_mac_of_a_host_end_is_taken_in_capitals() -> None:
     assert Veth("v", host_mac="02:00:00:00:00:AB").host_mac == "02:00:00:00:00:ab"
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "kept"),
+    [
+        (Bridge("b", group_address="01:80:C2:00:00:0E"), "group_address", "01:80:c2:00:00:0e"),
+        (Macvlan("wan", "source", [MAC.upper(), OTHER, MAC]), "macs", (MAC, OTHER)),
+        (Macvlan("wan", "source", MAC), "macs", (MAC,)),
+        (Macvlan("wan", "source", iter(())), "macs", ()),
+        (Vlan("wan", 5, ingress_qos={7: 1, 0: 2}), "ingress_qos", ((0, 2), (7, 1))),
+        (Vlan("wan", 5, egress_qos=[(7, 1), (0, 2)]), "egress_qos", ((0, 2), (7, 1))),
+        (Vxlan(1, source_ports=[8, 9]), "source_ports", (8, 9)),  # type: ignore[arg-type]
+        (Vxlan(0, external=True), "learning", False),
+        (Vxlan(0, external=True, learning=True), "learning", True),
+    ],
+)
+def test_what_can_be_given_in_several_forms_is_kept_in_one(kind: Kind, name: str, kept: object) -> None:
+    assert getattr(kind, name) == kept
+    assert replace(kind) == kind
+    assert {kind: 1}[copy(kind)] == 1
+
+
 OPTIONS: list[tuple[Kind, str, dict[int, bytes]]] = [
     (Bridge("b"), "", {}),
     (
         Bridge("b", stp=True, priority=4096, forward_delay=200, mcast_snooping=False, vlan_default_pvid=0),
         " stp_state 1 priority 4096 forward_delay 200 vlan_default_pvid 0 mcast_snooping 0",
         {5: pack("=I", 1), 6: pack("=H", 4096), 1: pack("=I", 200), 39: bytes(2), 23: b"\0"},
+    ),
+    (
+        Bridge(
+            "b",
+            vlan_protocol="802.1ad",
+            vlan_stats=True,
+            vlan_stats_per_port=False,
+            mcast_vlan_snooping=False,
+            no_linklocal_learn=True,
+            group_address="01:80:c2:00:00:0e",
+            fdb_max_learned=5,
+        ),
+        (
+            " vlan_protocol 802.1ad vlan_stats_enabled 1 vlan_stats_per_port 0 mcast_vlan_snooping 0"
+            " group_address 01:80:c2:00:00:0e fdb_max_learned 5 no_linklocal_learn 1"
+        ),
+        {
+            8: pack("!H", 0x88A8),
+            41: b"\1",
+            45: b"\0",
+            20: bytes.fromhex("0180c200000e"),
+            49: pack("=I", 5),
+            46: pack("=II", 1, 3),
+        },
+    ),
+    (
+        Bridge(
+            "b",
+            mcast_router=2,
+            mcast_query_use_ifaddr=True,
+            mcast_query_interval=100,
+            mcast_query_response_interval=1,
+            mcast_querier_interval=2,
+            mcast_startup_query_count=3,
+            mcast_startup_query_interval=8640000,
+            mcast_last_member_count=4,
+            mcast_last_member_interval=5,
+            mcast_membership_interval=6,
+            mcast_hash_max=7,
+            mcast_igmp_version=3,
+            mcast_mld_version=2,
+            mcast_stats=True,
+        ),
+        (
+            " mcast_router 2 mcast_query_use_ifaddr 1 mcast_query_interval 100 mcast_query_response_interval 1"
+            " mcast_querier_interval 2 mcast_startup_query_count 3 mcast_startup_query_interval 8640000"
+            " mcast_last_member_count 4 mcast_last_member_interval 5 mcast_membership_interval 6 mcast_hash_max 7"
+            " mcast_igmp_version 3 mcast_mld_version 2 mcast_stats_enabled 1"
+        ),
+        {
+            22: b"\2",
+            24: b"\1",
+            33: pack("=Q", 100),
+            34: pack("=Q", 1),
+            32: pack("=Q", 2),
+            29: pack("=I", 3),
+            35: pack("=Q", 8640000),
+            28: pack("=I", 4),
+            30: pack("=Q", 5),
+            31: pack("=Q", 6),
+            27: pack("=I", 7),
+            43: b"\3",
+            44: b"\2",
+            42: b"\1",
+        },
+    ),
+    (
+        Bridge("b", nf_call_iptables=True, nf_call_ip6tables=False, nf_call_arptables=True),
+        " nf_call_iptables 1 nf_call_ip6tables 0 nf_call_arptables 1",
+        {36: b"\1", 37: b"\0", 38: b"\1"},
     ),
     (Macvlan("wan"), " mode bridge", {1: pack("=I", 4)}),
     (
@@ -218,6 +350,17 @@ OPTIONS: list[tuple[Kind, str, dict[int, bytes]]] = [
         {1: pack("=I", 8), 2: pack("=H", 1), 7: pack("=I", 9)},
     ),
     (Macvlan("wan", nopromisc=False), " mode bridge", {1: pack("=I", 4), 2: pack("=H", 0)}),
+    (
+        Macvlan("wan", mode="source", macs=[OTHER, MAC], nodst=True, nopromisc=False),
+        f" mode source macaddr set {MAC} {OTHER} flag nodst",
+        {
+            1: pack("=I", 16),
+            3: pack("=I", 3),
+            5: bytes.fromhex("0a000400 02000000000a 0000 0a000400 02000000000b 0000"),
+            2: pack("=H", 2),
+        },
+    ),
+    (Macvlan("wan", mode="source", macs=()), " mode source macaddr set", {1: pack("=I", 16), 3: pack("=I", 3), 5: b""}),
     (Ipvlan("wan", mode="l3s", flag="vepa"), " mode l3s vepa", {1: pack("=H", 2), 2: pack("=H", 2)}),
     (Vlan("wan", 5), " id 5", {1: pack("=H", 5)}),
     (
@@ -225,6 +368,16 @@ OPTIONS: list[tuple[Kind, str, dict[int, bytes]]] = [
         " protocol 802.1ad id 5 reorder_hdr off gvrp on bridge_binding on",
         {5: pack("!H", 0x88A8), 1: pack("=H", 5), 2: pack("=II", 0x12, 0x13)},
     ),
+    (
+        Vlan("wan", 5, ingress_qos={3: 4, 0: 2**32 - 1}, egress_qos=[(6, 7)]),
+        " id 5 ingress-qos-map 0:4294967295 3:4 egress-qos-map 6:7",
+        {
+            1: pack("=H", 5),
+            4: pack("=HHIIHHII", 12, 1, 0, 2**32 - 1, 12, 1, 3, 4),
+            3: pack("=HHII", 12, 1, 6, 7),
+        },
+    ),
+    (Vlan("wan", 5, egress_qos={}), " id 5", {1: pack("=H", 5), 3: b""}),
     (
         Vxlan(42, remote="10.0.0.9", local="10.0.0.8", ttl=8, learning=False, udp_csum=True),
         " id 42 remote 10.0.0.9 local 10.0.0.8 dstport 4789 ttl 8 nolearning udpcsum",
@@ -250,12 +403,44 @@ OPTIONS: list[tuple[Kind, str, dict[int, bytes]]] = [
             3: pack("=I", 9),
         },
     ),
+    (
+        Vxlan(1, remote="fd00::1", label=5, source_ports=(8, 9), df="inherit", ttl_inherit=True, remcsum_tx=True),
+        " id 1 remote fd00::1 dstport 4789 srcport 8 9 ttl inherit df inherit flowlabel 5 remcsumtx",
+        {
+            1: pack("=I", 1),
+            16: ip_address("fd00::1").packed,
+            15: pack("!H", 4789),
+            10: pack("!HH", 8, 9),
+            28: b"",
+            29: b"\2",
+            26: pack("!I", 5),
+            21: b"\1",
+            3: pack("=I", 9),
+        },
+    ),
+    (
+        Vxlan(0, external=True, vnifilter=True, localbypass=False, gbp=True, gpe=False, remcsum_rx=False),
+        " dstport 4789 external nolearning noremcsumrx vnifilter nolocalbypass gbp",
+        {
+            1: pack("=I", 0),
+            15: pack("!H", 4789),
+            7: b"\0",
+            22: b"\0",
+            25: b"\1",
+            30: b"\1",
+            31: b"\0",
+            23: b"",
+            3: pack("=I", 9),
+        },
+    ),
     (Dummy(), "", {}),
     (Ifb(), "", {}),
 ]
 
 
-@pytest.mark.parametrize(("kind", "words", "attributes"), OPTIONS, ids=[str(kind)[:60] for kind, _, _ in OPTIONS])
+@pytest.mark.parametrize(
+    ("kind", "words", "attributes"), OPTIONS, ids=[f"{n} {row[0].kind}{row[1]}" for n, row in enumerate(OPTIONS)]
+)
 def test_options_are_said_as_ip_says_them_and_packed_as_the_kernel_wants_them(
     kind: Kind, words: str, attributes: dict[int, bytes]
 ) -> None:

@@ -107,6 +107,28 @@ TEXTS: list[tuple[Step, str]] = [
         "ip link add name eth0 netns web type vxlan id 42",
     ),
     (
+        CreateLink(
+            "web",
+            7,
+            "eth0",
+            "macvlan",
+            None,
+            None,
+            (("mode", "source"), ("macs", (MAC,)), ("nodst", True)),
+            5,
+            "wan",
+        ),
+        f"ip link add link wan name eth0 netns web type macvlan mode source macaddr set {MAC} flag nodst",
+    ),
+    (
+        CreateLink("web", 7, "eth0", "vlan", None, None, (("id", 5), ("egress_qos", ((0, 1), (2, 3)))), 5, "wan"),
+        "ip link add link wan name eth0 netns web type vlan id 5 egress-qos-map 0:1 2:3",
+    ),
+    (
+        CreateLink("web", 7, "eth0", "vxlan", None, None, (("id", 0), ("source_ports", (8, 9)), ("external", True))),
+        "ip link add name eth0 netns web type vxlan srcport 8 9 external",
+    ),
+    (
         CreateLink("web", 7, "tap0", "tun", MAC, 1400, (("mode", "tap"), ("owner", 1000), ("packet_info", False))),
         f"ip -n web tuntap add dev tap0 mode tap user 1000 && ip -n web link set dev tap0 address {MAC} mtu 1400",
     ),

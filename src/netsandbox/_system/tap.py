@@ -45,7 +45,7 @@ def make(name: str, index: int, options: Mapping[str, Value]) -> None:
         fcntl.ioctl(fd, _SETIFF, _NAME_AND_FLAGS.pack(os.fsencode(name), flags))
         for word, number in (("owner", _SETOWNER), ("group", _SETGROUP)):
             if word in options:
-                fcntl.ioctl(fd, number, int(options[word]))
+                fcntl.ioctl(fd, number, int(str(options[word])))
         fcntl.ioctl(fd, _SETPERSIST, 1)  # until here it goes with the descriptor
     except OSError as error:
         raise KernelError(error.errno or 0, request) from error

@@ -1,5 +1,6 @@
 """Links to make, as they are asked for on the command line: a kind, what it is known by, and KEY=VALUE."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any, get_type_hints
@@ -23,6 +24,7 @@ KINDS: dict[str, tuple[type[Kind], str | None]] = {
 _SWITCH = {
     word: value for value, words in ((True, "on true yes 1"), (False, "off false no 0")) for word in words.split()
 }
+_PAIRS, _RANGE = re.compile(r"[0-9]+:[0-9]+(,[0-9]+:[0-9]+)*"), re.compile("[0-9]+-[0-9]+")
 
 
 def make(word: str, source: str | None, settings: Iterable[str]) -> Kind:
@@ -55,4 +57,10 @@ def _value(text: str, hint: str) -> object:
     """Return what *text* says, if it says a value of the type *hint*; what it does not is refused later, as text."""
     if "bool" in hint:
         return _SWITCH.get(text, text)
+    if "Iterable[str]" in hint:
+        return text.split(",")
+    if "Mapping" in hint and _PAIRS.fullmatch(text):
+        return [tuple(map(int, pair.split(":"))) for pair in text.split(",")]
+    if "tuple" in hint and _RANGE.fullmatch(text):
+        return tuple(map(int, text.split("-")))
     return int(text) if "int" in hint and text.isdecimal() and text.isascii() else text
