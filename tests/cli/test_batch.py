@@ -272,6 +272,8 @@ def test_a_file_that_is_no_text_or_too_large_is_refused(
         told = cli(write("web v0", "# \u00fc", b"web v1 --name \xff"), status=2)
         assert told.err.endswith("error: lab:3: This is not UTF-8: invalid start byte.\n")
         assert cli("attach --batch /dev/zero", status=2).err.endswith("error: /dev/zero is larger than 16 MiB.\n")
+        told = cli(write("web v0 " + "a " * batch.LONGEST), status=2)
+        assert told.err == "netsandbox: error: lab:1: This is longer than 128 KiB\n"
         monkeypatch.setattr(batch, "MOST", 6)
         assert "larger than" in cli(write("web v0#"), status=2).err
     cli(write("web v0"))

@@ -26,6 +26,7 @@ from netsandbox.sandbox import Sandbox
 from netsandbox.spec import InterfaceSpec
 
 MOST = 16 << 20  # bytes of a file
+LONGEST = 128 << 10  # characters of a line: a parser of arguments takes time that grows with the square of them
 _OF_ALL = [item for item in interfaces.attach.params if item.name in {"batch", "create", "dry_run", "json"}]
 _OF_LINE = [item for item in interfaces.attach.params if item not in _OF_ALL]
 _NOT_IN_LINE = {"-h", "--help", *(word for item in _OF_ALL for word in item.opts)}
@@ -192,6 +193,8 @@ def _parse(file: str, lines: str) -> dict[str, list[Wish]]:
 
 def _words(line: str) -> Iterator[str]:
     """Yield the words of a line, as a shell tells them apart; # begins a comment where a word would begin."""
+    if len(line) > LONGEST:
+        usage(f"This is longer than {LONGEST >> 10} KiB")
     if found := _NO_TEXT.search(line):
         usage(f"This is no text: it has the character {found[0]!r}")
     stream = io.StringIO(line)
