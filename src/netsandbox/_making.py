@@ -1,7 +1,7 @@
 """How a sandbox comes to hand: made, opened, adopted; and which ones there are."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -106,9 +106,16 @@ def create(
         return handle
 
 
-def plan_create(name: str, path: str) -> Plan:
-    """Plan to make a sandbox."""
-    return _plan.pin(target(name, path), path, (0, 0))
+def plan_create(name: str, path: str, plug: Callable[[Handle, Record], Change[Any]] | None = None) -> Plan:
+    """Plan to make a sandbox, and to plug in what *plug* says: into a namespace that is let go again."""
+    plan = _plan.pin(target(name, path), path, (0, 0))
+    if plug is None:
+        return plan
+    with opening(None, name) as (outside, _), closing(LinuxKernel.create()) as box:
+        handle = Handle(Store(), name, path, box, outside)
+        with closing(handle):
+            more = plug(handle, Record(name, path, boot(), box.identity, outside.identity, pinned=True)).plan
+            return replace(_detach.joined(plan, more), operation=plan.operation)
 
 
 def _existing(

@@ -3,7 +3,7 @@
 import errno
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from netsandbox._checks import IPInterface
@@ -15,7 +15,7 @@ from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.route import RouteEntry
-from netsandbox.spec import Neighbor, Route
+from netsandbox.spec import InterfaceSpec, Neighbor, Route
 
 if TYPE_CHECKING:
     from netsandbox.stats import Statistics
@@ -139,6 +139,14 @@ def read_interfaces(
     found = {link.index: link for link in links}
     return _read(
         owner, kernel, links, ((found[item.index], item) for item in plugged if item.holds(found.get(item.index)))
+    )
+
+
+def with_dropped(wishes: Iterable[InterfaceSpec], made: Iterable[Interface]) -> tuple[Interface, ...]:
+    """Return interfaces as they say which of the addresses that were asked for are not there."""
+    return tuple(
+        replace(item, dropped=tuple(wanted for wanted in wish.addresses if wanted not in item.addresses))
+        for wish, item in zip(wishes, made, strict=False)  # somebody inside may have taken one away
     )
 
 

@@ -20,7 +20,7 @@ from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import Store
 from netsandbox.adverts import COUNT_MAX, AdvertiseLike, Adverts, parse_advertise
 from netsandbox.errors import InterfaceNotFoundError, NetSandboxError, Problem, SpecError
-from netsandbox.interface import Interface, read_foreign, read_interfaces, recorded
+from netsandbox.interface import Interface, read_foreign, read_interfaces, recorded, with_dropped
 from netsandbox.links import Kind, Veth
 from netsandbox.network import Network, nothing
 from netsandbox.spec import (
@@ -191,7 +191,7 @@ class Sandbox(Network):
             BaseException: It was interrupted (KeyboardInterrupt); a note says what was done until then.
         """
         gone: list[tuple[Handle, Sequence[int]]] = []
-        room = _room()
+        room = _bulk.room()
 
         def flush() -> None:
             with ExitStack() as stack:
@@ -337,6 +337,17 @@ class Sandbox(Network):
     def plan_create(name: str) -> Plan:
         """Return what `create` would do."""
         return _making.plan_create(*_making.where(Store(), name))
+
+    @classmethod
+    def _plan_create(cls, name: str, wishes: Sequence[InterfaceSpec]) -> Plan:
+        """Return what `create` would do with interfaces; for that a namespace is made, and let go again."""
+        made: list[Sandbox] = []
+
+        def plug(handle: Handle, record: Record) -> Change[tuple[Interface, ...]]:
+            made.append(cls(handle))
+            return cls._adding(made[0], wishes, record, is_new=True)
+
+        return _making.plan_create(*_making.where(Store(), name), plug)
 
     def close(self) -> None:
         """Let go of the sandbox, which stays as it is; closing again does nothing."""
@@ -506,7 +517,7 @@ class Sandbox(Network):
         facts = self._attach_facts(wishes, is_new=is_new)
         plan, made = _plan.attach(wishes, self._handle.target, facts, record.interfaces, next_id=record.next_id)
         new = replace(record, interfaces=record.interfaces + made, next_id=record.next_id + len(made))
-        return Change(plan, new, lambda: _with_dropped(wishes, self._read_added(made)))
+        return Change(plan, new, lambda: with_dropped(wishes, self._read_added(made)))
 
     def _read_added(self, made: Sequence[Plugged]) -> tuple[Interface, ...]:
         found = read_interfaces(self, self._handle.box, self._handle.box.links(), made)
@@ -706,22 +717,6 @@ class Sandbox(Network):
 
     def _no_interface(self, name: str, reason: str) -> InterfaceNotFoundError:
         return InterfaceNotFoundError(f"remove {name} from sandbox {self.name}", reason)
-
-
-def _with_dropped(wishes: Iterable[InterfaceSpec], made: Iterable[Interface]) -> tuple[Interface, ...]:
-    """Return interfaces as they say which of the addresses that were asked for are not there."""
-    return tuple(
-        replace(item, dropped=tuple(wanted for wanted in wish.addresses if wanted not in item.addresses))
-        for wish, item in zip(wishes, made, strict=True)
-    )
-
-
-def _room() -> int:
-    """Return how many namespaces may be held open at once, of two or three descriptors each."""
-    import resource  # noqa: PLC0415  few need it
-
-    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return sys.maxsize if most == resource.RLIM_INFINITY else max(most // 4, 1)
 
 
 def _require_linux() -> None:

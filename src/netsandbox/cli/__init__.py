@@ -64,7 +64,7 @@ def _run(words: Sequence[str], *, as_json: bool) -> int:
         return INTERRUPTED
     except NetSandboxError as error:
         output.tell(error, as_json=as_json)
-        return FAILED
+        return USAGE if error.code == "usage" else FAILED
     return status if isinstance(status, int) else 0
 
 

@@ -1,5 +1,8 @@
 """Telling neighbors the addresses of interfaces: the command, and what attach does of it."""
 
+import time
+from collections.abc import Iterator, Sequence
+
 import click
 
 from netsandbox.adverts import COUNT_MAX, AdvertiseLike
@@ -17,6 +20,7 @@ from netsandbox.interface import Interface
 from netsandbox.sandbox import Sandbox
 
 FIRST_LIMIT = 1  # seconds for the first round, of which nobody asked to hear
+LIMIT = 10  # seconds for all rounds
 _FAILED = 1
 
 
@@ -65,14 +69,15 @@ def _number(word: str) -> int | float | str:
     return word
 
 
-def finish(box: Sandbox, made: Interface, *, asked: bool) -> None:
-    """Wait until an interface was advertised, and if it was *asked* for, say why it was not; otherwise once is enough.
+def finish(several: Sequence[tuple[Sandbox, Interface, bool]]) -> Iterator[tuple[Sandbox, str]]:
+    """Wait until interfaces were advertised, and if that was asked for, yield why not; otherwise once is enough.
 
-    What is due ends with this process.
+    The limits are those of all together. What is due ends with this process.
     """
-    if not asked:
-        box.wait_for_adverts(1, limit=FIRST_LIMIT)
-        return
-    box.wait_for_adverts(COUNT_MAX)
-    if made.adverts.error:
-        output.complain(f"{made.name} was advertised {made.adverts.sent} times: {made.adverts.error}")
+    begin = time.monotonic()
+    for box, _, asked in several:
+        rounds, limit = (COUNT_MAX, LIMIT) if asked else (1, FIRST_LIMIT)
+        box.wait_for_adverts(rounds, limit=max(begin + limit - time.monotonic(), 0))
+    for box, made, asked in several:
+        if asked and made.adverts.error:
+            yield box, f"{made.name} was advertised {made.adverts.sent} times: {made.adverts.error}"

@@ -9,6 +9,7 @@ from netsandbox.cli.app import (
     Settings,
     complete_interface,
     complete_link,
+    complete_sandbox,
     dry_run_option,
     json_option,
     pass_settings,
@@ -17,12 +18,13 @@ from netsandbox.cli.app import (
 )
 from netsandbox.cli.opening import opened
 from netsandbox.errors import Problem, SpecError
+from netsandbox.interface import Interface
 from netsandbox.links import Dummy, Kind
 from netsandbox.spec import InterfaceSpec, Route
 
 
 @click.command
-@sandbox_argument
+@click.argument("sandbox", required=False, shell_complete=complete_sandbox)
 @click.argument("source", required=False, shell_complete=complete_link)
 @click.option("--type", "kind", type=click.Choice(list(kinds.KINDS)), help="Make a link of this kind, in its place.")
 @click.option("--bridge", "kind", flag_value="bridge", help="The same as --type bridge.")
@@ -43,32 +45,64 @@ from netsandbox.spec import InterfaceSpec, Route
 @click.option("--advertise", metavar="N[,S]", help="Tell neighbors its addresses N times, S seconds apart [3,1].")
 @click.option("--wait", type=click.Choice(["up"]), help="Wait until packets go through; if they do not, undo all.")
 @click.option("--wait-limit", metavar="S", type=float, help="How long at most, in seconds [5].")
+@click.option(
+    "--batch", metavar="FILE", type=click.Path(), help="Attach what the lines of FILE say; -: standard input."
+)
+@click.option("--create", is_flag=True, help="With --batch: make the sandboxes, each with its interfaces.")
 @dry_run_option
 @json_option
 @pass_settings
-def attach(settings: Settings, /, sandbox: str, source: str | None, **options: Any) -> None:  # noqa: ANN401
+def attach(
+    settings: Settings,
+    /,
+    sandbox: str | None,
+    source: str | None,
+    *,
+    batch: str | None,
+    create: bool,
+    **options: Any,  # noqa: ANN401
+) -> int:
     """Plug a link into a sandbox, all of it or none of it.
 
     SOURCE is a link of the host, which is moved in. With --type a link is made in its place, which takes a twentieth
     of the time; SOURCE then is the name of a bridge, the name of the host's end of a veth, the link below a macvlan,
     ipvlan or vlan, or the number of a vxlan. Prints the interface. Its neighbors are told its addresses
     before this ends: as often as --advertise says, otherwise once.
+
+    With --batch, each line of FILE holds what would stand after attach, as a shell would have it. The lines of one
+    sandbox are plugged in together, or none of them; one that fails keeps no other from its turn.
     """
+    if batch is not None:
+        from netsandbox.cli import batch as many  # noqa: PLC0415  few need it, and it needs this
+
+        return many.attach(settings, batch, create=create)
+    if create:
+        usage("--create needs --batch.")
+    if sandbox is None:
+        usage("Missing argument 'SANDBOX'.")
     with opened(sandbox) as box:
-        wish, keywords = _wish(source, options)
+        wish, keywords = asked(source, options)
         made = settings.change(box, box.add_interface, wish, **keywords)
         if made is None:
-            return
+            return 0
         if settings.json:
             output.data(view.interfaces(box, [made])[0])
         else:
             output.text(text.line(made))
-        for address in made.dropped:
-            output.complain(f"{made.name}: {address} was dropped: it is gone now that all settings are made")
-        advertise.finish(box, made, asked="advertise" in keywords)
+        for line in dropped(made):
+            output.complain(line)
+        for _, line in advertise.finish([(box, made, "advertise" in keywords)]):
+            output.complain(line)
+    return 0
 
 
-def _wish(source: str | None, options: dict[str, Any]) -> tuple[str | Kind, dict[str, Any]]:
+def dropped(made: Interface) -> list[str]:
+    """Return what has to be said of addresses that a setting took away."""
+    why = "was dropped: it is gone now that all settings are made"
+    return [f"{made.name}: {address} {why}" for address in made.dropped]
+
+
+def asked(source: str | None, options: dict[str, Any]) -> tuple[str | Kind, dict[str, Any]]:
     """Return what is asked for as `Sandbox.add_interface` takes it.
 
     Raises:

@@ -8,8 +8,9 @@ import errno
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Self
 
-from netsandbox.errors import NetSandboxError, SpecError
+from netsandbox.errors import NetSandboxError, Problem, SpecError
 
 
 def data(value: object) -> None:
@@ -160,10 +161,38 @@ def report(error: NetSandboxError) -> dict[str, dict[str, object]]:
     )
     if isinstance(error, SpecError):
         found["error"]["problems"] = [
-            {"field": problem.field, "value": _plain(problem.value), "reason": problem.reason}
+            {
+                **({"file": problem.file, "line": problem.line} if isinstance(problem, LineProblem) else {}),
+                "field": problem.field,
+                "value": _plain(problem.value),
+                "reason": problem.reason,
+            }
             for problem in error.problems
         ]
     return found
+
+
+class LineProblem(Problem):
+    """Something that is wrong in a line of a file; what cannot be understood at all has the field "usage".
+
+    Attributes:
+        file: Name of the file.
+        line: Number of the line, from 1.
+    """
+
+    file: str
+    line: int
+
+    @classmethod
+    def of(cls, problem: Problem, file: str, line: int) -> Self:
+        """Return a problem as one of a line."""
+        made = cls(*problem)
+        made.file, made.line = file, line
+        return made
+
+    def __str__(self) -> str:
+        """Name the place, then the problem."""
+        return f"{self.file}:{self.line}: {self.reason if self.field == 'usage' else super().__str__()}"
 
 
 def _plain(value: object) -> object:

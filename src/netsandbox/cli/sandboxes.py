@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from collections.abc import Sequence
 
 import click
 
@@ -20,6 +21,7 @@ from netsandbox.cli.app import (
 from netsandbox.cli.opening import opened
 from netsandbox.errors import SandboxExistsError
 from netsandbox.sandbox import Sandbox
+from netsandbox.spec import InterfaceSpec
 
 
 @click.command
@@ -36,7 +38,7 @@ def create(settings: Settings, names: tuple[str, ...], *, replace: bool) -> int:
     """
     wishes = _bulk.parse((name, ()) for name in names)
     if settings.dry_run:
-        settings.show_plan(tuple(command for name in wishes for command in _creation(name, replace=replace)))
+        settings.show_plan(tuple(command for name in wishes for command in creation(name, replace=replace)))
         return 0
     if len(names) == 1:
         with Sandbox.create(*names, replace=replace) as box:
@@ -52,9 +54,9 @@ def create(settings: Settings, names: tuple[str, ...], *, replace: bool) -> int:
     return bulk.conclude(settings, made, dict)
 
 
-def _creation(name: str, *, replace: bool) -> tuple[str, ...]:
+def creation(name: str, interfaces: Sequence[InterfaceSpec] = (), *, replace: bool = False) -> tuple[str, ...]:
     """Return the commands that making a sandbox comes to."""
-    plan = Sandbox.plan_create(name)
+    plan = Sandbox._plan_create(name, interfaces) if interfaces else Sandbox.plan_create(name)  # noqa: SLF001
     old = _to_replace(name, replace=replace) if os.path.lexists(_pin(name)) else ()
     return (*old, *plan.commands)
 
