@@ -15,11 +15,12 @@ import click
 from netsandbox import _bulk
 from netsandbox._making import where
 from netsandbox._system.store import Store
-from netsandbox.cli import advertise, bulk, interfaces, output, text, view
+from netsandbox.cli import advertise, bulk, output, text, view
 from netsandbox.cli.app import Settings, usage
 from netsandbox.cli.opening import opened
 from netsandbox.cli.output import LineProblem
 from netsandbox.cli.sandboxes import creation
+from netsandbox.cli.wishes import asked, wish_options
 from netsandbox.errors import Problem, SpecError
 from netsandbox.interface import Interface, with_dropped
 from netsandbox.sandbox import Sandbox
@@ -27,12 +28,15 @@ from netsandbox.spec import InterfaceSpec
 
 MOST = 16 << 20  # bytes of a file
 LONGEST = 128 << 10  # characters of a line: a parser of arguments takes time that grows with the square of them
-_OF_ALL = [item for item in interfaces.attach.params if item.name in {"batch", "create", "dry_run", "json"}]
-_OF_LINE = [item for item in interfaces.attach.params if item not in _OF_ALL]
-_NOT_IN_LINE = {"-h", "--help", *(word for item in _OF_ALL for word in item.opts)}
-_LINE = click.Command("attach", params=[click.Argument(["sandbox"]), *_OF_LINE[1:]], add_help_option=False)
 _NO_TEXT = re.compile(r"[\0-\x08\x0b-\x1f\x7f]")
 _END = re.compile(r"[ \t]*(#|$)")
+
+
+@click.command(add_help_option=False)
+@click.argument("sandbox")
+@wish_options
+def _line(**_: object) -> None:
+    """Stand for a line: only its parser is used."""
 
 
 class Wish(NamedTuple):
@@ -53,7 +57,7 @@ class BatchError(SpecError):
 def attach(settings: Settings, file: str, *, create: bool) -> int:
     """Do what the lines of a file say, sandbox by sandbox, and return the exit status."""
     given = click.get_current_context().params
-    if any(given[item.name] not in (None, ()) for item in _OF_LINE):
+    if any(given[item.name] not in (None, ()) for item in _line.params):
         usage("With --batch, SANDBOX, SOURCE and what is asked for stand in the lines of the file.")
     wishes = _parse(file, _read(file))
     if not settings.dry_run:
@@ -101,7 +105,7 @@ def _carry_out(settings: Settings, wishes: Mapping[str, Sequence[Wish]], *, crea
             for made in item.made:
                 if not settings.json:
                     output.text(f"{item.name} {text.line(made)}")
-                for line in interfaces.dropped(made):
+                for line in text.dropped(made):
                     output.complain(f"{item.name}: {line}")
         status = bulk.conclude(settings, done, _Done.json)
         finish()
@@ -131,7 +135,7 @@ class _Noting:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         if isinstance(error, click.UsageError):
             reason = error.format_message().removesuffix(".")
-            if isinstance(error, click.NoSuchOption) and error.option_name in _NOT_IN_LINE:
+            if isinstance(error, click.NoSuchOption) and error.option_name in _options_of_all():
                 reason = f"{error.option_name} belongs to the whole command, not to a line"
             self._problems.append(LineProblem.of(Problem("usage", None, reason), *self._place))
         elif isinstance(error, SpecError):
@@ -139,6 +143,12 @@ class _Noting:
         else:
             return False
         return True
+
+
+def _options_of_all() -> set[str]:
+    """Return the options of the whole command."""
+    context = click.get_current_context()
+    return {*context.help_option_names, *(word for item in context.command.params for word in item.opts)}
 
 
 def _read(file: str) -> str:
@@ -173,12 +183,12 @@ def _parse(file: str, lines: str) -> dict[str, list[Wish]]:
             words = list(_words(line.removesuffix("\r")))
             if not words:
                 continue
-            options = _LINE.make_context("attach", words).params
+            options = _line.make_context("attach", words).params
             name = spec = None
             with noting:
                 name, _ = where(store, options.pop("sandbox"))
             with noting:
-                wish, keywords = interfaces.asked(options.pop("source"), options)
+                wish, keywords = asked(options.pop("source"), options)
                 spec = InterfaceSpec(wish, **keywords)
             if name is None or spec is None:
                 continue

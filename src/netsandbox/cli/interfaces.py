@@ -4,11 +4,10 @@ from typing import Any
 
 import click
 
-from netsandbox.cli import advertise, kinds, output, text, view, words
+from netsandbox.cli import advertise, output, text, view
 from netsandbox.cli.app import (
     Settings,
     complete_interface,
-    complete_link,
     complete_sandbox,
     dry_run_option,
     json_option,
@@ -17,34 +16,12 @@ from netsandbox.cli.app import (
     usage,
 )
 from netsandbox.cli.opening import opened
-from netsandbox.errors import Problem, SpecError
-from netsandbox.interface import Interface
-from netsandbox.links import Dummy, Kind
-from netsandbox.spec import InterfaceSpec, Route
+from netsandbox.cli.wishes import asked, wish_options
 
 
 @click.command
 @click.argument("sandbox", required=False, shell_complete=complete_sandbox)
-@click.argument("source", required=False, shell_complete=complete_link)
-@click.option("--type", "kind", type=click.Choice(list(kinds.KINDS)), help="Make a link of this kind, in its place.")
-@click.option("--bridge", "kind", flag_value="bridge", help="The same as --type bridge.")
-@click.option("--set", "settings_", metavar="K=V", multiple=True, help="Option of the kind, as master=br0; repeatable.")
-@click.option("--prefix", metavar="P", help="The name inside is P and the lowest free number [eth].")
-@click.option("--name", metavar="N", help="The name inside, verbatim.")
-@click.option("--mac", "--lladdr", metavar="M", help="Link-layer address, such as 02:42:ac:11:00:02.")
-@click.option("--mtu", metavar="N", type=int, help="Largest packet, in bytes.")
-@click.option("--address", "addresses", metavar="A", multiple=True, help="IP address with prefix length; repeatable.")
-@click.option("--master", metavar="S", help="Source name of a bridge that was attached before.")
-@click.option("--route", "routes", metavar="R", multiple=True, help="Network, or 'NET via IP metric N'; repeatable.")
-@click.option(
-    "--sysctl", "sysctls", metavar="K=V", multiple=True, help="Such as net.ipv4.conf.IFNAME.rp_filter=2; repeatable."
-)
-@click.option(
-    "--on-conflict", type=click.Choice(["error", "ignore"]), help="What an overlap with an existing route means."
-)
-@click.option("--advertise", metavar="N[,S]", help="Tell neighbors its addresses N times, S seconds apart [3,1].")
-@click.option("--wait", type=click.Choice(["up"]), help="Wait until packets go through; if they do not, undo all.")
-@click.option("--wait-limit", metavar="S", type=float, help="How long at most, in seconds [5].")
+@wish_options
 @click.option(
     "--batch", metavar="FILE", type=click.Path(), help="Attach what the lines of FILE say; -: standard input."
 )
@@ -73,7 +50,7 @@ def attach(
     sandbox are plugged in together, or none of them; one that fails keeps no other from its turn.
     """
     if batch is not None:
-        from netsandbox.cli import batch as many  # noqa: PLC0415  few need it, and it needs this
+        from netsandbox.cli import batch as many  # noqa: PLC0415  few need it
 
         return many.attach(settings, batch, create=create)
     if create:
@@ -89,56 +66,11 @@ def attach(
             output.data(view.interfaces(box, [made])[0])
         else:
             output.text(text.line(made))
-        for line in dropped(made):
+        for line in text.dropped(made):
             output.complain(line)
         for _, line in advertise.finish([(box, made, "advertise" in keywords)]):
             output.complain(line)
     return 0
-
-
-def dropped(made: Interface) -> list[str]:
-    """Return what has to be said of addresses that a setting took away."""
-    why = "was dropped: it is gone now that all settings are made"
-    return [f"{made.name}: {address} {why}" for address in made.dropped]
-
-
-def asked(source: str | None, options: dict[str, Any]) -> tuple[str | Kind, dict[str, Any]]:
-    """Return what is asked for as `Sandbox.add_interface` takes it.
-
-    Raises:
-        SpecError: A route or the link to make makes no sense; all else that is wrong is in it as well.
-    """
-    keywords = {key: value for key, value in options.items() if value not in (None, ())}
-    kind, told = keywords.pop("kind", None), keywords.pop("settings_", ())
-    if kind is None and (source is None or told):
-        usage("--set needs --type" if told else "Missing argument 'SOURCE'.")
-    if "advertise" in keywords:
-        keywords["advertise"] = advertise.parse(keywords["advertise"])
-    problems: list[Problem] = []
-    routes: list[Route | str] = []
-    for given in keywords.pop("routes", ()):
-        parts = given.split()
-        try:
-            routes.append(given if len(parts) == 1 and given != "default" else words.route(parts, {}))
-        except SpecError as error:
-            problems += (Problem("route", given, _reason(problem)) for problem in error.problems)
-    keywords["routes"] = routes
-    wish: str | Kind = source or ""
-    try:
-        wish = kinds.make(kind, source, told) if kind else wish
-    except SpecError as error:
-        problems += error.problems
-    if problems:
-        try:
-            InterfaceSpec(wish or Dummy(), **keywords)
-        except SpecError as error:
-            problems += (problem for problem in error.problems if problem not in problems)
-        raise SpecError(problems)
-    return wish, keywords
-
-
-def _reason(problem: Problem) -> str:
-    return problem.reason if problem.field == "to" else str(problem)
 
 
 @click.command

@@ -23,6 +23,12 @@ def line(item: Interface) -> str:
     return " ".join(words)
 
 
+def dropped(made: Interface) -> list[str]:
+    """Return what has to be said of addresses that a setting took away."""
+    why = "was dropped: it is gone now that all settings are made"
+    return [f"{made.name}: {address} {why}" for address in made.dropped]
+
+
 def _quoted(words: str) -> str:
     return f'"{words}"' if " " in words else words
 
