@@ -145,7 +145,7 @@ OPERATIONS = {
         box,
         within(lambda made: made.add_interfaces([BRIDGE, SPEC, PORT])),
     ),
-    "add born": Operation(box, within(lambda made: made.add_interfaces(BORN))),
+    "add born": Operation(box, lambda: Sandbox.add_many({"box": BORN}).raise_for_failures()),
     "remove born": Operation(born, within(remove)),
     "remove several born": Operation(paired, within(lambda made: made.remove_interfaces(made.interfaces))),
     "destroy born": Operation(born, within(lambda made: made.destroy(wait=True))),
