@@ -6,27 +6,12 @@ leaves a namespace: nothing to do, but something to bring back.
 """
 
 from netsandbox._steps.base import HOST, Kernel, Lost, Step, World
+from netsandbox._steps.birth import CreateLink, DeleteLink
 from netsandbox._steps.ip import Conf, RestoreConf, SetAddress, SetNeighbor, SetRoute, SetSysctl
-from netsandbox._steps.link import (
-    CreateLink,
-    CreateVeth,
-    CreateVeths,
-    DeleteLink,
-    DeleteVeth,
-    DeleteVeths,
-    HostEnd,
-    Move,
-    Place,
-    Port,
-    SetAltnames,
-    SetMac,
-    SetMaster,
-    SetMtu,
-    SetUp,
-    delete_links,
-    place,
-)
+from netsandbox._steps.link import Port, SetAltnames, SetMac, SetMaster, SetMtu, SetUp
+from netsandbox._steps.move import Move, Place, place
 from netsandbox._steps.pin import Pin, Unpin
+from netsandbox._steps.veth import CreateVeth, CreateVeths, DeleteVeth, DeleteVeths, HostEnd, delete_links
 from netsandbox._steps.wait import WaitUp
 
 __all__ = [
