@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,14 @@ LAN = "02:00:00:00:00:06"
 MAC, END = "02:00:00:00:00:01", "fe:00:00:00:00:02"
 FULL_END = HostEnd(
     "veth-web", END, 1300, 9, "br0", "02:00:00:00:00:99", "a mark", hairpin=True, isolated=True, learning=False
+)
+# Priority (as usual), cost, hairpin, learning and flood (as usual); the state, which a port finds by itself.
+PORT_SETTINGS = b"".join(
+    (
+        attrs.pack(2, (32).to_bytes(2, sys.byteorder)),
+        attrs.pack_u32(3, 77),
+        *(attrs.pack_u8(kind, value) for kind, value in ((1, 3), (4, 1), (8, 0), (9, 1))),
+    )
 )
 BORN = (
     CreateVeth("web", 18, "eth8", None, None, HostEnd("one", END, group=3)),
@@ -173,6 +182,13 @@ TEXTS: list[tuple[Step, str]] = [
     (SetUp(*AT, old=False, new=True), "ip -n web link set dev v0 up"),
     (SetUp(*AT, old=True, new=False), "ip -n web link set dev v0 down"),
     (SetMaster(*AT, None, Port(9, "br0")), "ip -n web link set dev v0 master br0"),
+    (
+        SetMaster(*AT, None, Port(9, "br0", "bridge", PORT_SETTINGS)),
+        (
+            "ip -n web link set dev v0 master br0"
+            " && ip -n web link set dev v0 type bridge_slave cost 77 hairpin on learning off"
+        ),
+    ),
     (SetMaster(*AT, Port(9, "br0"), None), "ip -n web link set dev v0 nomaster"),
     (
         SetAltnames(*AT, ("a", "b"), ("b", "c d")),
