@@ -26,7 +26,14 @@ from netsandbox.spec import InterfaceSpec, Route
 @click.argument("source", required=False, shell_complete=complete_link)
 @click.option("--type", "kind", type=click.Choice(list(kinds.KINDS)), help="Make a link of this kind, in its place.")
 @click.option("--bridge", "kind", flag_value="bridge", help="The same as --type bridge.")
-@click.option("--set", "settings_", metavar="K=V", multiple=True, help="Option of the kind, as master=br0; repeatable.")
+@click.option(
+    "--set",
+    "settings_",
+    metavar="K=V",
+    multiple=True,
+    shell_complete=kinds.complete,
+    help="Option of the kind, as master=br0; repeatable.",
+)
 @click.option("--prefix", metavar="P", help="The name inside is P and the lowest free number [eth].")
 @click.option("--name", metavar="N", help="The name inside, verbatim.")
 @click.option("--mac", "--lladdr", metavar="M", help="Link-layer address, such as 02:42:ac:11:00:02.")
