@@ -63,7 +63,7 @@ def test_the_plan_of_a_gateway_changes_nothing(cli: Cli, web: str) -> None:
     assert "10.0.0.1" in line
 
 
-@pytest.mark.parametrize("words", ["--unset 10.0.0.1", "--unset -i eth0", "-6 10.0.0.1", "-4 fd00::1"])
+@pytest.mark.parametrize("words", ["--unset 10.0.0.1", "--unset -i eth0", "-6 10.0.0.1", "-4 fd00::1", "--onlink"])
 def test_contradictions_about_a_gateway_are_usage_errors(cli: Cli, web: str, words: str) -> None:  # noqa: ARG001
     assert cli(f"gateway box -j {words}", status=2).error["code"] == "usage"
 

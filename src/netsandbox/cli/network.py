@@ -55,6 +55,8 @@ def gateway(  # noqa: PLR0917  click hands them over by name
     """
     if unset and (address or interface or onlink):
         usage("--unset goes with -4 and -6 only")
+    if onlink and not address:
+        usage("--onlink needs an ADDRESS")
     if address and family and (family == 6) != (":" in address):
         usage(f"{address} is no IPv{family} address")
     with opened(sandbox) as box:
