@@ -266,7 +266,7 @@ class Sandbox(Network):
 
         Raises:
             SpecError: It is the host's own namespace, or *path* or *name* is none.
-            SandboxExistsError: The name is in use, or it was adopted before.
+            SandboxExistsError: The name is in use, or it is a sandbox already, whatever its name.
             KernelError: It cannot be opened, or is no network namespace.
 
         Source: ``GetSandboxForExternalKey`` of moby's osl; ip-netns(8), attach.
