@@ -94,7 +94,7 @@ def _nearest(word: str, known: tuple[str, ...]) -> str:
     import difflib  # noqa: PLC0415  not needed unless something is wrong
 
     close = difflib.get_close_matches(word, known, 1, 0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known) or 'none'}"
 
 
 class Checks:

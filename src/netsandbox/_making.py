@@ -1,7 +1,7 @@
 """How a sandbox comes to hand: made, opened, adopted; and which ones there are."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -186,6 +186,9 @@ def adopt(source: str, name: str | None, *, host: str | None) -> Handle:
             raise SandboxExistsError(operation, f"something is at {path} already")
         if record and record.netns == box.identity:
             raise SandboxExistsError(operation, "it is a sandbox already")
+        twin = _holder(store, box.identity)
+        if twin is not None:
+            raise SandboxExistsError(operation, f"it is sandbox {twin} already; open that")
         pin = path if name is not None else None
         new = Record(key, pin or source, boot(), box.identity, outside.identity, pinned=pin is not None, adopted=True)
         handle = Handle(store, key, new.path, box, outside)
@@ -313,6 +316,17 @@ def destroy_plan(handle: Handle, record: Record) -> tuple[Plan, list[int]]:
     plan = _detach.destroy(items, handle.target, detach_facts(handle, items, record), path, record.netns)
     links = {link.index: link for link in found.links}
     return plan, [links[item.index].lower or 0 for item in found.ours if item.outer and item not in items]
+
+
+def _holder(store: Store, identity: tuple[int, int]) -> str | None:
+    """Return the name of the sandbox that a namespace is already: what two of them plug in, neither can tell apart."""
+    for key in store.names():
+        with suppress(NetSandboxError):  # a damaged record is told when that sandbox is used
+            record = load(store, key)
+            found = record and namespace.identity_at(record.path, follow=not record.pinned)
+            if record and record.boot == boot() and record.netns == found == identity:
+                return key
+    return None
 
 
 def _refuse_own(box: LinuxKernel, outside: LinuxKernel, path: str) -> None:

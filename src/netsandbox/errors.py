@@ -22,6 +22,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 
+def errno_name(number: int) -> str:
+    """Return the symbolic name of an error number as the kernel has it: Python knows 95 as ``ENOTSUP``."""
+    return "EOPNOTSUPP" if number == _errno.EOPNOTSUPP else _errno.errorcode.get(number, str(number))
+
+
 class NetSandboxError(Exception):
     """Whatever netsandbox raises.
 
@@ -116,7 +121,7 @@ class KernelError(NetSandboxError, OSError):
     @property
     def errno_name(self) -> str:
         """The symbolic name of the error number, such as ``EEXIST``."""
-        return _errno.errorcode.get(self.errno or 0, str(self.errno))
+        return errno_name(self.errno or 0)
 
     @property
     def message(self) -> str:

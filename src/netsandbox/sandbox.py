@@ -266,7 +266,7 @@ class Sandbox(Network):
 
         Raises:
             SpecError: It is the host's own namespace, or *path* or *name* is none.
-            SandboxExistsError: The name is in use, or it was adopted before.
+            SandboxExistsError: The name is in use, or it is a sandbox already, whatever its name.
             KernelError: It cannot be opened, or is no network namespace.
 
         Source: ``GetSandboxForExternalKey`` of moby's osl; ip-netns(8), attach.
@@ -571,7 +571,7 @@ class Sandbox(Network):
         wanted = cast("tuple[Interface | str, ...]", items(interfaces))
 
         def make(record: Record) -> Change[None]:
-            found = [item for interface in wanted for item in self._find(record, interface)]
+            found = [item for interface in wanted for item in self._find(record, interface, "remove {} from")]
             leaving = tuple(item for item in record.interfaces if item in found)
             facts = _making.detach_facts(self._handle, leaving, record)
             plan = _detach.detach(leaving, self._handle.target, facts)
@@ -596,7 +596,7 @@ class Sandbox(Network):
         asked = None if how is None else parse_advertise(how)
 
         def make(record: Record) -> Change[None]:
-            items = record.interfaces if interface is None else self._find(record, interface)
+            items = record.interfaces if interface is None else self._find(record, interface, "advertise {} of")
 
             def start() -> None:
                 for item in items:
@@ -699,12 +699,12 @@ class Sandbox(Network):
         facts = self._attach_facts(specs)
         return _plan.misfit(specs, self._handle.target, facts, record.interfaces, error.problems) or error
 
-    def _find(self, record: Record, interface: Interface | str) -> tuple[Plugged, ...]:
+    def _find(self, record: Record, interface: Interface | str, verb: str) -> tuple[Plugged, ...]:
         """Return the interface that is meant; an old snapshot of one that was removed means none."""
         if isinstance(interface, Interface):
             interface.check_owner(self.name)
             if not interface.id:
-                raise self._no_interface(interface.name, _FOREIGN)
+                raise self._no_interface(verb, interface.name, _FOREIGN)
             asked = (interface.id, interface.index, interface.source)
             return tuple(item for item in record.interfaces if (item.id, item.index, item.source) == asked)
         link, found = self._handle.box.link(parse_interface(interface)), self._inventory(record)
@@ -712,11 +712,11 @@ class Sandbox(Network):
         items = items or tuple(item for item in found.missing if item.name == interface)
         items = items or tuple(item for item in found.ours if not link and item.name == interface)
         if not items:
-            raise self._no_interface(interface, _FOREIGN if link else "no interface has this name")
+            raise self._no_interface(verb, interface, _FOREIGN if link else "no interface has this name")
         return items
 
-    def _no_interface(self, name: str, reason: str) -> InterfaceNotFoundError:
-        return InterfaceNotFoundError(f"remove {name} from sandbox {self.name}", reason)
+    def _no_interface(self, verb: str, name: str, reason: str) -> InterfaceNotFoundError:
+        return InterfaceNotFoundError(f"{verb.format(name)} sandbox {self.name}", reason)
 
 
 def _require_linux() -> None:

@@ -96,8 +96,9 @@ def test_advertise_sends_again_as_attached_and_says_so(cli: Cli, path: str, wire
 def test_advertise_fails_if_it_could_not_be_done(cli: Cli, path: str) -> None:  # noqa: ARG001
     lab.veth()
     cli("attach box v0", *ADDRESSES)
-    error = "advertise eth0: ENETDOWN (it has no carrier)"
+    reason = "advertise eth0: ENETDOWN (it has no carrier)"
     told = cli("advertise box --count 2 --interval 0.1 --json", status=1).json
-    assert told == [{"ifname": "eth0", "sent": 0, "error": error}]
-    assert cli("advertise box eth7 --json", status=1).error["code"] == "interface-not-found"
+    assert told == [{"ifname": "eth0", "sent": 0, "error": reason}]
+    error = cli("advertise box eth7 --json", status=1).error
+    assert (error["code"], error["message"].split(":")[0]) == ("interface-not-found", "advertise eth7 of sandbox box")
     assert cli("advertise box --interval 9 --json", status=1).error["code"] == "spec"

@@ -182,6 +182,15 @@ def test_a_directory_that_cannot_be_made_is_told(host: None) -> None:  # noqa: A
         assert "mount -t tmpfs -o mode=755 tmpfs /run" in found[f"directory of {name}"]["advice"]
 
 
+def test_a_directory_that_cannot_be_written_to_is_told(cli: Cli, tmp_path: Path) -> None:
+    place = tmp_path / "netns"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,mode=755", "tmpfs", place], check=True)
+    check = directory(cli, status=1)
+    subprocess.run(["umount", place], check=True)
+    assert (check["status"], check["found"]) == ("failed", f"{place}: owner 0, mode 0755, cannot be written to")
+
+
 def test_leftovers_are_told_and_not_touched(cli: Cli, run_netns: Path) -> None:
     assert look(cli, "leftovers")["status"] == look(cli, "pins without a namespace")["status"] == "ok"
     cli("create web")

@@ -109,6 +109,25 @@ def test_a_full_disk_is_told(host: None, words: list[str], unbuffered: str) -> N
     assert done.stderr == "netsandbox: error: [Errno 28] No space left on device\n"
 
 
+@pytest.mark.usefixtures("host")
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("ls --json >&-", 1, "netsandbox: error: [Errno 9] Bad file descriptor\n"),
+        ("--help >&-", 1, "netsandbox: error: [Errno 9] Bad file descriptor\n"),
+        ("address box add lo 10.9.9.9/32 <&- >&-", 0, ""),
+        ("inspect nowhere <&- >&- 2>&-", 1, ""),
+        ("attach box v0 --advertise 1 2>&-", 0, ""),
+    ],
+)
+def test_a_stream_that_is_closed_is_no_traceback(box: Sandbox, words: str, status: int, said: str) -> None:
+    lab.veth()
+    command = ["sh", "-c", f'exec "$0" -m netsandbox {words}', sys.executable]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (status, said)
+    assert len(box.interfaces) == words.startswith("attach")
+
+
 @pytest.mark.parametrize("words", [["ls", "--json"], ["--help"], ["doctor"], ["demo"]])
 def test_a_reader_that_has_gone_is_no_traceback(host: None, words: list[str]) -> None:  # noqa: ARG001
     reader, writer = os.pipe()
@@ -218,6 +237,10 @@ def test_the_completion_script_is_printed(cli: Cli, shell: str) -> None:
         ("netsandbox attach box v", {"v1"}),
         ("netsandbox detach box ", {"eth0"}),
         ("netsandbox gateway box --dev ", {"eth0"}),
+        ("netsandbox attach box v --type macv", {"macvlan"}),
+        ("netsandbox attach box v --type veth --set host_", {"host_mac=", "host_mtu="}),
+        ("netsandbox attach box --bridge --set st", {"stp="}),
+        ("netsandbox attach box v --set m", set()),
         ("netsandbox detach nope ", set()),
         ("netsandbox detach box --d", {"--dry-run"}),
     ],

@@ -37,6 +37,8 @@ def test_gateways_are_set_shown_and_unset(cli: Cli, web: str) -> None:
     assert lab.routes(web) == {"default via 10.0.0.1 dev eth0", "default via fd00::1 dev eth0 metric 1024"}
     both = {"ipv4": {"gateway": "10.0.0.1", "dev": "eth0"}, "ipv6": {"gateway": "fd00::1", "dev": "eth0"}}
     assert cli("gateway box --json").json == both
+    assert cli("gateway box -6 --json").json == {**both, "ipv4": None}
+    assert [line.split()[1] for line in cli("gateway box -4").lines[1:]] == ["(IPv4)"]
     rows = [line.split() for line in cli("gateway box").lines]
     assert [row[:4] for row in rows[1:]] == [
         ["default", "(IPv4)", "10.0.0.1", "eth0"],
@@ -63,7 +65,7 @@ def test_the_plan_of_a_gateway_changes_nothing(cli: Cli, web: str) -> None:
     assert "10.0.0.1" in line
 
 
-@pytest.mark.parametrize("words", ["--unset 10.0.0.1", "--unset -i eth0", "-6 10.0.0.1", "-4 fd00::1"])
+@pytest.mark.parametrize("words", ["--unset 10.0.0.1", "--unset -i eth0", "-6 10.0.0.1", "-4 fd00::1", "--onlink"])
 def test_contradictions_about_a_gateway_are_usage_errors(cli: Cli, web: str, words: str) -> None:  # noqa: ARG001
     assert cli(f"gateway box -j {words}", status=2).error["code"] == "usage"
 
@@ -112,6 +114,7 @@ def test_routes_are_deleted(cli: Cli, web: str) -> None:
     [
         ("add", "needs a route"),
         ("list 10.0.0.0/8", "list takes no route"),
+        ("list --metric 5", "list takes no options"),
         ("add 10.0.0.0/8 through 10.0.0.1", "'through' is not understood"),
         ("add 10.0.0.0/8 via", "'via' needs a value"),
         ("add 10.0.0.0/8 via 10.0.0.1 via 10.0.0.2", "'via' is given twice"),

@@ -99,15 +99,13 @@ def test_ls_names_what_the_library_names(cli: Cli) -> None:
 
 
 def test_an_adopted_namespace_stays_when_it_is_destroyed(cli: Cli, tmp_path: Path) -> None:
-    with Sandbox.create(str(tmp_path / "other")) as theirs:
-        path = theirs.path
-    Sandbox.open(path).close()
-    process = subprocess.Popen(["nsenter", f"--net={path}", "cat"], stdin=subprocess.PIPE)
-    process_path = f"/proc/{process.pid}/ns/net"
-    while os.stat(process_path).st_ino != os.stat(path).st_ino:  # noqa: PTH116  until nsenter has entered
+    process = subprocess.Popen(["unshare", "-n", "cat"], stdin=subprocess.PIPE)
+    path = f"/proc/{process.pid}/ns/net"
+    while os.stat(path).st_ino == os.stat("/proc/self/ns/net").st_ino:  # noqa: PTH116  until unshare has made it
         pass
-    made = cli("adopt", process_path, "mine", "--json").json
+    made = cli("adopt", path, "mine", "--json").json
     assert made == {"name": "mine", "path": f"{tmp_path}/netns/mine"}
+    assert "it is sandbox mine already" in cli("adopt", path, "again", status=1).err
     lab.veth()
     cli("attach mine v0 --name x0")
     assert "x0" in lab.links(path)
@@ -115,7 +113,6 @@ def test_an_adopted_namespace_stays_when_it_is_destroyed(cli: Cli, tmp_path: Pat
     assert "v0" in lab.links()
     assert set(lab.links(path)) == {"lo"}
     process.communicate()
-    cli("destroy", path)
 
 
 def test_the_plan_of_adopt_makes_the_same_in_a_shell(cli: Cli, run_netns: Path, tmp_path: Path) -> None:

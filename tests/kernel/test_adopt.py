@@ -123,6 +123,18 @@ def test_adopting_again_is_refused() -> None:
         box.destroy()
 
 
+def test_a_sandbox_is_not_adopted_under_another_name(box: Sandbox) -> None:
+    """Else a veth whose ends the two plug in would belong to neither, and die with the namespace."""
+    veth()
+    box.add_interface("v0")
+    with box.popen(["cat"], stdin=subprocess.PIPE) as program:  # ends with its input
+        inside = f"/proc/{program.pid}/ns/net"
+        for path, name in ((box.path, None), (box.path, "other"), (inside, None), (inside, "other")):
+            with fails(box, SandboxExistsError, match="already"):
+                Sandbox.adopt(path, name)
+    assert Sandbox.list() == ["box"]
+
+
 def test_adopting_under_a_name_in_use_is_refused(box: Sandbox) -> None:
     with process() as path, fails(box, SandboxExistsError, match="already"):
         Sandbox.adopt(path, "box")

@@ -114,6 +114,7 @@ def test_an_error_carries_what_a_program_needs() -> None:
         "EEXIST",
         True,
     )
+    assert KernelError(errno.EOPNOTSUPP, "x").errno_name == "EOPNOTSUPP"  # to Python it is ENOTSUP first
     assert (refused.strerror, KernelError(errno.EEXIST, "x").strerror) == ("name in use", "File exists")
     assert (refused.sandbox, refused.link, refused.operation, refused.step, refused.undone, refused.left) == (
         None,

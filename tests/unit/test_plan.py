@@ -118,7 +118,7 @@ def test_what_a_move_drops_is_said_first_and_comes_back_last() -> None:
         "ip address add fe80::ff:fe00:7/64 dev v0",
         "ip address add fd00::1/64 dev v0 nodad",
         "ip address add fd00::2/64 dev v0 nodad",
-        "ip link set dev v0 master lan",
+        "ip link set dev v0 master lan && ip link set dev v0 type bridge_slave cost 2 hairpin on",
         "ip link set dev v0 up",
         "ip route add fd09::/32 dev v0 metric 1024",
         "ip route add 10.9.0.0/16 via 10.0.0.254 dev v0",

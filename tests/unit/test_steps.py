@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,7 @@ THERE = frozenset((errno.EEXIST,))
 OUTSIDE = Place(HOST, 5, "out", "02:00:00:00:00:05", 1500, "a text", 1000, 3)
 INSIDE = Place("web", 6, "eth0", "02:00:00:00:00:42", 1400, "", 77, 0)
 WITH_PEER = replace(address_entry("10.0.0.2/24", 7), peer=ip_address("10.5.0.1"), broadcast=None)
+WITHOUT_ROUTE = replace(address_entry("10.0.0.2/32", 7), flags=address.NOPREFIXROUTE)
 TENTATIVE = replace(address_entry("fd00::4/64", 7), flags=address.TENTATIVE)
 TUNNEL = NeighborEntry(AF_BRIDGE, 7, ip_address("10.0.0.9"), "02:00:00:00:00:98", PERMANENT, SELF)
 IDENTITY = (4, 1234)
@@ -65,6 +67,14 @@ LAN = "02:00:00:00:00:06"
 MAC, END = "02:00:00:00:00:01", "fe:00:00:00:00:02"
 FULL_END = HostEnd(
     "veth-web", END, 1300, 9, "br0", "02:00:00:00:00:99", "a mark", hairpin=True, isolated=True, learning=False
+)
+# Priority (as usual), cost, hairpin, learning and flood (as usual); the state, which a port finds by itself.
+PORT_SETTINGS = b"".join(
+    (
+        attrs.pack(2, (32).to_bytes(2, sys.byteorder)),
+        attrs.pack_u32(3, 77),
+        *(attrs.pack_u8(kind, value) for kind, value in ((1, 3), (4, 1), (8, 0), (9, 1))),
+    )
 )
 BORN = (
     CreateVeth("web", 18, "eth8", None, None, HostEnd("one", END, group=3)),
@@ -173,6 +183,13 @@ TEXTS: list[tuple[Step, str]] = [
     (SetUp(*AT, old=False, new=True), "ip -n web link set dev v0 up"),
     (SetUp(*AT, old=True, new=False), "ip -n web link set dev v0 down"),
     (SetMaster(*AT, None, Port(9, "br0")), "ip -n web link set dev v0 master br0"),
+    (
+        SetMaster(*AT, None, Port(9, "br0", "bridge", PORT_SETTINGS)),
+        (
+            "ip -n web link set dev v0 master br0"
+            " && ip -n web link set dev v0 type bridge_slave cost 77 hairpin on learning off"
+        ),
+    ),
     (SetMaster(*AT, Port(9, "br0"), None), "ip -n web link set dev v0 nomaster"),
     (
         SetAltnames(*AT, ("a", "b"), ("b", "c d")),
@@ -183,12 +200,13 @@ TEXTS: list[tuple[Step, str]] = [
         SetAddress(*AT, None, address_entry("10.0.0.2/24", 7)),
         "ip -n web address add 10.0.0.2/24 broadcast 10.0.0.255 dev v0",
     ),
-    (SetAddress(*AT, None, WITH_PEER), "ip -n web address add 10.0.0.2/24 peer 10.5.0.1 dev v0"),
+    (SetAddress(*AT, None, WITH_PEER), "ip -n web address add 10.0.0.2 peer 10.5.0.1/24 dev v0"),
     (
         SetAddress(*AT, None, address_entry("169.254.9.9/32", 7)),
         "ip -n web address add 169.254.9.9/32 dev v0 scope 253",
     ),
     (SetAddress(*AT, None, address_entry("fd00::2/64", 7)), "ip -n web address add fd00::2/64 dev v0 nodad"),
+    (SetAddress(*AT, None, WITHOUT_ROUTE), "ip -n web address add 10.0.0.2/32 dev v0 noprefixroute"),
     (SetAddress(*AT, None, TENTATIVE), "ip -n web address add fd00::4/64 dev v0"),
     (SetAddress(*AT, address_entry("fd00::2/64", 7), None), "ip -n web address delete fd00::2/64 dev v0"),
     (SetRoute(*AT, None, route_entry("10.9.0.0/16", 7)), "ip -n web route add 10.9.0.0/16 dev v0 scope 253"),
@@ -210,6 +228,10 @@ TEXTS: list[tuple[Step, str]] = [
     ),
     (SetNeighbor(*AT, neighbor_entry("fd00::9", 7), None), "ip -n web neighbor delete fd00::9 dev v0"),
     (SetNeighbor(*AT, None, forwarding(7)), "bridge -n web fdb replace 02:00:00:00:00:98 dev v0 master static"),
+    (
+        SetNeighbor("/srv/my web", 7, "v0", None, TUNNEL),
+        "nsenter --net='/srv/my web' bridge fdb replace 02:00:00:00:00:98 dev v0 dst 10.0.0.9 self",
+    ),
     (SetNeighbor(HOST, 7, "v0", TUNNEL, None), "bridge fdb delete 02:00:00:00:00:98 dev v0 dst 10.0.0.9 self"),
     (SetNeighbor(*AT, None, None), ""),
     (

@@ -101,11 +101,11 @@ class Step(Protocol):
         """Return the ip(8) command it equals."""
 
 
-def ip(netns: str, command: str) -> str:
-    """Put an ip command, whose words are quoted already, into a namespace."""
-    if "/" in netns:  # ip -n takes names only (netns_switch in iproute2's lib/namespace.c)
-        return inside(netns, f"ip {command}")
-    return f"ip -n {quote(netns)} {command}" if netns else f"ip {command}"
+def ip(netns: str, command: str, program: str = "ip") -> str:
+    """Put a command of ip or bridge, whose words are quoted already, into a namespace."""
+    if "/" in netns:  # -n takes names only (netns_switch in iproute2's lib/namespace.c)
+        return inside(netns, f"{program} {command}")
+    return f"{program} -n {quote(netns)} {command}" if netns else f"{program} {command}"
 
 
 def quote(word: str) -> str:

@@ -23,12 +23,13 @@ class SetAddress(Change[Address]):
     def __str__(self) -> str:
         """Say the ip(8) command it equals."""
         if self.new:
-            words = f"address add {self.new.interface}"
-            words += f" peer {self.new.peer}" if self.new.peer else ""
+            own = self.new.interface
+            words = f"address add {f'{own.ip} peer {self.new.peer}/{own.network.prefixlen}' if self.new.peer else own}"
             words += f" broadcast {self.new.broadcast}" if self.new.broadcast else ""
             words += f" dev {quote(self.link)}"
             words += f" scope {self.new.scope}" if self.new.scope and self.new.family == _address.AF_INET else ""
             words += " nodad" if self.new.flags & _address.NODAD else ""
+            words += " noprefixroute" if self.new.flags & _address.NOPREFIXROUTE else ""
         else:
             words = f"address delete {self.old.interface if self.old else ''} dev {quote(self.link)}"
         return ip(self.netns, words)
@@ -112,8 +113,7 @@ class SetNeighbor(Change[NeighborEntry]):
         if entry.family == _neighbor.AF_BRIDGE:
             where = "master static" if entry.flags & _neighbor.MASTER else "self"
             words = f"fdb {verb} {entry.mac} dev {quote(self.link)}" + (f" dst {entry.ip}" if entry.ip else "")
-            prefix = f"bridge -n {quote(self.netns)}" if self.netns else "bridge"
-            return f"{prefix} {words} {where}"
+            return ip(self.netns, f"{words} {where}", "bridge")
         mac = f" lladdr {entry.mac} nud permanent" if self.new else ""
         return ip(self.netns, f"neighbor {verb} {entry.ip}{mac} dev {quote(self.link)}")
 

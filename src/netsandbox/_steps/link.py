@@ -112,10 +112,13 @@ class SetMaster(Change[Port]):
 
     def __str__(self) -> str:
         """Say the ip(8) command it equals."""
-        return ip(
-            self.netns,
-            f"link set dev {quote(self.link)} " + (f"master {quote(self.new.name)}" if self.new else "nomaster"),
-        )
+        link = f"link set dev {quote(self.link)}"
+        if self.new is None:
+            return ip(self.netns, f"{link} nomaster")
+        lines = [ip(self.netns, f"{link} master {quote(self.new.name)}")]
+        words = _link.port_words(self.new.settings) if self.new.kind == "bridge" else ""
+        lines += [ip(self.netns, f"{link} type bridge_slave {words}")] if words else []
+        return " && ".join(lines)
 
     def apply(self, world: World) -> bool:
         """Enslave or release the link."""

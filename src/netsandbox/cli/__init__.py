@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     words = sys.argv[1:] if arguments is None else list(arguments)
     as_json = wants_json(words)
     signal.signal(signal.SIGTERM, _terminate)
+    _fill_streams()
     try:
         status = _run(words, as_json=as_json)
         sys.stdout.flush()
@@ -96,7 +97,7 @@ def _tell_usage(error: "click.ClickException") -> None:
     if isinstance(error, UsageError) and error.ctx:
         path = error.ctx.command_path
         sys.stderr.write(f"{error.ctx.get_usage()}\nTry '{path} --help' for help.\n")
-    output.complain(f"error: {error.format_message()}")
+    output.complain(f"error: {' '.join(error.format_message().split())}")
 
 
 def _tell_system(error: OSError, *, as_json: bool) -> None:
@@ -113,6 +114,14 @@ def _tell_system(error: OSError, *, as_json: bool) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be written goes there
     if not as_json and not isinstance(error, BrokenPipeError):
         output.complain(f"error: {error}")
+
+
+def _fill_streams() -> None:
+    """Put something where a standard stream was closed, lest a file gets its number; writing to stdout fails then."""
+    for name, flags in (("stdin", os.O_RDONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, flags)
+            setattr(sys, name, open(descriptor, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: PTH123, SIM115
 
 
 def _terminate(number: int, _: object) -> NoReturn:

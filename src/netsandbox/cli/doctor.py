@@ -156,6 +156,8 @@ def _directories(store: Store) -> Iterator[Check]:
         elif found.st_uid not in {0, os.geteuid()} or found.st_mode & 0o022:
             advice = f"others could tamper with it: chown {os.geteuid()} and chmod go-w {path}, or set NETSANDBOX_DIR"
             yield Check(title, "failed", words, advice)
+        elif not os.access(path, os.W_OK):
+            yield Check(title, "failed", f"{words}, cannot be written to", "remount it, or set NETSANDBOX_DIR")
         elif path != store.pins:
             yield Check(title, "ok", words)
         elif _is_shared(path):

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any, get_type_hints
 
+import click
+
 from netsandbox._checks import keyword_problems
 from netsandbox.errors import Problem, SpecError
 from netsandbox.links import Bridge, Dummy, Ifb, Ipvlan, Kind, Macvlan, Tap, Veth, Vlan, Vxlan
@@ -44,13 +46,23 @@ def make(word: str, source: str | None, settings: Iterable[str]) -> Kind:
     problems = keyword_problems([key for key, _, _ in given], known)
     problems += [Problem("set", key, "is not of the form KEY=VALUE") for key, equals, _ in given if not equals]
     if (source is None) != (first is None):
-        reason = f"a {word} is known by none" if first is None else f"is needed: the {first} of the {word}"
+        reason = (
+            f"is not for --type {word}: --name is its name inside"
+            if first is None
+            else f"is needed: the {first} of the {word}"
+        )
         problems.append(Problem("source", source, reason))
     if problems:
         raise SpecError(problems)
     hints = get_type_hints(kind)
     values: dict[str, Any] = {key: _value(text, str(hints[key])) for key, _, text in given}
     return kind(**({first: _value(source or "", str(hints[first]))} if first else {}), **values)
+
+
+def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Return the options of the kind that was named before which begin with *incomplete*."""
+    kind, first = KINDS.get(ctx.params.get("kind", ""), (Kind, None))
+    return [f"{item.name}=" for item in fields(kind) if item.name != first and item.name.startswith(incomplete)]
 
 
 def _value(text: str, hint: str) -> object:

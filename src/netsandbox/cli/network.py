@@ -33,8 +33,12 @@ _interface = click.option(
 @click.argument("address", required=False)
 @_interface
 @click.option("--onlink", is_flag=True, help="Take the gateway to be on the link, although no route says so.")
-@click.option("-4", "family", flag_value=4, type=int, default=None, help="IPv4, when no ADDRESS tells [default].")
-@click.option("-6", "family", flag_value=6, type=int, default=None, help="IPv6, when no ADDRESS tells.")
+@click.option(
+    "-4", "family", flag_value=4, type=int, default=None, help="IPv4, when no ADDRESS tells [default]; shows IPv4 only."
+)
+@click.option(
+    "-6", "family", flag_value=6, type=int, default=None, help="IPv6, when no ADDRESS tells; shows IPv6 only."
+)
 @click.option("--unset", is_flag=True, help="Delete the default route.")
 @dry_run_option
 @json_option
@@ -55,6 +59,8 @@ def gateway(  # noqa: PLR0917  click hands them over by name
     """
     if unset and (address or interface or onlink):
         usage("--unset goes with -4 and -6 only")
+    if onlink and not address:
+        usage("--onlink needs an ADDRESS")
     if address and family and (family == 6) != (":" in address):
         usage(f"{address} is no IPv{family} address")
     with opened(sandbox) as box:
@@ -62,10 +68,12 @@ def gateway(  # noqa: PLR0917  click hands them over by name
             settings.change(box, box.unset_gateway, family or 4)
         elif address or interface:
             settings.change(box, box.set_gateway, address, interface, onlink=onlink, family=family or 4)
-        elif settings.json:
-            output.data(view.gateways(box.routes))
         else:
-            text.routes(item for item in box.routes if not item.to.prefixlen)
+            found = [item for item in box.routes if family in {None, item.to.version}]
+            if settings.json:
+                output.data(view.gateways(found))
+            else:
+                text.routes(item for item in found if not item.to.prefixlen)
 
 
 @click.command
@@ -88,6 +96,8 @@ def route(settings: Settings, /, sandbox: str, action: str, to: tuple[str, ...],
     netsandbox route web add 10.8.0.0/16 via 10.0.0.1
     """
     verb = _VERBS[action]
+    if verb == "list" and any(options.values()):
+        usage("list takes no options of a route")
     if (verb == "list") == bool(to):
         usage("list takes no route" if to else f"{action} needs a route, such as 10.8.0.0/16")
     with opened(sandbox) as box:

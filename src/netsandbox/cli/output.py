@@ -4,13 +4,12 @@ Names and texts may come from inside a sandbox, where anybody may have chosen th
 shown as an escape, so that it cannot steer a terminal; in JSON, all but ASCII is escaped anyway.
 """
 
-import errno
 import json
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Self
 
-from netsandbox.errors import NetSandboxError, Problem, SpecError
+from netsandbox.errors import NetSandboxError, Problem, SpecError, errno_name
 
 
 def data(value: object) -> None:
@@ -126,7 +125,7 @@ def failure(
         undone: The commands that took back what had been done.
         left: The commands that are still to be carried out by hand.
     """
-    name = errno.errorcode.get(number, str(number)) if number else None
+    name = errno_name(number) if number else None
     fields = {"code": code, "errno": name, "message": message, "extack": extack, "step": step}
     return {"error": {**fields, "undone": list(undone), "left": list(left)}}
 

@@ -19,7 +19,12 @@ _OPTIONS = (
     ),
     click.option("--bridge", "kind", flag_value="bridge", help="The same as --type bridge."),
     click.option(
-        "--set", "settings_", metavar="K=V", multiple=True, help="Option of the kind, as master=br0; repeatable."
+        "--set",
+        "settings_",
+        metavar="K=V",
+        multiple=True,
+        shell_complete=kinds.complete,
+        help="Option of the kind, as master=br0; repeatable.",
     ),
     click.option("--prefix", metavar="P", help="The name inside is P and the lowest free number [eth]."),
     click.option("--name", metavar="N", help="The name inside, verbatim."),

@@ -12,7 +12,7 @@ from netsandbox.netlink import attrs
 from netsandbox.netlink.message import F_CREATE, F_DUMP, F_EXCL, F_REPLACE, Message, Request
 
 NEWADDR, DELADDR, GETADDR = 20, 21, 22  # RTM_*
-SECONDARY, NODAD, DADFAILED, TENTATIVE, PERMANENT = 0x01, 0x02, 0x08, 0x40, 0x80  # IFA_F_*
+SECONDARY, NODAD, DADFAILED, TENTATIVE, PERMANENT, NOPREFIXROUTE = 0x01, 0x02, 0x08, 0x40, 0x80, 0x200  # IFA_F_*
 AF_INET, AF_INET6 = 2, 10
 
 _INFO = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index

@@ -4,6 +4,7 @@ Source: rtnetlink(7), include/uapi/linux/if_link.h, net/core/rtnetlink.c.
 """
 
 import struct
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -29,7 +30,12 @@ _SKIP_STATS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
 # IFLA_BRPORT_* that can be set (br_setport() in net/bridge/br_netlink.c). The kernel tells more than it takes, and
 # refuses the whole for one of these (IFLA_BRPORT_MCAST_N_GROUPS); a port finds its state by itself.
 _BRIDGE_PORT = frozenset((*range(2, 13), 25, *range(27, 35), 37, 39, 40, 42, 43, 44))
-_PORT_SETTINGS = {"hairpin": 4, "learning": 8, "isolated": 33}  # IFLA_BRPORT_MODE, _LEARNING, _ISOLATED
+# Of these, those that ip-link(8) can set (bridge_slave), and what they are if nobody did; None: it depends on the link.
+_PORT_SWITCHES = {"hairpin": 4, "guard": 5, "root_block": 6, "fastleave": 7, "learning": 8, "flood": 9, "proxy_arp": 10}
+_PORT_SWITCHES |= {"proxy_arp_wifi": 12, "mcast_flood": 27, "mcast_to_unicast": 28, "vlan_tunnel": 29}
+_PORT_SWITCHES |= {"bcast_flood": 30, "neigh_suppress": 32, "isolated": 33, "locked": 39}
+_PORT_ON = {"learning", "flood", "mcast_flood", "bcast_flood"}
+_PORT_NUMBERS = {"priority": (2, 32), "cost": (3, None), "mcast_router": (25, 1), "group_fwd_mask": (31, 0)}
 PORT_STATES = ("DISABLED", "LISTENING", "LEARNING", "FORWARDING", "BLOCKING")  # BR_STATE_*; if_bridge.h
 _PORT_STATE = 1  # IFLA_BRPORT_STATE
 OPERSTATES = ("UNKNOWN", "NOTPRESENT", "DOWN", "LOWERLAYERDOWN", "TESTING", "DORMANT", "UP")  # RFC 2863
@@ -351,7 +357,23 @@ def create(
 
 def bridge_port(settings: Mapping[str, bool]) -> bytes:
     """Return settings of a port of a bridge, by their names in bridge(8), as the kernel encodes them."""
-    return b"".join(attrs.pack_u8(_PORT_SETTINGS[name], value) for name, value in settings.items())
+    return b"".join(attrs.pack_u8(_PORT_SWITCHES[name], value) for name, value in settings.items())
+
+
+def port_words(settings: bytes) -> str:
+    """Return what is not usual of the settings of a port of a bridge, in the words of ip-link(8)."""
+    found = {kind: int.from_bytes(value, sys.byteorder) for kind, value in attrs.unpack(settings).items()}
+    words = [
+        f"{name} {found[kind]}"
+        for name, (kind, usual) in _PORT_NUMBERS.items()
+        if kind in found and found[kind] != usual
+    ]
+    words += [
+        f"{name} {'on' if found[kind] else 'off'}"
+        for name, kind in _PORT_SWITCHES.items()
+        if kind in found and bool(found[kind]) != (name in _PORT_ON)
+    ]
+    return " ".join(words)
 
 
 def peer(
