@@ -117,8 +117,11 @@ def _tell_system(error: OSError, *, as_json: bool) -> None:
 
 
 def _fill_streams() -> None:
-    """Put something where a standard stream was closed, lest a file gets its number; writing to stdout fails then."""
-    for name, flags in (("stdin", os.O_RDONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
+    """Put something where a standard stream was closed, lest a file gets its number.
+
+    As if it were closed, reading from stdin and writing to stdout fails (EBADF); what is said on stderr, nobody hears.
+    """
+    for name, flags in (("stdin", os.O_WRONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
         if getattr(sys, name) is None:
             descriptor = os.open(os.devnull, flags)
             setattr(sys, name, open(descriptor, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: PTH123, SIM115
