@@ -585,7 +585,7 @@ class Sandbox(Network):
         asked = None if how is None else parse_advertise(how)
 
         def make(record: Record) -> Change[None]:
-            items = record.interfaces if interface is None else self._find(record, interface)
+            items = record.interfaces if interface is None else self._find(record, interface, "advertise {} of")
 
             def start() -> None:
                 for item in items:
@@ -688,12 +688,12 @@ class Sandbox(Network):
         facts = self._attach_facts(specs)
         return _plan.misfit(specs, self._handle.target, facts, record.interfaces, error.problems) or error
 
-    def _find(self, record: Record, interface: Interface | str) -> tuple[Plugged, ...]:
+    def _find(self, record: Record, interface: Interface | str, words: str = "remove {} from") -> tuple[Plugged, ...]:
         """Return the interface that is meant; an old snapshot of one that was removed means none."""
         if isinstance(interface, Interface):
             interface.check_owner(self.name)
             if not interface.id:
-                raise self._no_interface(interface.name, _FOREIGN)
+                raise self._no_interface(words.format(interface.name), _FOREIGN)
             asked = (interface.id, interface.index, interface.source)
             return tuple(item for item in record.interfaces if (item.id, item.index, item.source) == asked)
         link, found = self._handle.box.link(parse_interface(interface)), self._inventory(record)
@@ -701,11 +701,12 @@ class Sandbox(Network):
         items = items or tuple(item for item in found.missing if item.name == interface)
         items = items or tuple(item for item in found.ours if not link and item.name == interface)
         if not items:
-            raise self._no_interface(interface, _FOREIGN if link else "no interface has this name")
+            reason = _FOREIGN if link else "no interface has this name"
+            raise self._no_interface(words.format(interface), reason)
         return items
 
-    def _no_interface(self, name: str, reason: str) -> InterfaceNotFoundError:
-        return InterfaceNotFoundError(f"remove {name} from sandbox {self.name}", reason)
+    def _no_interface(self, words: str, reason: str) -> InterfaceNotFoundError:
+        return InterfaceNotFoundError(f"{words} sandbox {self.name}", reason)
 
 
 def _with_dropped(wishes: Iterable[InterfaceSpec], made: Iterable[Interface]) -> tuple[Interface, ...]:

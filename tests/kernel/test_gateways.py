@@ -127,6 +127,8 @@ def test_t36_gateways_are_chosen_for_both_families_or_for_none(lan: Sandbox) -> 
         lan.choose_gateways([Gateway("eth1", "10.1.0.1"), Gateway("eth7", "fd00::1")])
     with fails(lan, SpecError, match="is not of the class Gateway"):
         lan.choose_gateways(["10.1.0.1"])  # type: ignore[list-item]
+    with fails(lan, SpecError, match="gateway 5: is not of the class Gateway"):
+        lan.choose_gateways(5)  # type: ignore[arg-type]
     [command] = lan.plan(lan.choose_gateways, [Gateway("eth1")]).commands
     assert command.endswith("route replace 0.0.0.0/0 dev eth1 scope 253")
     assert defaults(lan) == {"default via 10.0.0.1 dev eth0"}

@@ -28,8 +28,8 @@ from netsandbox import (
     Veth,
     Vlan,
     Vxlan,
+    _transaction,
 )
-from netsandbox import _transaction
 from netsandbox._steps import Move, SetMtu, delete_links
 from netsandbox._system import kernel as _kernel
 from netsandbox._system import namespace, tap
