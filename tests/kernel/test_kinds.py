@@ -722,11 +722,14 @@ def test_a_failed_removal_leaves_what_the_host_has_made_of_its_ends(
     lab.ip_batch("link delete br0", "link add br1 type bridge", "link set br1 up")
     for name, net in zip(names, ("10.1.0", "10.2.0"), strict=False):
         lab.ip_batch(
-            f"link set {name} mtu 1400 master br1",
+            f"link set {name} mtu 1400 alias mine master br1",
+            f"link property add dev {name} altname other-{name}",
             f"address add {net}.1/24 dev {name}",
             f"neighbor add {net}.3 lladdr {MAC} dev {name}",
             f"route add 10.9.0.0/16 via {net}.2 metric {net[3]}",
         )
+    box.add_interface(Veth("off"))
+    lab.ip("link set off down")
     with lab.comes_back():
         request.getfixturevalue("full")
         with lab.fails(box, KernelError, match="ENOSPC"):
