@@ -410,8 +410,10 @@ def _in_place(
     """Return the steps that give a link of the host, which stays there, its MAC and MTU."""
     link = state.link
     steps: list[Step | Group] = []
-    if not link.is_up:  # what it has of IPv6 goes with the switch, or when it is set down again
-        steps += (Lost(SetAddress(*at, None, item)) for item in state.addresses if item.family == _address.AF_INET6)
+    switched_off = any(sysctl_path(key, "") == disable_ipv6("") and value != "0" for key, value in spec.sysctls)
+    if not link.is_up or switched_off:  # what it has of IPv6 goes with the switch, or when it is set down again
+        had = (step for step in restore(HOST, state) if isinstance(step, (SetAddress, SetRoute, SetNeighbor)))
+        steps += map(Lost, reversed([step for step in had if step.new and step.new.family == _address.AF_INET6]))
     if spec.mac is not None and spec.mac != link.mac:  # neigh_changeaddr() drops permanent neighbours too
         kept = [SetNeighbor(*at, None, item) for item in state.neighbors if item.family != _neighbor.AF_BRIDGE]
         kept = [step for step in kept if step.new and step.new.state & _neighbor.PERMANENT]
