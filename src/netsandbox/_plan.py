@@ -19,6 +19,7 @@ from netsandbox._facts import Facts, LinkState
 from netsandbox._outline import Group, Plan, Plugged, Target, single
 from netsandbox._steps import (
     HOST,
+    Conf,
     CreateLink,
     CreateVeth,
     HostEnd,
@@ -26,6 +27,7 @@ from netsandbox._steps import (
     Move,
     Pin,
     Port,
+    RestoreConf,
     SetAddress,
     SetMac,
     SetMaster,
@@ -48,6 +50,7 @@ from netsandbox.errors import (
 )
 from netsandbox.links import Bridge, Kind, Macvlan, Veth
 from netsandbox.netlink import address as _address
+from netsandbox.netlink import link as _link
 from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
 from netsandbox.netlink.link import Link
@@ -419,6 +422,9 @@ def _in_place(
         kept = [step for step in kept if step.new and step.new.state & _neighbor.PERMANENT]
         steps.append(Group("setInterfaceMAC", names, (*map(Lost, kept), SetMac(*at, link.mac, spec.mac), *kept)))
     if spec.mtu is not None and spec.mtu != link.mtu:
+        if spec.mtu < MTU_MIN_IPV6:  # IPv6 leaves the link, and forgets its settings
+            conf = Conf(link.conf(_link.AF_INET), link.conf(_link.AF_INET6))
+            steps.append(Lost(RestoreConf(*at, None, conf)))
         steps.append(SetMtu(*at, link.mtu, spec.mtu))
     return steps
 

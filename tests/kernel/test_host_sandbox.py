@@ -68,6 +68,14 @@ def test_a9_ipv6_that_a_setting_takes_away_comes_back_with_it(home: Sandbox) -> 
             home.add_interface("v0", sysctls={**off, **BAD})
 
 
+def test_a9_ipv6_settings_come_back_from_an_mtu_that_is_too_small_for_ipv6(host: None) -> None:  # noqa: ARG001
+    veth()
+    for name, value in {"accept_ra": "0", "addr_gen_mode": "1", "forwarding": "1"}.items():
+        sysctl(f"ipv6/conf/v0/{name}", value)
+    with Sandbox.host() as home, comes_back():
+        home.add_interface("v0", mtu=1000).remove()
+
+
 def test_a9_a_failed_add_changes_nothing(home: Sandbox) -> None:
     with home, comes_back(), pytest.raises(KernelError, match="no_such_setting") as info:
         home.add_interface(
