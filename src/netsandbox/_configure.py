@@ -57,10 +57,15 @@ def main_routes(handle: Handle, family: int = 0) -> list[RouteEntry]:
     return sorted((item for item in entries if item.type == _route.UNICAST), key=lambda item: item.metric)
 
 
+def default_routes(handle: Handle, version: int) -> list[RouteEntry]:
+    """Return the default routes of an IP version, the one that counts first."""
+    family = _route.AF_INET if version == 4 else _route.AF_INET6
+    return [item for item in main_routes(handle, family) if item.is_default]
+
+
 def default_route(handle: Handle, version: int) -> RouteEntry | None:
     """Return the default route of an IP version that counts."""
-    family = _route.AF_INET if version == 4 else _route.AF_INET6
-    return next((item for item in main_routes(handle, family) if item.is_default), None)
+    return next(iter(default_routes(handle, version)), None)
 
 
 def set_gateway(
@@ -78,14 +83,15 @@ def set_gateway(
 
 
 def choose_gateways(handle: Handle, candidates: Sequence[Gateway]) -> Plan:
-    """Plan to set the default route of each family to the best candidate, and to delete it where there is none."""
+    """Plan to set the default route of each family to the best candidate, and to delete all where there is none."""
     chosen = best_gateways(candidates)
-    plans = [
-        set_gateway(handle, wish.via, wish.interface, onlink=wish.onlink, version=version)
-        if (wish := chosen.get(version))
-        else unset_gateway(handle, version)
-        for version in (4, 6)
-    ]
+    plans: list[Plan] = []
+    for version in (4, 6):
+        wish = chosen.get(version)
+        if wish:
+            plans.append(set_gateway(handle, wish.via, wish.interface, onlink=wish.onlink, version=version))
+        else:
+            plans += (_route_plan(handle, None, item, "unset the gateway") for item in default_routes(handle, version))
     words = " and ".join(map(str, chosen.values())) or "none"
     steps = (step for plan in plans for step in plan.steps)
     return single(handle.target, f"choose the gateways {words} of sandbox {handle.name}", None, *steps)

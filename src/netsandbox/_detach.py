@@ -98,8 +98,19 @@ def _detach(item: Plugged, target: Target, facts: Facts, free: Iterator[int]) ->
     lost = () if target.is_host and not item.born else tuple(map(Lost, reversed(restore(target.netns, state))))
     if item.born:  # a link that moves takes its MTU along
         lost += (Lost(SetMtu(target.netns, state.link.index, state.link.name, None, state.link.mtu)),)
+    if item.outer:  # what the host has made of its end
+        lost += tuple(map(Lost, reversed(_outside(facts.ends[tie or 0]))))
     back = _homewards(item, target, facts, state.link, free)
     return Group("RemoveInterface", {"srcName": item.source, "dstName": state.link.name}, (*lost, *back))
+
+
+def _outside(state: LinkState) -> tuple[Step, ...]:
+    """Return the steps that give the end of a veth on the host, which is up when it is made, all that it had there."""
+    link = state.link
+    at = (HOST, link.index, link.name)
+    down = () if link.is_up else (SetUp(*at, old=True, new=False),)
+    names = (SetAltnames(*at, None, link.altnames),) if link.altnames else ()
+    return (*down, *restore(HOST, state), *names)
 
 
 def _together(groups: Sequence[Group], number: int) -> tuple[Group, ...]:
@@ -154,7 +165,11 @@ def _as_it_is(step: Step, link: Link, lowers: Mapping[int, Link]) -> Step:
         return replace(step, made=replace(step.made, link=link.name, mac=link.mac))
     if isinstance(step, DeleteVeth):
         outer = lowers[link.lower or 0]
-        end = replace(step.made.host, index=outer.index, name=outer.name, group=outer.group)
+        end = replace(step.made.host, index=outer.index, name=outer.name, mtu=outer.mtu, group=outer.group)
+        # What it is a port of comes back later, as that may have to be made again as well.
+        end = replace(
+            end, mark=outer.alias or "", master=None, master_mac=None, hairpin=False, isolated=False, learning=True
+        )
         return replace(step, made=replace(step.made, link=link.name, mac=link.mac, host=end))
     return step
 

@@ -52,6 +52,7 @@ class Facts:
         routes: The main routing tables of the sandbox.
         sysctls: Settings of the host that may have to come back, by their path below /proc/sys/net.
         lowers: Links on the host that links of the sandbox are tied to, by index.
+        ends: Ends on the host of veths that were made here, with all that belongs to them, by index.
         siblings: Indexes of all interfaces of the sandbox.
         states: Links of the sandbox with all that belongs to them, by index.
         group: Number of a link group on the host without links, if several links are to be deleted there.
@@ -64,6 +65,7 @@ class Facts:
     routes: tuple[RouteEntry, ...] = ()
     sysctls: Mapping[str, str] = field(default_factory=dict)
     lowers: Mapping[int, Link] = field(default_factory=dict)
+    ends: Mapping[int, LinkState] = field(default_factory=dict)
     siblings: frozenset[int] = frozenset()
     states: Mapping[int, LinkState] = field(default_factory=dict)
     group: int = 0
@@ -196,14 +198,17 @@ def for_detach(host: Kernel, box: Kernel, items: Sequence[Plugged], plugged: Ite
     states: dict[int, LinkState] = {}
     taken: dict[str | int, Link] = {}
     lowers: dict[int, Link] = {}
+    ends: dict[int, LinkState] = {}
     indexes: set[str | int] = set()
     for item in items:
         link = box.link(item.index)
         if not link:
             continue
-        states[item.index] = _inside(box, link)
+        states[item.index] = _bounded(box, link)
         tie = item.tie(link)
         lowers |= _found(host, (tie,) if tie else ())
+        if item.outer:
+            ends |= {index: _bounded(host, lowers[index]) for index in (tie,) if index in lowers}
         if item.home:
             keys: tuple[str | int, ...] = (item.home.name, *item.altnames, item.home.index)
             taken |= _found(host, keys)
@@ -212,24 +217,24 @@ def for_detach(host: Kernel, box: Kernel, items: Sequence[Plugged], plugged: Ite
         taken |= {link.index: link for link in host.links()}
     siblings = frozenset(item.index for item in plugged)
     group = host.free_group() if sum(item.outer is not None for item in items) > 1 else 0
-    return Facts(host_links=taken, lowers=lowers, siblings=siblings, states=states, group=group)
+    return Facts(host_links=taken, lowers=lowers, ends=ends, siblings=siblings, states=states, group=group)
 
 
-def _inside(box: Kernel, link: Link) -> LinkState:
-    """Return *link* with what is known of it inside, to come back if it cannot leave.
+def _bounded(kernel: Kernel, link: Link) -> LinkState:
+    """Return *link* with what its namespace knows of it, to come back if it cannot leave.
 
     Somebody inside who makes more than MANY addresses, routes and neighbours gets none of them back: what is to come
     back is recorded, and must neither fill the runtime directory nor keep the link from leaving.
     """
     try:
-        found = state(box, link)
+        found = state(kernel, link)
     except KernelError as error:
         if error.errno != errno.EMSGSIZE:
             raise
     else:
         if len(found.addresses) + len(found.routes) + len(found.neighbors) <= MANY:
             return found
-    return LinkState(link, master=box.link(link.master) if link.master else None)
+    return LinkState(link, master=kernel.link(link.master) if link.master else None)
 
 
 def _found(kernel: Kernel, keys: Iterable[K]) -> dict[K, Link]:

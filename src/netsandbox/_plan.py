@@ -19,6 +19,7 @@ from netsandbox._facts import Facts, LinkState
 from netsandbox._outline import Group, Plan, Plugged, Target, single
 from netsandbox._steps import (
     HOST,
+    Conf,
     CreateLink,
     CreateVeth,
     HostEnd,
@@ -26,6 +27,7 @@ from netsandbox._steps import (
     Move,
     Pin,
     Port,
+    RestoreConf,
     SetAddress,
     SetMac,
     SetMaster,
@@ -48,6 +50,7 @@ from netsandbox.errors import (
 )
 from netsandbox.links import Bridge, Kind, Macvlan, Veth
 from netsandbox.netlink import address as _address
+from netsandbox.netlink import link as _link
 from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
 from netsandbox.netlink.link import Link
@@ -410,13 +413,18 @@ def _in_place(
     """Return the steps that give a link of the host, which stays there, its MAC and MTU."""
     link = state.link
     steps: list[Step | Group] = []
-    if not link.is_up:  # what it has of IPv6 goes with the switch, or when it is set down again
-        steps += (Lost(SetAddress(*at, None, item)) for item in state.addresses if item.family == _address.AF_INET6)
+    switched_off = any(sysctl_path(key, "") == disable_ipv6("") and value != "0" for key, value in spec.sysctls)
+    if not link.is_up or switched_off:  # what it has of IPv6 goes with the switch, or when it is set down again
+        had = (step for step in restore(HOST, state) if isinstance(step, (SetAddress, SetRoute, SetNeighbor)))
+        steps += map(Lost, reversed([step for step in had if step.new and step.new.family == _address.AF_INET6]))
     if spec.mac is not None and spec.mac != link.mac:  # neigh_changeaddr() drops permanent neighbours too
         kept = [SetNeighbor(*at, None, item) for item in state.neighbors if item.family != _neighbor.AF_BRIDGE]
         kept = [step for step in kept if step.new and step.new.state & _neighbor.PERMANENT]
         steps.append(Group("setInterfaceMAC", names, (*map(Lost, kept), SetMac(*at, link.mac, spec.mac), *kept)))
     if spec.mtu is not None and spec.mtu != link.mtu:
+        if spec.mtu < MTU_MIN_IPV6:  # IPv6 leaves the link, and forgets its settings
+            conf = Conf(link.conf(_link.AF_INET), link.conf(_link.AF_INET6))
+            steps.append(Lost(RestoreConf(*at, None, conf)))
         steps.append(SetMtu(*at, link.mtu, spec.mtu))
     return steps
 

@@ -61,6 +61,7 @@ class Events:
         self._store = Store()
         self._queue: deque[Event] = deque()
         self._heard: dict[str, _Heard] = {}  # by what their records are kept under
+        self._unmet: set[str] = set()  # the keys of those whose records have changed since they were met
         self._lock = threading.RLock()  # guards what is here; it is not held while waiting
         self._waiting = 0
         self._records: Records | None = None
@@ -102,7 +103,8 @@ class Events:
         """Return the next event; None if there is none for some *seconds* (None: no limit), or if there will be none.
 
         Raises:
-            KernelError: A sandbox cannot be looked at; it is tried again after its next message.
+            KernelError: A sandbox cannot be looked at; it is tried again after its next message, or, if it is a new
+                one, after the next change of any.
         """
         deadline = after(seconds)
         while True:
@@ -197,8 +199,8 @@ class Events:
         """Read what has become readable, and queue the events."""
         if isinstance(thing, Records) and not self._is_closed:
             changed = thing.changed()
-            for key in {*self._heard, *self._store.names()} if changed is None else changed:
-                self._meet(key)
+            self._unmet |= {*self._heard, *self._store.names()} if changed is None else changed
+            self._meet_all()
         elif isinstance(thing, _Heard) and self._heard.get(thing.key) is thing:
             self._hear(thing)
 
@@ -231,6 +233,19 @@ class Events:
         if heard.overran and heard.changes.knows_all:
             self._queue.append(Event(heard.changes.name, "sandbox", "resynced"))
         heard.overran = False
+
+    def _meet_all(self) -> None:
+        """Meet all whose records have changed; those that cannot be met now are kept for the next change of any."""
+        errors = []
+        for key in tuple(self._unmet):
+            try:
+                self._meet(key)
+            except KernelError as error:
+                errors.append(error)
+            else:
+                self._unmet.discard(key)
+        if errors:
+            raise errors[0]
 
     def _meet(self, key: str) -> None:
         """Let go of a sandbox whose record is gone or is of another; hear of one that is new, if all are wanted."""

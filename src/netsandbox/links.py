@@ -61,6 +61,11 @@ class Kind:
         return getattr(self, "link", None)
 
     @property
+    def mac_rule(self) -> str | None:
+        """Why it cannot be given a MAC, which the kernel would pass over; None: it can."""
+        return None
+
+    @property
     def key(self) -> str | None:
         """The name that tells it from all others in a sandbox; None if it has none but the one it gets inside."""
         return None
@@ -256,6 +261,11 @@ class Macvlan(Kind):
         if self.nopromisc and self.mode != "passthru":
             check.wrong("nopromisc", self.nopromisc, "is for mode passthru")
 
+    @property
+    def mac_rule(self) -> str | None:
+        """In mode passthru it has that of the link below."""
+        return "is that of the link below in mode passthru" if self.mode == "passthru" else None
+
 
 @dataclass(frozen=True, slots=True)
 class Ipvlan(Kind):
@@ -279,6 +289,11 @@ class Ipvlan(Kind):
 
     def _check(self, check: Checks) -> None:
         check.add(name_problem("link", self.link))
+
+    @property
+    def mac_rule(self) -> str | None:
+        """It has that of the link below."""
+        return "is that of the link below"
 
 
 @dataclass(frozen=True, slots=True)
@@ -425,6 +440,11 @@ class Vxlan(Kind):
         if self.learning is None:  # as ip(8) does
             object.__setattr__(self, "learning", False)
 
+    @property
+    def mac_rule(self) -> str | None:
+        """With *gpe* it has none."""
+        return "is none with gpe" if self.gpe else None
+
 
 @dataclass(frozen=True, slots=True)
 class Dummy(Kind):
@@ -471,6 +491,11 @@ class Tap(Kind):
     vnet_hdr: bool | None = None
     multi_queue: bool | None = None
     kind: ClassVar[str] = "tun"
+
+    @property
+    def mac_rule(self) -> str | None:
+        """In mode tun it has none."""
+        return "is none in mode tun" if self.mode == "tun" else None
 
     @property
     def source_name(self) -> str:

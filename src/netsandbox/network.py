@@ -12,7 +12,7 @@ from netsandbox._journal import Record
 from netsandbox._outline import Plan
 from netsandbox.errors import Problem, SpecError
 from netsandbox.interface import Interface, read_neighbors, read_routes
-from netsandbox.spec import Gateway, Neighbor, Route, best_gateways, expect, parse_address, parse_host
+from netsandbox.spec import Gateway, Neighbor, Route, best_gateways, expect, expect_all, parse_address, parse_host
 
 T = TypeVar("T")
 
@@ -125,9 +125,7 @@ class Network:
 
         Source: ``updateGateway`` of libnetwork's sandbox.go.
         """
-        wishes = tuple(candidates)
-        for wish in wishes:
-            expect("gateway", wish, Gateway)
+        wishes = expect_all("gateway", candidates, Gateway)
         self._configure(lambda: _configure.choose_gateways(self._handle, wishes))
         return tuple(best_gateways(wishes).values())
 

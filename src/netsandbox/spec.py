@@ -269,6 +269,9 @@ class InterfaceSpec:
                 check.wrong("route", str(route), "needs an IPv6 address: without one, IPv6 is switched off")
         if mac is not None:
             mac = check.mac(mac)
+            rule = source.mac_rule if isinstance(source, Kind) else None
+            if rule:
+                check.wrong("mac", mac, rule)
         if mtu is not None:
             check.mtu(mtu, ipv6=ipv6)
         if on_conflict not in ("error", "ignore"):

@@ -104,10 +104,17 @@ def born() -> None:
 
 
 def paired() -> None:
-    """Make a sandbox with two veths that were born in it, and a link of the host."""
+    """Make a sandbox with two veths that were born in it, whose ends the host changed, and a link of the host."""
     box()
     with Sandbox.open("box") as made:
         made.add_interfaces(PAIRED)
+    lab.ip_batch(
+        "address add 10.2.0.1/24 dev veth-two",
+        "route add 10.4.0.0/16 via 10.2.0.2",
+        "neighbor add 10.2.0.7 lladdr 02:00:00:00:00:07 dev veth-two nud permanent",
+        "link set veth-box mtu 1400 nomaster",
+        "address add 10.1.0.1/24 dev veth-box",
+    )
 
 
 def within(act: Callable[[Sandbox], object]) -> Callable[[], object]:

@@ -22,6 +22,7 @@ import pytest
 from netsandbox import (
     Advertise,
     Adverts,
+    InterfaceNotFoundError,
     InterfaceSpec,
     NameConflictError,
     Sandbox,
@@ -132,6 +133,8 @@ def test_t30_what_is_out_of_range_is_refused_and_nothing_is_done(box: Sandbox, w
     for wrong in (4, "nonsense"):
         with pytest.raises(SpecError, match="advertise"):
             box.advertise(how=wrong)  # type: ignore[arg-type]
+    with pytest.raises(InterfaceNotFoundError, match="advertise eth9 of sandbox box: ENODEV"):
+        box.advertise("eth9")
 
 
 def neighbors() -> dict[str, str]:

@@ -28,6 +28,7 @@ from netsandbox import (
     SpecError,
 )
 from netsandbox import _changes as changes
+from netsandbox import events as _events
 from netsandbox._system import libc, listener, watch
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import Store
@@ -354,6 +355,26 @@ def test_a_sandbox_that_cannot_be_looked_at_is_told(box: Sandbox, monkeypatch: p
     monkeypatch.setattr(LinuxKernel, "addresses", broken)
     with pytest.raises(KernelError, match="ENOMEM"):
         box.events()
+
+
+def test_new_sandboxes_that_cannot_be_heard_are_tried_again_with_the_next(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise KernelError(errno.EMFILE, "open a netlink socket")
+
+    with Events(timeout=AMPLE) as events:
+        names = {"one", "two", "three"}
+        made = [Sandbox.create(name) for name in names]
+        with monkeypatch.context() as patch:
+            patch.setattr(_events, "listen_at", full)
+            with pytest.raises(KernelError, match="EMFILE"):
+                next(events)
+        box.destroy()
+        found: set[str] = set()
+        while found < names | {box.name}:
+            found.add(next(events).sandbox)
+        Sandbox.destroy_many(made)
 
 
 def test_closing_ends_an_iteration_that_waits(box: Sandbox) -> None:

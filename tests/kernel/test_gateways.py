@@ -119,6 +119,16 @@ def test_t16_t36_the_gateway_is_chosen_by_priority_then_by_name_for_each_family(
     assert defaults(lan) == set()
 
 
+def test_t36_without_a_candidate_a_family_has_no_default_route_at_all(lan: Sandbox) -> None:
+    lan.choose_gateways([Gateway("eth0", "10.0.0.1"), Gateway("eth0", "fd00::1")])
+    lan.add_route(Route("0.0.0.0/0", via="10.1.0.1", metric=100))
+    lan.add_route(Route("::/0", via="fd01::1", metric=9))
+    lan.choose_gateways([Gateway("eth0", "10.0.0.9")])
+    assert defaults(lan) == {"default via 10.0.0.9 dev eth0", "default via 10.1.0.1 dev eth1 metric 100"}
+    lan.choose_gateways([])
+    assert defaults(lan) == set()
+
+
 def test_t36_gateways_are_chosen_for_both_families_or_for_none(lan: Sandbox) -> None:
     lan.set_gateway("10.0.0.1")
     with fails(lan, KernelError):
@@ -127,6 +137,8 @@ def test_t36_gateways_are_chosen_for_both_families_or_for_none(lan: Sandbox) -> 
         lan.choose_gateways([Gateway("eth1", "10.1.0.1"), Gateway("eth7", "fd00::1")])
     with fails(lan, SpecError, match="is not of the class Gateway"):
         lan.choose_gateways(["10.1.0.1"])  # type: ignore[list-item]
+    with fails(lan, SpecError, match="gateway 5: is not of the class Gateway"):
+        lan.choose_gateways(5)  # type: ignore[arg-type]
     [command] = lan.plan(lan.choose_gateways, [Gateway("eth1")]).commands
     assert command.endswith("route replace 0.0.0.0/0 dev eth1 scope 253")
     assert defaults(lan) == {"default via 10.0.0.1 dev eth0"}

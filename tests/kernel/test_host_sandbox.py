@@ -57,6 +57,25 @@ def test_a9_a_link_without_ipv6_loses_it_only_while_it_is_plugged_in(host: None)
         home.remove_interface("v0")
 
 
+def test_a9_ipv6_that_a_setting_takes_away_comes_back_with_it(home: Sandbox) -> None:
+    ip("neighbor add fd00::9 lladdr 02:00:00:00:00:09 dev v0 nud permanent")
+    off = {"net.ipv6.conf.IFNAME.disable_ipv6": "1"}
+    with home, comes_back():
+        added = home.add_interface("v0", addresses=["fd01::2/64"], sysctls=off)
+        assert addresses("v0") == {"10.0.0.1/24"}
+        added.remove()
+        with pytest.raises(KernelError):
+            home.add_interface("v0", sysctls={**off, **BAD})
+
+
+def test_a9_ipv6_settings_come_back_from_an_mtu_that_is_too_small_for_ipv6(host: None) -> None:  # noqa: ARG001
+    veth()
+    for name, value in {"accept_ra": "0", "addr_gen_mode": "1", "forwarding": "1"}.items():
+        sysctl(f"ipv6/conf/v0/{name}", value)
+    with Sandbox.host() as home, comes_back():
+        home.add_interface("v0", mtu=1000).remove()
+
+
 def test_a9_a_failed_add_changes_nothing(home: Sandbox) -> None:
     with home, comes_back(), pytest.raises(KernelError, match="no_such_setting") as info:
         home.add_interface(

@@ -28,6 +28,7 @@ from netsandbox import (
     Veth,
     Vlan,
     Vxlan,
+    _transaction,
 )
 from netsandbox._steps import Move, SetMtu, delete_links
 from netsandbox._system import kernel as _kernel
@@ -39,6 +40,8 @@ from tests.kernel import lab
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from netsandbox._journal import Record
+    from netsandbox._system.store import Store
     from netsandbox.netlink.message import Request
 
 pytestmark = pytest.mark.usefixtures("host")
@@ -695,6 +698,55 @@ def test_a_failed_removal_makes_born_links_again_as_they_were(box: Sandbox, monk
         other.destroy()
     os.close(fd)
     assert box.interfaces == ()
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the record of the next change not be written in the end."""
+    keep, fail = _transaction.keep, iter([False, True])
+
+    def kept(store: Store, key: str, record: Record | None) -> None:
+        if next(fail, False):
+            raise KernelError(errno.ENOSPC, "write the record")
+        keep(store, key, record)
+
+    monkeypatch.setattr(_transaction, "keep", kept)
+
+
+@pytest.mark.parametrize("names", [["one"], ["one", "two"]])
+def test_a_failed_removal_leaves_what_the_host_has_made_of_its_ends(
+    box: Sandbox, request: pytest.FixtureRequest, names: list[str]
+) -> None:
+    lab.ip("link add br0 type bridge")
+    box.add_interfaces([InterfaceSpec(Veth(name, master="br0", hairpin=True)) for name in names])
+    lab.ip_batch("link delete br0", "link add br1 type bridge", "link set br1 up")
+    for name, net in zip(names, ("10.1.0", "10.2.0"), strict=False):
+        lab.ip_batch(
+            f"link set {name} mtu 1400 alias mine master br1",
+            f"link property add dev {name} altname other-{name}",
+            f"address add {net}.1/24 dev {name}",
+            f"neighbor add {net}.3 lladdr {MAC} dev {name}",
+            f"route add 10.9.0.0/16 via {net}.2 metric {net[3]}",
+        )
+    box.add_interface(Veth("off"))
+    lab.ip("link set off down")
+    with lab.comes_back():
+        request.getfixturevalue("full")
+        with lab.fails(box, KernelError, match="ENOSPC"):
+            box.remove_interfaces(box.interfaces)
+
+
+def test_a_failed_removal_on_the_host_makes_veths_again_before_the_bridge_between_them(
+    request: pytest.FixtureRequest,
+) -> None:
+    with Sandbox.host() as here, lab.comes_back():
+        here.add_interface(Veth("one"))
+        here.add_interface(Bridge("br0"))
+        here.add_interface(Veth("two", master="br0", isolated=True))
+        request.getfixturevalue("full")
+        with lab.fails(here, KernelError, match="ENOSPC"):
+            here.remove_interfaces(here.interfaces)
+        here.remove_interfaces(here.interfaces)
 
 
 def _refuse(*_: object) -> bool:

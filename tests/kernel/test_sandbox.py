@@ -22,10 +22,13 @@ from netsandbox import (
     SandboxNotFoundError,
     SpecError,
 )
+from netsandbox._handle import Handle
 from tests.kernel.lab import addresses, comes_back, fails, ip, link, links, snapshot, veth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from netsandbox._journal import Record
 
 pytestmark = pytest.mark.usefixtures("host")
 
@@ -338,6 +341,23 @@ def test_a14_after_the_end_every_verb_fails_closed_and_the_host_is_not_touched(w
     assert (box.name, "closed" in repr(box)) == ("web", True)
     if way == "close":
         Sandbox.open("web").destroy()
+
+
+@pytest.mark.parametrize("what", ["interfaces", "missing", "foreign"])
+def test_a14_what_is_closed_while_it_is_looked_at_says_so(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    record = Handle.record
+
+    def closing(self: Handle) -> Record:
+        found = record(self)
+        self.close()
+        return found
+
+    box = Sandbox.create("web")
+    with monkeypatch.context() as patch:
+        patch.setattr(Handle, "record", closing)
+        with pytest.raises(SandboxClosedError, match="sandbox web is closed"):
+            getattr(box, what)
+    Sandbox.destroy_many(["web"])
 
 
 def test_a14_a_number_of_a_descriptor_that_is_used_again_does_not_deceive(tmp_path: Path) -> None:

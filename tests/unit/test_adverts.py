@@ -292,6 +292,14 @@ def test_waiting_has_a_limit() -> None:
     announcer.stop([series])
 
 
+@pytest.mark.parametrize("limit", [1e12, float("inf")])
+def test_waiting_may_have_any_limit(limit: float) -> None:
+    announcer = Announcer(Work())
+    series = Series(HERE, 7, Advertise(2, 0.1))
+    announcer.start(series)
+    assert announcer.wait([series], 2, limit)
+
+
 def test_a_thread_that_cannot_be_started_is_told_in_the_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     announcer = Announcer(Work())
     series = Series(HERE, 7, Advertise())

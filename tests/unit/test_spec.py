@@ -20,7 +20,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netsandbox import Advertise, Bridge, Gateway, InterfaceSpec, Neighbor, Route, SpecError
+from netsandbox import (
+    Advertise,
+    Bridge,
+    Gateway,
+    InterfaceSpec,
+    Ipvlan,
+    Kind,
+    Macvlan,
+    Neighbor,
+    Route,
+    SpecError,
+    Tap,
+    Vxlan,
+)
 from netsandbox._checks import sandbox_name_problem
 from netsandbox.errors import Problem
 from netsandbox.spec import InterfaceOptions, parse_address, parse_host, salvage
@@ -113,6 +126,19 @@ def test_a_name_that_the_kernel_would_refuse_is_refused(field: str, name: object
 )
 def test_a_bad_mac_is_refused(mac: object, reason: str) -> None:
     assert problems(spec, mac=mac) == [("mac", mac, reason)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (Macvlan("wan", "passthru"), "is that of the link below in mode passthru"),
+        (Ipvlan("wan"), "is that of the link below"),
+        (Vxlan(0, external=True, gpe=True), "is none with gpe"),
+        (Tap("tun"), "is none in mode tun"),
+    ],
+)
+def test_a_mac_is_refused_where_the_kernel_would_pass_it_over(kind: Kind, reason: str) -> None:
+    assert problems(InterfaceSpec, kind, mac=MAC) == [("mac", MAC, reason)]
 
 
 @pytest.mark.parametrize("mtu", [67, 65536, 0, -1, "1500", 1500.0, True])

@@ -114,9 +114,10 @@ class Announcer:
             limit: How many seconds to wait at most.
         """
         wanted = tuple(several)
+        most = min(limit, threading.TIMEOUT_MAX)  # it may be infinite
         with self._changed:
             return self._changed.wait_for(
-                lambda: all(series.tried >= rounds or not series.outcome.due for series in wanted), limit
+                lambda: all(series.tried >= rounds or not series.outcome.due for series in wanted), most
             )
 
     def forget(self) -> None:

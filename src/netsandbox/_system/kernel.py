@@ -27,11 +27,16 @@ class LinuxKernel:
     """A network namespace: a descriptor of it, a netlink socket in it, and its settings.
 
     Implements `netsandbox._steps.Kernel`. It owns the descriptor.
+
+    Attributes:
+        fd: The descriptor; -1 after `close`.
+        identity: What tells the namespace from all others.
     """
 
     def __init__(self, fd: int, *, is_here: bool = False) -> None:
         """Take the descriptor *fd*; if the calling thread is in that namespace, nobody has to enter it."""
         self.fd = fd
+        self.identity = namespace.identity(fd)
         self._twins: list[None] = []  # one for each twin that is open besides this
         self._sysctls = Sysctls(fd)
         try:
@@ -70,11 +75,6 @@ class LinuxKernel:
     def duplicate(self) -> int:
         """Return another descriptor of the namespace, for the caller to close."""
         return os.dup(self.fd)
-
-    @property
-    def identity(self) -> namespace.Identity:
-        """What tells the namespace from all others."""
-        return namespace.identity(self.fd)
 
     def links(self) -> list[link.Link]:
         """Return all links."""
