@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from benchmarks import born, raw, scale, ways
+from benchmarks import born, crowd, raw, ways
 from benchmarks.measure import Budget, Contestant, Figure, clock, compete, judge
 from netsandbox import _journal, telemetry
 from netsandbox._system.kernel import LinuxKernel
@@ -153,10 +153,10 @@ def _birth(way: born.Born) -> dict[str, float]:
         way.make(0)
         found["remove"] = clock(lambda: way.remove(0))
         way.destroy([0])
-        scale.wait_until_gone(way)
+        crowd.wait_until_gone(way)
     found["make"] = clock(lambda: way.make(0))
     found["destroy"] = clock(lambda: way.destroy([0]))
-    scale.wait_until_gone(way)
+    crowd.wait_until_gone(way)
     return found
 
 

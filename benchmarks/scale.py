@@ -1,21 +1,18 @@
 """Many sandboxes born in place on one bridge: what the first and the last cost, until the kernel has let go of them."""
 
-import gc
+import json
 import math
-import os
 import resource
-import statistics
+import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks import born
-from benchmarks.measure import aligned, clock
+from benchmarks.measure import aligned
 
 COUNTS = (1, 10, 100, 300, 1000)
-EDGE = 10  # how many are the first, and the last
-PATIENCE = 120  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +51,7 @@ class Crowd:
 
 
 def crowds(counts: Sequence[int]) -> Iterator[Crowd]:
-    """Make and destroy crowds of all sizes, in all ways."""
+    """Make and destroy crowds of all sizes, in all ways, each in a process of its own: what it grows by is its own."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     for ipv6 in (False, True):
@@ -67,58 +64,13 @@ def crowds(counts: Sequence[int]) -> Iterator[Crowd]:
                     yield Crowd(count, addresses, who, skipped=f"{kind.limit} are enough")
                 else:
                     print(f"{count} sandboxes, {addresses}, {who} ...", file=sys.stderr)
-                    yield _crowd(kind(ipv6=ipv6), count, addresses, who)
+                    yield Crowd(count, addresses, who, **_apart(who, count, ipv6=ipv6))
 
 
-def _crowd(way: born.Born, count: int, addresses: str, who: str) -> Crowd:
-    numbers = range(count)
-    way.prepare(range(count + 1))
-    way.make(count)  # what is loaded once is not the first one's
-    way.destroy([count])
-    wait_until_gone(way)
-    gc.collect()
-    before = _memory()
-    times = [clock(lambda number=number: way.make(number)) for number in numbers]  # type: ignore[misc]
-    memory = (_memory() - before) / count
-    begin = time.perf_counter()
-    way.destroy(numbers)
-    destroyed = time.perf_counter() - begin
-    wait_until_gone(way)
-    gone = time.perf_counter() - begin
-    tenths = statistics.quantiles(times, n=10, method="inclusive") if count > 1 else times
-    return Crowd(
-        count,
-        addresses,
-        who,
-        statistics.median(times),
-        tenths[0],
-        tenths[-1],
-        statistics.median(times[:EDGE]),
-        statistics.median(times[-EDGE:]),
-        sum(times),
-        destroyed,
-        gone,
-        memory,
-    )
-
-
-def wait_until_gone(way: born.Born) -> None:
-    """Wait until the kernel has deleted all host ends; reading their names does not wait for its lock (RCU)."""
-    limit = time.monotonic() + PATIENCE
-    while any(name.startswith(way.prefix) and name[1:].isdecimal() for name in _names()):
-        assert time.monotonic() < limit, "the kernel does not let go"
-        time.sleep(0.002)
-
-
-def _names() -> list[str]:
-    with open("/proc/thread-self/net/dev", encoding="ascii") as file:  # noqa: PTH123  fast
-        return [line.partition(":")[0].strip() for line in file]
-
-
-def _memory() -> int:
-    """Return how many bytes of this process are in memory (proc(5), statm)."""
-    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123  as above
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def _apart(who: str, count: int, *, ipv6: bool) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.crowd", who, str(count), *(["--ipv6"] if ipv6 else [])]
+    figures: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return figures
 
 
 def table(found: Sequence[Crowd]) -> str:
