@@ -457,7 +457,7 @@ class Sandbox(Network):
         """Plug a link in, all of it or none of it.
 
         A link of the host is moved in; one of a kind such as `Veth` or `Bridge` is made in its place, which takes a
-        twentieth of the time. It gets its name, MAC, MTU, addresses, master and sysctls, is brought up, and gets its
+        tenth of the time. It gets its name, MAC, MTU, addresses, master and sysctls, is brought up, and gets its
         routes, in this order.
 
         Args:

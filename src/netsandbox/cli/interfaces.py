@@ -41,7 +41,7 @@ def attach(
 ) -> int:
     """Plug a link into a sandbox, all of it or none of it.
 
-    SOURCE is a link of the host, which is moved in. With --type a link is made in its place, which takes a twentieth
+    SOURCE is a link of the host, which is moved in. With --type a link is made in its place, which takes a tenth
     of the time; SOURCE then is the name of a bridge, the name of the host's end of a veth, the link below a macvlan,
     ipvlan or vlan, or the number of a vxlan. Prints the interface. Its neighbors are told its addresses
     before this ends: as often as --advertise says, otherwise once.
