@@ -166,6 +166,7 @@ def _as_it_is(step: Step, link: Link, lowers: Mapping[int, Link]) -> Step:
     if isinstance(step, DeleteVeth):
         outer = lowers[link.lower or 0]
         end = replace(step.made.host, index=outer.index, name=outer.name, mtu=outer.mtu, group=outer.group)
+        end = replace(end, mac=outer.mac or end.mac)
         # What it is a port of comes back later, as that may have to be made again as well.
         end = replace(
             end, mark=outer.alias or "", master=None, master_mac=None, hairpin=False, isolated=False, learning=True

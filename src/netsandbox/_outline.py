@@ -126,7 +126,7 @@ class Plugged:
             siblings: Indexes of all interfaces of the sandbox.
         """
         if self.outer:
-            return lower is not None and (lower.mac, lower.lower) == (self.outer.mac, self.index)
+            return lower is not None and self.outer.matches(lower) and lower.lower == self.index
         if self.lower is None:
             return True
         if lower and self.kind == "veth":

@@ -188,8 +188,8 @@ def is_dead_end(store: Store, link: Link) -> bool:
     if key is None:
         return False
     record = load(store, key)
-    ends = [item.outer.mac for item in record.interfaces if item.outer] if record else []
-    return link.mac not in ends
+    ends = [item.outer for item in record.interfaces if item.outer] if record else []
+    return not any(end.matches(link) for end in ends)
 
 
 @contextmanager

@@ -630,6 +630,25 @@ def test_a_renamed_host_end_goes_with_its_interface(box: Sandbox) -> None:
         made.remove()
 
 
+def test_a_host_end_with_another_mac_is_known_by_its_mark(box: Sandbox) -> None:
+    with lab.comes_back():
+        made = box.add_interface(Veth("veth-web"), addresses=["10.0.0.2/24"])
+        lab.ip("link set veth-web address 02:00:00:00:00:77")
+        with lab.comes_back(), lab.comes_back(box.path):
+            assert Sandbox.prune() == ()
+        assert box.interfaces == (made,)
+        made.remove()
+        assert "eth0" not in lab.links(box.path)
+
+
+@pytest.mark.parametrize("changes", [["name called-anew"], ["alias nobody's"]])
+def test_a_veth_with_another_mac_and_without_its_name_or_mark_is_not_ours(box: Sandbox, changes: list[str]) -> None:
+    box.add_interface(Veth("veth-web"))
+    for change in ("down", "address 02:00:00:00:00:77", *changes):
+        lab.ip("link set veth-web", change)
+    assert (box.interfaces, [item.source for item in box.missing]) == ((), ["veth-web"])
+
+
 def test_an_interface_whose_host_end_was_deleted_is_missing_and_removing_it_forgets_it(box: Sandbox) -> None:
     with lab.comes_back():
         made = box.add_interface(Veth("veth-web"))

@@ -53,10 +53,15 @@ class HostEnd:
         wanted = {"hairpin": self.hairpin, "isolated": self.isolated, "learning": self.learning}
         return {name: value for name, value in wanted.items() if value != (name == "learning")}
 
+    def matches(self, link: Link) -> bool:
+        """Whether a link on the host is this one: by its MAC; if somebody there gave it another, by name and mark."""
+        is_marked = self.mark != "" and (link.name, link.alias) == (self.name, self.mark)
+        return link.kind == "veth" and (link.mac == self.mac or is_marked)
+
     def find(self, kernel: Kernel, key: int | str) -> Link | None:
         """Return the link with an index or name if it is this one."""
         found = kernel.link(key)
-        return found if found and found.kind == "veth" and found.mac == self.mac else None
+        return found if found and self.matches(found) else None
 
 
 @dataclass(frozen=True, slots=True)
