@@ -339,6 +339,12 @@ def test_links_of_a_group_are_deleted_together(twins: Twins) -> None:
     assert twins.ask(links.delete_group(9)) == 0
     assert [link.index for link in twins.real[HERE].links()] == [1, 9]
     assert twins.ask(links.delete_group(9)) == errno.ENODEV
+    ends = links.peer("b", index=11, mac=MAC.format(11))
+    assert twins.ask(links.create("veth", "a", index=10, mac=MAC.format(10), data=ends)) == 0
+    for index in (10, 11):  # the second one goes with the first
+        assert twins.ask(links.change(index, group=9)) == 0
+    assert twins.ask(links.delete_group(9)) == 0
+    assert [link.index for link in twins.real[HERE].links()] == [1, 9]
 
 
 def test_the_loopback_link_stays(twins: Twins) -> None:
