@@ -61,16 +61,20 @@ def test_one_failed_call_leaves_nothing_changed_or_nothing_undone(
     counts = faults.count(program(act), set(FAULTS))
     before = fresh(prepare)
     differences = {}
+    injected = 0
     for call, count in counts.items():
         for n in range(1, count + 1):
             outcome = faults.run(program(act), call, n=n, fault=FAULTS[call])
+            injected += outcome.hit
             undone = outcome.end == "raised" and is_ours(outcome)
             now = state()
             if not (undone and now == before) and not (outcome.end == "returned" and now == complete):
                 differences[call, n] = (outcome.end, outcome.error, now == before, now == complete)
             if now != before:
                 assert fresh(prepare) == before
+            if not outcome.hit:  # the kernel may have begun a write below /proc/sys/net again, until it got the RTNL
+                break
     with capsys.disabled():
-        print(f"\nfault matrix, {name}: {sum(counts.values())} failures injected, {len(differences)} differences")
+        print(f"\nfault matrix, {name}: {injected} failures injected, {len(differences)} differences")
     assert differences == {}
     fresh(lambda: None)
