@@ -140,6 +140,11 @@ def seal(data: bytes) -> bytes:
     return b"%b%b%d}" % (data[:-1], _SUM, crc32(data[:-1]))
 
 
+def mentions(data: bytes, netns: tuple[int, int]) -> bool:
+    """Whether a record may be that of a namespace: a quick look, for those who look through many."""
+    return b'"netns":[%d,%d]' % netns in data
+
+
 def unpack(data: bytes) -> Record:
     """Return the record that *data* holds.
 

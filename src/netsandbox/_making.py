@@ -5,7 +5,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-from netsandbox import _detach, _facts, _plan
+from netsandbox import _detach, _facts, _journal, _plan
 from netsandbox._checks import is_path, sandbox_name_problem
 from netsandbox._handle import HOST_NAME, Change, Handle, let_go, telling
 from netsandbox._journal import Pending, Record
@@ -322,7 +322,7 @@ def _holder(store: Store, identity: tuple[int, int]) -> str | None:
     """Return the name of the sandbox that a namespace is already: what two of them plug in, neither can tell apart."""
     for key in store.names():
         with suppress(NetSandboxError):  # a damaged record is told when that sandbox is used
-            record = load(store, key)
+            record = load(store, key) if _journal.mentions(store.read(key) or b"", identity) else None
             found = record and namespace.identity_at(record.path, follow=not record.pinned)
             if record and record.boot == boot() and record.netns == found == identity:
                 return key

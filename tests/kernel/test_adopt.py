@@ -256,8 +256,9 @@ def test_a_runtime_directory_that_others_can_tamper_with_is_refused(tmp_path: Pa
         directory.chmod({"group": 0o775, "others": 0o777}.get(what, 0o755))
         if what == "somebody":
             os.chown(directory, 65534, 65534)
-    with comes_back(), pytest.raises(NetSandboxError, match="runtime directory"):
-        Sandbox.create("web")
+    for verb in (lambda: Sandbox.create("web"), Sandbox.list, Sandbox.recover):
+        with comes_back(), pytest.raises(NetSandboxError, match="runtime directory"):
+            verb()
     assert not list((tmp_path / "netns").glob("[!.]*"))
     if what == "symlink":
         directory.unlink()

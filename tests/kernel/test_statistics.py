@@ -39,7 +39,7 @@ def eth0(box: Sandbox) -> Interface:
     veth()
     ip("address add 10.0.0.1/24 dev p0")
     ip("link set p0 addrgenmode none up")
-    return box.add_interface("v0", addresses=["10.0.0.2/24"])
+    return box.add_interface("v0", addresses=["10.0.0.2/24"], advertise=0)
 
 
 def shown(box: Sandbox) -> Json:

@@ -78,6 +78,7 @@ class Store:
 
     def entries(self) -> list[str]:
         """Return what there are records of, in order."""
+        self.check()
         return [key for key in map(key_of, _list(self.records)) if key]
 
     def names(self) -> list[str]:
