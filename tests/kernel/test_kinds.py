@@ -636,7 +636,7 @@ def test_a_host_end_with_another_mac_is_known_by_its_mark(box: Sandbox) -> None:
         lab.ip("link set veth-web address 02:00:00:00:00:77")
         with lab.comes_back(), lab.comes_back(box.path):
             assert Sandbox.prune() == ()
-        assert box.interfaces == (made,)
+        assert [(item.id, item.index) for item in box.interfaces] == [(made.id, made.index)]
         made.remove()
         assert "eth0" not in lab.links(box.path)
 
