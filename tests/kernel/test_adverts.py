@@ -404,6 +404,7 @@ def test_a_program_ends_although_adverts_are_due(wire: Wire, when: str) -> None:
 def test_a_forked_process_neither_sends_nor_hangs_and_can_begin_anew(box: Sandbox, wire: Wire) -> None:
     eth0 = add(box, SLOW)
     wire.take(2)
+    assert box.wait_for_adverts(1)  # that it was sent is noted a moment after it was
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: a process with threads is forked
         child = os.fork()
