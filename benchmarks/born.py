@@ -64,15 +64,15 @@ class Born:
 
     def make(self, number: int) -> None:
         """Make a sandbox."""
-        raise NotImplementedError
+        raise NotImplementedError  # each way has its own
 
     def remove(self, number: int) -> None:
         """Take its interface out, which deletes it."""
-        raise NotImplementedError
+        raise NotImplementedError  # not abstract: some ways cannot, see can_remove
 
     def destroy(self, numbers: Sequence[int]) -> None:
         """Delete sandboxes."""
-        raise NotImplementedError
+        raise NotImplementedError  # each way has its own
 
 
 class Raw(Born):

@@ -124,7 +124,7 @@ def parse(wishes: Iterable[tuple[object, object]]) -> dict[str, tuple[InterfaceS
 
 
 def room() -> int:
-    """Return how many namespaces may be held open at once, of two or three descriptors each."""
+    """Return how many namespaces may be held open at once, of up to four descriptors each."""
     import resource  # noqa: PLC0415  few need it
 
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

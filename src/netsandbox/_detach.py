@@ -17,6 +17,7 @@ from netsandbox._steps import (
     DeleteLink,
     DeleteVeth,
     DeleteVeths,
+    HostEnd,
     Lost,
     Move,
     Port,
@@ -165,11 +166,14 @@ def _as_it_is(step: Step, link: Link, lowers: Mapping[int, Link]) -> Step:
         return replace(step, made=replace(step.made, link=link.name, mac=link.mac))
     if isinstance(step, DeleteVeth):
         outer = lowers[link.lower or 0]
-        end = replace(step.made.host, index=outer.index, name=outer.name, mtu=outer.mtu, group=outer.group)
-        end = replace(end, mac=outer.mac or end.mac)
-        # What it is a port of comes back later, as that may have to be made again as well.
-        end = replace(
-            end, mark=outer.alias or "", master=None, master_mac=None, hairpin=False, isolated=False, learning=True
+        end = HostEnd(  # what it is a port of comes back later, as that may have to be made again as well
+            outer.name,
+            outer.mac or step.made.host.mac,
+            outer.mtu,
+            mark=outer.alias or "",
+            ipv6=step.made.host.ipv6,
+            index=outer.index,
+            group=outer.group,
         )
         return replace(step, made=replace(step.made, link=link.name, mac=link.mac, host=end))
     return step

@@ -207,8 +207,8 @@ def for_detach(host: Kernel, box: Kernel, items: Sequence[Plugged], plugged: Ite
         states[item.index] = _bounded(box, link)
         tie = item.tie(link)
         lowers |= _found(host, (tie,) if tie else ())
-        if item.outer:
-            ends |= {index: _bounded(host, lowers[index]) for index in (tie,) if index in lowers}
+        if item.outer and tie and tie in lowers:
+            ends[tie] = _bounded(host, lowers[tie])
         if item.home:
             keys: tuple[str | int, ...] = (item.home.name, *item.altnames, item.home.index)
             taken |= _found(host, keys)

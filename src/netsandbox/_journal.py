@@ -203,7 +203,7 @@ def _checks(name: str) -> dict[str, _Check]:
     kind = _CLASSES[name]
     hints = get_type_hints(kind)
     if issubclass(kind, Change):
-        (of,) = get_args(kind.__orig_bases__[0])  # type: ignore[attr-defined]
+        (of,) = get_args(kind.__orig_bases__[0])  # type: ignore[attr-defined]  # get_original_bases() is 3.12
         hints |= {"old": of | None, "new": of | None}
     return {field: _check(hints[field], _RANGES.get(field, _NUMBERS)) for field in _FIELDS[name]}
 

@@ -165,7 +165,7 @@ class LinuxKernel:
 
     def pause(self, seconds: float) -> None:
         """Wait."""
-        time.sleep(seconds)
+        time.sleep(seconds)  # for what no message tells: a link that cannot come up yet, a namespace that goes
 
     def wait_link(self, index: int, ready: Callable[[Link], bool], seconds: float) -> tuple[Link | None, float]:
         """Wait until a link is *ready*, or gone; the kernel tells what has changed, and then the link is looked at.

@@ -191,7 +191,7 @@ class Store:
                     holder = os.pread(fd, 10, 0).decode("ascii", "replace").strip()
                     reason = f"process {holder or '?'} has held it for more than {limit:g} s"
                     raise KernelError(errno.ETIMEDOUT, "wait for the lock of the sandbox", reason) from None
-                time.sleep(LOCK_PAUSE)
+                time.sleep(LOCK_PAUSE)  # flock(2) itself waits without a limit, or not at all
             else:
                 return
 

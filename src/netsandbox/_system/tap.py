@@ -9,6 +9,7 @@ import fcntl
 import os
 import struct
 from collections.abc import Mapping
+from typing import cast
 
 from netsandbox.errors import KernelError
 from netsandbox.netlink.kinds import Value
@@ -45,7 +46,7 @@ def make(name: str, index: int, options: Mapping[str, Value]) -> None:
         fcntl.ioctl(fd, _SETIFF, _NAME_AND_FLAGS.pack(os.fsencode(name), flags))
         for word, number in (("owner", _SETOWNER), ("group", _SETGROUP)):
             if word in options:
-                fcntl.ioctl(fd, number, int(str(options[word])))
+                fcntl.ioctl(fd, number, cast("int", options[word]))
         fcntl.ioctl(fd, _SETPERSIST, 1)  # until here it goes with the descriptor
     except OSError as error:
         raise KernelError(error.errno or 0, request) from error
