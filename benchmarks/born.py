@@ -412,8 +412,7 @@ MANY: dict[str, type[Born]] = {
     "pre-encoded datagrams": Raw,
     "netsandbox": Ours,
     "netsandbox, destroy_many": OursTogether,
-    "pyroute2, tuned": Pyroute2,
-    "ip -batch": IpBatch,
+    **{who: way for who, way in WAYS.items() if way not in {Raw, Ours, OursInSteps}},
 }
 
 

@@ -91,7 +91,10 @@ def table(found: Sequence[Crowd]) -> str:
 
 
 WIDTH, HEIGHT, MARGIN = 720, 400, 60  # of a plot, in pixels
-COLOURS = ("#888888", "#0072b2", "#56b4e9", "#d55e00", "#009e73")  # told apart by the colour-blind too (Okabe, Ito)
+COLOURS = (  # told apart by the colour-blind too (Okabe, Ito)
+    *("#888888", "#0072b2", "#56b4e9", "#d55e00", "#e69f00"),
+    *("#009e73", "#cc79a7", "#000000", "#999933"),
+)
 
 
 def plot(found: Sequence[Crowd], addresses: str) -> str:

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ISOLATED = ("unshare", "-nm", "sh", "-c", 'mount -t tmpfs -o mode=755 tmpfs /run && exec "$@"', "sh")
 BORN = {"pre-encoded datagrams", "netsandbox", "netsandbox, a call each", "ip -batch", "ip, a command each"}
-CROWDS = {"pre-encoded datagrams", "netsandbox", "netsandbox, destroy_many", "ip -batch"}
+CROWDS = {"pre-encoded datagrams", "netsandbox", "netsandbox, destroy_many", "ip -batch", "ip, a command each"}
 PEERS = ("pyroute2", "CNI", "Mininet")  # need not be installed
 COMPETITORS = {  # by their work, without those of which the tests do not have the package
     "import, time": {"bare interpreter", "netsandbox", "netsandbox.Sandbox"},
