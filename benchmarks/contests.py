@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks import born, crowd, raw, ways
 from benchmarks.measure import Budget, Contestant, Figure, clock, compete, judge
-from netsandbox import _journal, telemetry
+from netsandbox import _record, telemetry
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import Store
 from netsandbox.netlink.route import AF_INET, TABLE_MAIN
@@ -176,11 +176,11 @@ def parts(rounds: int) -> Iterator[Figure]:
     way.create()
     way.attach()
     store, record = Store(), way.box._handle.record()
-    data = _journal.pack(record)
+    data = _record.pack(record)
     file, both = "Store.write", "Store.write after pack"
     contestants: dict[str, Contestant] = {
         file: _timed(lambda: store.write(record.name, data), CALLS),
-        both: _timed(lambda: store.write(record.name, _journal.pack(record)), CALLS),
+        both: _timed(lambda: store.write(record.name, _record.pack(record)), CALLS),
     }
     samples = compete(contestants, rounds)["time"]
     yield from judge("record of a sandbox", "µs", samples, (file, both))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from netsandbox._bulk import Summary
-    from netsandbox._changes import Event
-    from netsandbox._outline import Plan
+    from netsandbox._events.iterator import Events
+    from netsandbox._events.tracker import Event
+    from netsandbox._plan.model import Plan
     from netsandbox.adverts import Advertise, Adverts
     from netsandbox.errors import (
         InterfaceNotFoundError,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
         SourceNotFoundError,
         SpecError,
     )
-    from netsandbox.events import Events
     from netsandbox.interface import Interface
     from netsandbox.links import Bridge, Dummy, Ifb, Ipvlan, Kind, Macvlan, Tap, Veth, Vlan, Vxlan
     from netsandbox.sandbox import Sandbox
@@ -39,8 +39,8 @@ _HOMES = {
     "Adverts": "adverts",
     "Bridge": "links",
     "Dummy": "links",
-    "Event": "_changes",
-    "Events": "events",
+    "Event": "_events.tracker",
+    "Events": "_events.iterator",
     "Gateway": "spec",
     "Ifb": "links",
     "Interface": "interface",
@@ -53,7 +53,7 @@ _HOMES = {
     "NameConflictError": "errors",
     "Neighbor": "spec",
     "NetSandboxError": "errors",
-    "Plan": "_outline",
+    "Plan": "_plan.model",
     "Problem": "errors",
     "ProtocolError": "errors",
     "RollbackError": "errors",

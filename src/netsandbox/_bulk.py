@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Generic, TypeVar, cast
 
-from netsandbox._making import where
+from netsandbox._run.lifecycle import locate
 from netsandbox._system.store import Store
 from netsandbox.errors import NetSandboxError, Problem, SpecError
 from netsandbox.spec import InterfaceSpec, expect_all
@@ -107,7 +107,7 @@ def parse(wishes: Iterable[tuple[object, object]]) -> dict[str, tuple[InterfaceS
     problems: list[Problem] = []
     for given, things in wishes:
         try:
-            name, _ = where(Store(), cast("str", given))
+            name, _ = locate(Store(), cast("str", given))
             specs = expect_all("spec", things, InterfaceSpec)
         except SpecError as error:
             problems += error.problems

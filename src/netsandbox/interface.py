@@ -1,27 +1,25 @@
 """An interface as the kernel has it: a snapshot with verbs, and how it is read."""
 
 import errno
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from netsandbox._checks import IPInterface
-from netsandbox._outline import Plugged
-from netsandbox._steps import Kernel
+from netsandbox._kernel import Kernel
+from netsandbox._plan.convert import is_made, read_route
+from netsandbox._plan.model import InterfaceKey
+from netsandbox._record import Attachment
 from netsandbox.adverts import Adverts
-from netsandbox.errors import InterfaceNotFoundError, KernelError, SpecError
-from netsandbox.netlink import neighbor as _neighbor
+from netsandbox.errors import InterfaceNotFoundError, KernelError
 from netsandbox.netlink import route as _route
 from netsandbox.netlink.link import Link
-from netsandbox.netlink.route import RouteEntry
-from netsandbox.spec import InterfaceSpec, Neighbor, Route
+from netsandbox.spec import InterfaceSpec, Route, parse_interface
 
 if TYPE_CHECKING:
     from netsandbox.stats import Statistics
 
 _NOT_PRESENT = "NOTPRESENT"  # IF_OPER_NOTPRESENT (RFC 2863): some component is missing
-_IPV6_METRIC = 1024  # IP6_RT_PRIO_USER: what the kernel makes of no metric
 
 
 class Owner(Protocol):
@@ -106,7 +104,7 @@ class Interface:
 
     @property
     def adverts(self) -> Adverts:
-        """What came so far of telling its neighbors its addresses; nothing of what other processes sent.
+        """What came so far of annotate_errors its neighbors its addresses; nothing of what other processes sent.
 
         Raises:
             SandboxClosedError: The sandbox was closed or destroyed, with which its adverts have ended.
@@ -133,7 +131,7 @@ class Interface:
 
 
 def read_interfaces(
-    owner: Owner, kernel: Kernel, links: Sequence[Link], plugged: Iterable[Plugged]
+    owner: Owner, kernel: Kernel, links: Sequence[Link], plugged: Iterable[Attachment]
 ) -> tuple[Interface, ...]:
     """Return interfaces as the kernel has them; those whose link is not among *links* (all there are) are left out."""
     found = {link.index: link for link in links}
@@ -155,7 +153,7 @@ def read_foreign(owner: Owner, kernel: Kernel, links: Sequence[Link], foreign: I
     return _read(owner, kernel, links, ((link, None) for link in foreign))
 
 
-def recorded(owner: Owner, plugged: Iterable[Plugged]) -> tuple[Interface, ...]:
+def recorded(owner: Owner, plugged: Iterable[Attachment]) -> tuple[Interface, ...]:
     """Return interfaces whose links are not there, as they were recorded."""
     return tuple(
         _interface(owner, Link(item.index, item.name, kind=item.kind, mtu=0, operstate=_NOT_PRESENT), item)
@@ -164,7 +162,7 @@ def recorded(owner: Owner, plugged: Iterable[Plugged]) -> tuple[Interface, ...]:
 
 
 def _read(
-    owner: Owner, kernel: Kernel, links: Sequence[Link], items: Iterable[tuple[Link, Plugged | None]]
+    owner: Owner, kernel: Kernel, links: Sequence[Link], items: Iterable[tuple[Link, Attachment | None]]
 ) -> tuple[Interface, ...]:
     names = {link.index: link.name for link in links}
     found = []
@@ -176,7 +174,7 @@ def _read(
             if error.errno != errno.ENODEV:  # it vanished between two looks
                 raise
             continue
-        routes = tuple(read_route(entry, names) for entry in entries if _is_made(entry))
+        routes = tuple(read_route(entry, names) for entry in entries if is_made(entry))
         master = names.get(link.master) if link.master else None
         found.append(_interface(owner, link, item, addresses=addresses, routes=routes, master=master))
     return tuple(found)
@@ -185,7 +183,7 @@ def _read(
 def _interface(
     owner: Owner,
     link: Link,
-    item: Plugged | None,
+    item: Attachment | None,
     *,
     addresses: tuple[IPInterface, ...] = (),
     routes: tuple[Route, ...] = (),
@@ -213,36 +211,14 @@ def _interface(
     )
 
 
-def read_routes(kernel: Kernel, names: Mapping[int, str]) -> tuple[Route, ...]:
-    """Return the routes of the main tables, but for those that come with addresses."""
-    return tuple(read_route(entry, names) for entry in kernel.routes(table=_route.TABLE_MAIN) if _is_made(entry))
+def key_of(interface: Interface | str, sandbox: str) -> InterfaceKey:
+    """Return which link of a sandbox is meant.
 
-
-def read_route(entry: RouteEntry, names: Mapping[int, str]) -> Route:
-    """Return a route as a value for users; *names* are those of the links by index."""
-    usual = _IPV6_METRIC if entry.family == _route.AF_INET6 else 0
-    return Route(
-        entry.to,
-        entry.via,
-        metric=None if entry.metric == usual else entry.metric,
-        onlink=bool(entry.flags & _route.ONLINK) and entry.via is not None,
-        interface=names.get(entry.index or 0),
-        source=entry.source,
-    )
-
-
-def read_neighbors(kernel: Kernel, names: Mapping[int, str]) -> tuple[Neighbor, ...]:
-    """Return the permanent neighbours, and the bridge forwarding entries that somebody made."""
-    found = []
-    for entry in (*kernel.neighbors(), *kernel.neighbors(_neighbor.AF_BRIDGE)):
-        bridge = entry.family == _neighbor.AF_BRIDGE
-        # In a bridge's own table, "permanent" are the addresses of its ports, made by the kernel; "static" are others'.
-        made = _neighbor.NOARP if bridge and not entry.flags & _neighbor.SELF else _neighbor.PERMANENT
-        if entry.state & made and entry.mac and entry.index in names:
-            with suppress(SpecError):  # multicast, or where a vxlan sends what it does not know: nobody's address
-                found.append(Neighbor(entry.ip, entry.mac, names[entry.index], bridge=bridge))
-    return tuple(found)
-
-
-def _is_made(entry: RouteEntry) -> bool:
-    return entry.type == _route.UNICAST and entry.protocol != _route.KERNEL
+    Raises:
+        InterfaceNotFoundError: The interface belongs to another sandbox.
+        SpecError: No link can have this name.
+    """
+    if isinstance(interface, Interface):
+        interface.check_owner(sandbox)
+        return InterfaceKey(interface.index, interface.name)
+    return InterfaceKey.of(parse_interface(interface))

@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeVar
 
-from netsandbox import _configure
 from netsandbox._checks import IPAddress, IPInterface
-from netsandbox._handle import Change, Handle
-from netsandbox._journal import Record
-from netsandbox._outline import Plan
+from netsandbox._kernel import Kernel
+from netsandbox._plan import network as plans
+from netsandbox._plan.convert import read_neighbors, read_routes
+from netsandbox._plan.model import Plan, Target
+from netsandbox._record import Record
+from netsandbox._run.handle import Handle, Operation
 from netsandbox.errors import Problem, SpecError
-from netsandbox.interface import Interface, read_neighbors, read_routes
+from netsandbox.interface import Interface, key_of
 from netsandbox.spec import Gateway, Neighbor, Route, best_gateways, expect, expect_all, parse_address, parse_host
 
 T = TypeVar("T")
@@ -31,24 +33,24 @@ class Network:
     @property
     def routes(self) -> tuple[Route, ...]:
         """The routes of the main tables, but for those that come with addresses."""
-        return read_routes(self._handle.box, _configure.names(self._handle))
+        return read_routes(self._handle.box, plans.names(self._handle.box))
 
     @property
     def gateway4(self) -> IPv4Address | None:
         """The IPv4 default gateway, as the kernel has it; None without one, or if the default route has no gateway."""
-        entry = _configure.default_route(self._handle, 4)
+        entry = plans.default_route(self._handle.box, 4)
         return entry.via if entry and isinstance(entry.via, IPv4Address) else None
 
     @property
     def gateway6(self) -> IPv6Address | None:
         """The IPv6 default gateway, as the kernel has it; None without one, or if the default route has no gateway."""
-        entry = _configure.default_route(self._handle, 6)
+        entry = plans.default_route(self._handle.box, 6)
         return entry.via if entry and isinstance(entry.via, IPv6Address) else None
 
     @property
     def neighbors(self) -> tuple[Neighbor, ...]:
         """The permanent neighbours and the bridge forwarding entries."""
-        return read_neighbors(self._handle.box, _configure.names(self._handle))
+        return read_neighbors(self._handle.box, plans.names(self._handle.box))
 
     @property
     def has_ipv6(self) -> bool:
@@ -65,7 +67,7 @@ class Network:
         Source: ``AddAliasIP`` of moby's osl.
         """
         wish = parse_address(address)
-        self._configure(lambda: _configure.add_address(self._handle, interface, wish))
+        self._configure(lambda: plans.add_address(*self._place, key_of(interface, self._handle.name), wish))
 
     def remove_address(self, interface: Interface | str, address: str | IPInterface) -> None:
         """Delete an address from an interface; the other addresses of its network stay.
@@ -77,7 +79,7 @@ class Network:
         Source: ``RemoveAliasIP`` of moby's osl.
         """
         wish = parse_address(address)
-        self._configure(lambda: _configure.remove_address(self._handle, interface, wish))
+        self._configure(lambda: plans.remove_address(*self._place, key_of(interface, self._handle.name), wish))
 
     def set_gateway(
         self,
@@ -105,7 +107,8 @@ class Network:
         if interface is None and (via is None or onlink or via.is_link_local):
             raise SpecError([Problem("interface", interface, f"must be given with gateway {via}")])
         version = via.version if via else _version(family)
-        self._configure(lambda: _configure.set_gateway(self._handle, via, interface, onlink=onlink, version=version))
+        key = None if interface is None else key_of(interface, self._handle.name)
+        self._configure(lambda: plans.set_gateway(*self._place, via, key, onlink=onlink, version=version))
 
     def choose_gateways(self, candidates: Iterable[Gateway]) -> tuple[Gateway, ...]:
         """Set the default route of each family to the best of what the interfaces offer: both, or none of them.
@@ -126,7 +129,7 @@ class Network:
         Source: ``updateGateway`` of libnetwork's sandbox.go.
         """
         wishes = expect_all("gateway", candidates, Gateway)
-        self._configure(lambda: _configure.choose_gateways(self._handle, wishes))
+        self._configure(lambda: plans.choose_gateways(*self._place, wishes))
         return tuple(best_gateways(wishes).values())
 
     def unset_gateway(self, family: int = 4) -> None:
@@ -135,7 +138,7 @@ class Network:
         Source: ``UnsetGateway``, ``UnsetGatewayIPv6`` of moby's osl.
         """
         version = _version(family)
-        self._configure(lambda: _configure.unset_gateway(self._handle, version))
+        self._configure(lambda: plans.unset_gateway(*self._place, version))
 
     def add_route(self, route: Route) -> None:
         """Add a route; without *interface*, it leads out where its next hop is reached directly.
@@ -149,7 +152,7 @@ class Network:
         expect("route", route, Route)
         if not route.interface and (not route.via or route.onlink or route.via.is_link_local):
             raise SpecError([Problem("interface", route.interface, f"must be given with route {route}")])
-        self._configure(lambda: _configure.add_route(self._handle, route))
+        self._configure(lambda: plans.add_route(*self._place, route))
 
     def remove_route(self, route: Route) -> None:
         """Delete a route; what it leaves open (next hop, metric, interface, source) matches anything.
@@ -160,7 +163,7 @@ class Network:
         Source: ``RemoveStaticRoute`` of moby's osl.
         """
         expect("route", route, Route)
-        self._configure(lambda: _configure.remove_route(self._handle, route))
+        self._configure(lambda: plans.remove_route(*self._place, route))
 
     def add_neighbor(self, neighbor: Neighbor) -> None:
         """Make a neighbour known for good, in the place of what is known of it.
@@ -172,7 +175,7 @@ class Network:
         Source: ``AddNeighbor`` of moby's osl.
         """
         expect("neighbor", neighbor, Neighbor)
-        self._configure(lambda: _configure.add_neighbor(self._handle, neighbor))
+        self._configure(lambda: plans.add_neighbor(*self._place, neighbor))
 
     def remove_neighbor(self, neighbor: Neighbor) -> None:
         """Forget a neighbour.
@@ -184,7 +187,7 @@ class Network:
         Source: ``DeleteNeighbor`` of moby's osl.
         """
         expect("neighbor", neighbor, Neighbor)
-        self._configure(lambda: _configure.remove_neighbor(self._handle, neighbor))
+        self._configure(lambda: plans.remove_neighbor(*self._place, neighbor))
 
     def disable_arp_for_vip(self, interface: Interface | str) -> None:
         """Keep an interface from answering ARP for addresses of others (a virtual IP): arp_ignore=1, arp_announce=2.
@@ -195,7 +198,7 @@ class Network:
 
         Source: ``DisableARPForVIP`` of moby's osl.
         """
-        self._configure(lambda: _configure.disable_arp_for_vip(self._handle, interface))
+        self._configure(lambda: plans.disable_arp_for_vip(*self._place, key_of(interface, self._handle.name)))
 
     def apply_os_tweaks(self, tweaks: str | Mapping[str, str]) -> None:
         """Give settings of the sandbox a value; those that the kernel does not have are passed over.
@@ -209,15 +212,19 @@ class Network:
 
         Source: ``ApplyOSTweaks`` and package kernel (knobs) of moby's osl.
         """
-        self._configure(lambda: _configure.os_tweaks(self._handle, tweaks))
+        self._configure(lambda: plans.os_tweaks(*self._place, tweaks))
 
-    def _change(self, make: Callable[[Record], Change[T]]) -> T:
+    @property
+    def _place(self) -> tuple[Kernel, Target]:
+        return self._handle.box, self._handle.target
+
+    def _change(self, make: Callable[[Record], Operation[T]]) -> T:
         """Carry a change out, or, if this thread only asks for its plan, do not."""
         return self._handle.change(make, only_plan=getattr(self._asked, "plan", False))
 
     def _configure(self, make: Callable[[], Plan]) -> None:
         """Carry out a plan that leaves the record as it is."""
-        self._change(lambda record: Change(make(), record, nothing))
+        self._change(lambda record: Operation(make(), record, nothing))
 
 
 def nothing() -> None:

@@ -10,18 +10,27 @@ from itertools import chain, groupby
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, cast
 
-from netsandbox import _bulk, _detach, _facts, _making, _plan
+from netsandbox import _bulk
 from netsandbox._checks import items
-from netsandbox._handle import Change, Handle, Planned, let_go
-from netsandbox._journal import Record
-from netsandbox._outline import Plan, Plugged, single
-from netsandbox._steps import Kernel
+from netsandbox._events.iterator import Events
+from netsandbox._kernel import Kernel
+from netsandbox._plan.attach import plan_attach
+from netsandbox._plan.check import find_problems
+from netsandbox._plan.detach import plan_detach
+from netsandbox._plan.model import Plan, single
+from netsandbox._plan.state import Facts, Inventory, attach_facts, classify, detach_facts
+from netsandbox._record import Attachment, Record
+from netsandbox._run import lifecycle, maintenance
+from netsandbox._run.handle import Handle, Operation, Planned
+from netsandbox._run.lifecycle import destroy_plan, locate, open_host
+from netsandbox._run.release import let_go
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import Store
 from netsandbox.adverts import COUNT_MAX, AdvertiseLike, Adverts, parse_advertise
 from netsandbox.errors import InterfaceNotFoundError, NetSandboxError, Problem, SpecError
 from netsandbox.interface import Interface, read_foreign, read_interfaces, recorded, with_dropped
 from netsandbox.links import Kind, Veth
+from netsandbox.netlink.conf import disable_ipv6, sysctl_path
 from netsandbox.network import Network, nothing
 from netsandbox.spec import (
     InterfaceOptions,
@@ -34,7 +43,6 @@ from netsandbox.spec import (
 if TYPE_CHECKING:
     import subprocess
 
-    from netsandbox.events import Events
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -90,15 +98,15 @@ class Sandbox(Network):
         """Make a sandbox with what is plugged into it."""
         _require_linux()
         if not wishes:
-            return cls(_making.create(name, replace_old=replace_old, host=host))
+            return cls(lifecycle.create(name, replace_old=replace_old, host=host))
         made: list[Self] = []
 
-        def plug(handle: Handle, record: Record) -> Change[None]:
+        def plug(handle: Handle, record: Record) -> Operation[None]:
             made.append(cls(handle))
             change = cls._adding(made[0], wishes, record, is_new=True)
-            return Change(change.plan, change.record, nothing)  # nobody gets what would be read back
+            return Operation(change.plan, change.record, nothing)  # nobody gets what would be read back
 
-        _making.create(name, replace_old=replace_old, host=host, plug=plug)
+        lifecycle.create(name, replace_old=replace_old, host=host, plug=plug)
         return made[0]
 
     @classmethod
@@ -129,7 +137,7 @@ class Sandbox(Network):
                 says which ones.
         """
         wishes = _bulk.parse(names.items() if isinstance(names, Mapping) else ((name, ()) for name in items(names)))
-        with closing(_making.open_host(host)) as outside, ExitStack() as stack:
+        with closing(open_host(host)) as outside, ExitStack() as stack:
             made = _bulk.each(
                 "create sandboxes",
                 wishes,
@@ -226,12 +234,12 @@ class Sandbox(Network):
         given = tuple(wishes)
         boxes = {box.name: box for box, _ in given if isinstance(box, Sandbox)}
         parsed = _bulk.parse((box.name if isinstance(box, Sandbox) else box, wish) for box, wish in given)
-        with closing(_making.open_host(host)) as outside:
+        with closing(open_host(host)) as outside:
 
             def work(name: str, wish: Sequence[InterfaceSpec]) -> T:
                 if name in boxes:
                     return verb(boxes[name], wish)
-                with cls(_making.open_(name, host=outside)) as box:
+                with cls(lifecycle.open_(name, host=outside)) as box:
                     return verb(box, wish)
 
             return _bulk.each(operation, parsed, work, progress)
@@ -251,7 +259,7 @@ class Sandbox(Network):
         Source: ``NewSandbox(isRestore=true)`` and ``Restore`` of moby's osl.
         """
         _require_linux()
-        return cls(_making.open_(name, host=host))
+        return cls(lifecycle.open_(name, host=host))
 
     @classmethod
     def adopt(cls, path: str, name: str | None = None, *, host: str | None = None) -> Self:
@@ -272,7 +280,7 @@ class Sandbox(Network):
         Source: ``GetSandboxForExternalKey`` of moby's osl; ip-netns(8), attach.
         """
         _require_linux()
-        return cls(_making.adopt(path, name, host=host))
+        return cls(lifecycle.adopt(path, name, host=host))
 
     @classmethod
     def host(cls, path: str | None = None) -> Self:
@@ -286,14 +294,14 @@ class Sandbox(Network):
         Source: ``NewSandbox(osCreate=false)`` of moby's osl, the default namespace.
         """
         _require_linux()
-        return cls(_making.host_handle(path))
+        return cls(lifecycle.open_host_sandbox(path))
 
     @classmethod
     def temporary(cls, *, host: str | None = None) -> Self:
         """Make a sandbox with a name of its own, which is destroyed at the end of the ``with`` statement."""
         _require_linux()
         name = f"tmp-{os.getpid()}-{os.urandom(4).hex()}"
-        return cls(_making.create(name, replace_old=False, host=host), temporary=True)
+        return cls(lifecycle.create(name, replace_old=False, host=host), temporary=True)
 
     @staticmethod
     def list(*, everything: bool = False) -> list[str]:
@@ -302,7 +310,7 @@ class Sandbox(Network):
         Args:
             everything: Whether to name also the namespaces there that netsandbox did not make.
         """
-        return _making.pinned_names() if everything else _making.names()
+        return maintenance.pinned_names() if everything else maintenance.names()
 
     @staticmethod
     def recover() -> tuple[str, ...]:
@@ -318,7 +326,7 @@ class Sandbox(Network):
             NetSandboxError: Something could not be undone or finished; the others were.
         """
         _require_linux()
-        return _making.recover()
+        return maintenance.recover()
 
     @staticmethod
     def prune(*, only_say: bool = False) -> tuple[str, ...]:
@@ -331,23 +339,23 @@ class Sandbox(Network):
             What was done, in words.
         """
         _require_linux()
-        return _making.prune(only_say=only_say)
+        return maintenance.prune(only_say=only_say)
 
     @staticmethod
     def plan_create(name: str) -> Plan:
         """Return what `create` would do."""
-        return _making.plan_create(*_making.where(Store(), name))
+        return lifecycle.plan(*locate(Store(), name))
 
     @classmethod
     def _plan_create(cls, name: str, wishes: Sequence[InterfaceSpec]) -> Plan:
         """Return what `create` would do with interfaces; for that a namespace is made, and let go again."""
         made: list[Sandbox] = []
 
-        def plug(handle: Handle, record: Record) -> Change[tuple[Interface, ...]]:
+        def plug(handle: Handle, record: Record) -> Operation[tuple[Interface, ...]]:
             made.append(cls(handle))
             return cls._adding(made[0], wishes, record, is_new=True)
 
-        return _making.plan_create(*_making.where(Store(), name), plug)
+        return lifecycle.plan(*locate(Store(), name), plug)
 
     def close(self) -> None:
         """Let go of the sandbox, which stays as it is; closing again does nothing."""
@@ -377,9 +385,9 @@ class Sandbox(Network):
     def _unpin(self) -> tuple[Handle, Sequence[int]]:
         """Destroy it but for its namespace: return what holds that, to be let go, and the host ends of its veths."""
 
-        def make(record: Record) -> Change[Sequence[int]]:
-            plan, ends = _making.destroy_plan(self._handle, record)
-            return Change(plan, None, lambda: ends)
+        def make(record: Record) -> Operation[Sequence[int]]:
+            plan, ends = destroy_plan(self._handle, record)
+            return Operation(plan, None, lambda: ends)
 
         return self._handle.end(lambda: self._change(make))
 
@@ -513,13 +521,13 @@ class Sandbox(Network):
 
     def _adding(
         self, wishes: Sequence[InterfaceSpec], record: Record, *, is_new: bool = False
-    ) -> Change[tuple[Interface, ...]]:
+    ) -> Operation[tuple[Interface, ...]]:
         facts = self._attach_facts(wishes, is_new=is_new)
-        plan, made = _plan.attach(wishes, self._handle.target, facts, record.interfaces, next_id=record.next_id)
+        plan, made = plan_attach(wishes, self._handle.target, facts, record.interfaces, next_id=record.next_id)
         new = replace(record, interfaces=record.interfaces + made, next_id=record.next_id + len(made))
-        return Change(plan, new, lambda: with_dropped(wishes, self._read_added(made)))
+        return Operation(plan, new, lambda: with_dropped(wishes, self._read_added(made)))
 
-    def _read_added(self, made: Sequence[Plugged]) -> tuple[Interface, ...]:
+    def _read_added(self, made: Sequence[Attachment]) -> tuple[Interface, ...]:
         found = read_interfaces(self, self._handle.box, self._handle.box.links(), made)
         there = {item.id for item in found}
         lost = [item.source for item in made if item.id not in there]
@@ -570,13 +578,13 @@ class Sandbox(Network):
         """
         wanted = cast("tuple[Interface | str, ...]", items(interfaces))
 
-        def make(record: Record) -> Change[None]:
+        def make(record: Record) -> Operation[None]:
             found = [item for interface in wanted for item in self._find(record, interface, "remove {} from")]
             leaving = tuple(item for item in record.interfaces if item in found)
-            facts = _making.detach_facts(self._handle, leaving, record)
-            plan = _detach.detach(leaving, self._handle.target, facts)
+            facts = detach_facts(self._handle.host, self._handle.box, leaving, record.interfaces)
+            plan = plan_detach(leaving, self._handle.target, facts)
             left = tuple(item for item in record.interfaces if item not in leaving)
-            return Change(plan, replace(record, interfaces=left), nothing)
+            return Operation(plan, replace(record, interfaces=left), nothing)
 
         self._change(make)
 
@@ -595,14 +603,14 @@ class Sandbox(Network):
         """
         asked = None if how is None else parse_advertise(how)
 
-        def make(record: Record) -> Change[None]:
+        def make(record: Record) -> Operation[None]:
             items = record.interfaces if interface is None else self._find(record, interface, "advertise {} of")
 
             def start() -> None:
                 for item in items:
                     self._handle.adverts.start(item.id, item.index, asked or item.advertise)
 
-            return Change(single(self._handle.target, f"advertise sandbox {self.name}", None), record, start)
+            return Operation(single(self._handle.target, f"advertise sandbox {self.name}", None), record, start)
 
         self._change(make)
 
@@ -629,8 +637,6 @@ class Sandbox(Network):
         Args:
             timeout: After how many seconds without an event an iteration ends; None: never.
         """
-        from netsandbox.events import Events  # noqa: PLC0415  most do not ask
-
         return Events([self], timeout=timeout)
 
     # --- running inside ---
@@ -666,23 +672,23 @@ class Sandbox(Network):
         self._handle.box  # noqa: B018  fails closed
         return self._handle.adverts.of(interface.id)
 
-    def _inventory(self, record: Record) -> _facts.Inventory:
+    def _inventory(self, record: Record) -> Inventory:
         """Tell the links apart; from another host than theirs, without a look at their other ends."""
         handle = self._handle
         host = handle.host if handle.host.identity == record.host else None
-        return _facts.inventory(host, handle.box, record.interfaces)
+        return classify(host, handle.box, record.interfaces)
 
-    def _attach_facts(self, specs: Sequence[InterfaceSpec], *, is_new: bool = False) -> _facts.Facts:
+    def _attach_facts(self, specs: Sequence[InterfaceSpec], *, is_new: bool = False) -> Facts:
         """Read what has to be known to plug links in; a namespace that *is_new* has no addresses and routes."""
         handle = self._handle
         sysctls: list[tuple[str, str]] = []
         if handle.target.is_host:
             for spec in specs:
-                paths = [_plan.sysctl_path(key, "{}") for key, _ in spec.sysctls]
-                sysctls += ((spec.source_name, path) for path in (_plan.disable_ipv6("{}"), *paths))
+                paths = [sysctl_path(key, "{}") for key, _ in spec.sysctls]
+                sysctls += ((spec.source_name, path) for path in (disable_ipv6("{}"), *paths))
         kinds = [spec.kind for spec in specs if spec.kind]
         ends = [(kind.host, kind.master) for kind in kinds if isinstance(kind, Veth)]
-        return _facts.for_attach(
+        return attach_facts(
             handle.host,
             handle.box,
             [spec.source for spec in specs if isinstance(spec.source, str)],
@@ -697,9 +703,9 @@ class Sandbox(Network):
         record = self._handle.record()
         specs = salvage(source, options, error.problems)
         facts = self._attach_facts(specs)
-        return _plan.misfit(specs, self._handle.target, facts, record.interfaces, error.problems) or error
+        return find_problems(specs, self._handle.target, facts, record.interfaces, error.problems) or error
 
-    def _find(self, record: Record, interface: Interface | str, verb: str) -> tuple[Plugged, ...]:
+    def _find(self, record: Record, interface: Interface | str, verb: str) -> tuple[Attachment, ...]:
         """Return the interface that is meant; an old snapshot of one that was removed means none."""
         if isinstance(interface, Interface):
             interface.check_owner(self.name)

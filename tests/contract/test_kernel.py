@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from netsandbox._steps import Kernel
+    from netsandbox._kernel import Kernel
     from netsandbox.netlink.message import Request
 
 T = TypeVar("T")

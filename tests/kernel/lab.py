@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from netsandbox import _journal
+from netsandbox import _record
 from netsandbox._system import announce
 
 if TYPE_CHECKING:
@@ -213,8 +213,8 @@ def comes_back(*netns: str) -> Iterator[None]:
 
 def age(record: Path) -> None:
     """Have a record be one of an earlier boot."""
-    found = _journal.unpack(record.read_bytes())
-    record.write_bytes(_journal.pack(replace(found, boot="an earlier one")))
+    found = _record.unpack(record.read_bytes())
+    record.write_bytes(_record.pack(replace(found, boot="an earlier one")))
 
 
 def _difference(before: object, after: object) -> str:

@@ -27,7 +27,8 @@ from tests.kernel import lab
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from netsandbox._steps import World
+    from netsandbox._kernel import World
+
 
 pytestmark = pytest.mark.usefixtures("host")
 LATE = InterfaceSpec("v1", sysctls={"net.ipv4.conf.IFNAME.nothing": "1"})  # what was done has to be undone

@@ -27,8 +27,8 @@ from netsandbox import (
     SandboxClosedError,
     SpecError,
 )
-from netsandbox import _changes as changes
-from netsandbox import events as _events
+from netsandbox._events import iterator as _iterator
+from netsandbox._events import tracker as _tracker
 from netsandbox._system import libc, listener, watch
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import Store
@@ -317,7 +317,7 @@ def test_an_overrun_is_told_and_made_good(box: Sandbox) -> None:
 def test_of_a_sandbox_with_too_much_in_it_an_overrun_is_only_told(
     box: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(changes, "KNOWN", 30)
+    monkeypatch.setattr(_tracker, "KNOWN", 30)
     with box.events(timeout=AMPLE) as events:
         flood(box.path, 100)
         found = []
@@ -326,7 +326,7 @@ def test_of_a_sandbox_with_too_much_in_it_an_overrun_is_only_told(
         assert {event.change for event in found if event.what == "sandbox"} == {"overrun"}
         lab.ip("address delete 10.0.0.1/32 dev lo", netns=box.path)
         assert short([next(events)]) == [("address", "deleted", "lo")]
-        assert len(next(iter(events._heard.values())).changes._known) <= 31
+        assert len(next(iter(events._heard.values())).tracker._known) <= 31
 
 
 @pytest.mark.usefixtures("tiny")
@@ -367,7 +367,7 @@ def test_new_sandboxes_that_cannot_be_heard_are_tried_again_with_the_next(
         names = {"one", "two", "three"}
         made = [Sandbox.create(name) for name in names]
         with monkeypatch.context() as patch:
-            patch.setattr(_events, "listen_at", full)
+            patch.setattr(_iterator, "listen_at", full)
             with pytest.raises(KernelError, match="EMFILE"):
                 next(events)
         box.destroy()

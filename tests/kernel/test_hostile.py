@@ -6,7 +6,8 @@ import errno
 
 import pytest
 
-from netsandbox import Bridge, InterfaceSpec, KernelError, NameConflictError, Sandbox, _facts
+from netsandbox import Bridge, InterfaceSpec, KernelError, NameConflictError, Sandbox
+from netsandbox._plan import state as _state
 from netsandbox.netlink import message
 from tests.kernel import lab
 
@@ -34,7 +35,7 @@ def test_names_and_texts_given_inside_do_not_leave_the_sandbox(box: Sandbox) -> 
 def test_a_flood_of_routes_neither_fills_the_record_nor_keeps_a_link_inside(
     box: Sandbox, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
-    monkeypatch.setattr(_facts, "MANY", 1000)
+    monkeypatch.setattr(_state, "MANY", 1000)
     monkeypatch.setattr(message, "LIMIT", limit)
     lab.veth("v0", "p0")
     with lab.comes_back():

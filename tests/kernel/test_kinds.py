@@ -28,8 +28,8 @@ from netsandbox import (
     Veth,
     Vlan,
     Vxlan,
-    _transaction,
 )
+from netsandbox._run import transaction as _transaction
 from netsandbox._steps import Move, SetMtu, delete_links
 from netsandbox._system import kernel as _kernel
 from netsandbox._system import namespace, tap
@@ -40,7 +40,7 @@ from tests.kernel import lab
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from netsandbox._journal import Record
+    from netsandbox._record import Record
     from netsandbox._system.store import Store
     from netsandbox.netlink.message import Request
 

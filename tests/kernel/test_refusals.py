@@ -11,15 +11,7 @@ from pathlib import Path
 import pytest
 
 import netsandbox
-from netsandbox import (
-    Bridge,
-    InterfaceNotFoundError,
-    InterfaceSpec,
-    KernelError,
-    NetSandboxError,
-    Sandbox,
-    SpecError,
-)
+from netsandbox import Bridge, InterfaceNotFoundError, InterfaceSpec, KernelError, NetSandboxError, Sandbox, SpecError
 from tests.kernel.lab import comes_back, fails, ip, ip_json, veth
 
 

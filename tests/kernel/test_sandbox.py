@@ -22,13 +22,14 @@ from netsandbox import (
     SandboxNotFoundError,
     SpecError,
 )
-from netsandbox._handle import Handle
+from netsandbox._run.handle import Handle
 from tests.kernel.lab import addresses, comes_back, fails, ip, link, links, snapshot, veth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from netsandbox._journal import Record
+    from netsandbox._record import Record
+
 
 pytestmark = pytest.mark.usefixtures("host")
 

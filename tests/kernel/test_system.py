@@ -24,8 +24,7 @@ from netsandbox import (
     SandboxNotFoundError,
     SpecError,
 )
-from netsandbox import _making as making
-from netsandbox import _transaction as transaction
+from netsandbox._run import lifecycle, transaction
 from netsandbox._system import kernel, libc, namespace, store, sysctl, transport
 from netsandbox.netlink import link
 from tests.kernel import faults, lab
@@ -296,7 +295,7 @@ def test_one_sandbox_that_cannot_be_recovered_does_not_keep_the_others(
 
     with Sandbox.create("zzz") as other:
         with monkeypatch.context() as patch:
-            patch.setattr(making, "settle", settle)
+            patch.setattr(lifecycle, "settle", settle)
             with pytest.raises(NetSandboxError, match="undid zzz; sandbox box: no way"):
                 Sandbox.recover()
         assert seen == ["box", "zzz"]

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netsandbox import InterfaceSpec, Veth, _detach, _facts, _plan
-from netsandbox._execute import execute
-from netsandbox._outline import Plan, Plugged, Target
-from netsandbox._steps import HOST
+from netsandbox import InterfaceSpec, Veth
+from netsandbox._kernel import HOST, Kernel
+from netsandbox._plan.attach import plan_attach
+from netsandbox._plan.detach import plan_detach
+from netsandbox._plan.lifecycle import leaving, plan_destroy
+from netsandbox._plan.model import Plan, Target
+from netsandbox._plan.state import Facts, attach_facts, classify, detach_facts
+from netsandbox._run.execute import execute
 from netsandbox.adverts import Adverts
 from netsandbox.interface import Interface, read_interfaces
 from netsandbox.netlink import link as links
 from netsandbox.netlink import neighbor, route
+from netsandbox.netlink.conf import disable_ipv6, sysctl_path
 from netsandbox.testing import FakeKernel, Faults
 from tests.unit.values import forwarding, neighbor_entry, route_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from netsandbox._steps import Kernel
+    from netsandbox._record import Attachment
+
 
 PIN = "/run/netns/web"
 
@@ -32,7 +38,7 @@ class Rig:
         self.box = self.host if is_host else FakeKernel("box", self.faults, ipv6=ipv6)
         self.target = Target("host", HOST) if is_host else Target("web", "web")
         self.world: dict[str, Kernel] = {HOST: self.host, self.target.netns: self.box}
-        self.plugged: tuple[Plugged, ...] = ()
+        self.plugged: tuple[Attachment, ...] = ()
         if not is_host:
             self.box.pin(PIN)
 
@@ -64,10 +70,10 @@ class Rig:
         keys = [key for key in before | now if before.get(key) != now.get(key)]
         return {key: (before.get(key), now.get(key)) for key in keys}
 
-    def facts(self, *specs: InterfaceSpec) -> _facts.Facts:
-        paths = [(spec.source_name, _plan.sysctl_path(key, "{}")) for spec in specs for key, _ in spec.sysctls]
-        paths += [(spec.source_name, _plan.disable_ipv6("{}")) for spec in specs]
-        return _facts.for_attach(
+    def facts(self, *specs: InterfaceSpec) -> Facts:
+        paths = [(spec.source_name, sysctl_path(key, "{}")) for spec in specs for key, _ in spec.sysctls]
+        paths += [(spec.source_name, disable_ipv6("{}")) for spec in specs]
+        return attach_facts(
             self.host,
             self.box,
             [spec.source for spec in specs if isinstance(spec.source, str)],
@@ -76,9 +82,9 @@ class Rig:
             others=[spec.kind.master for spec in specs if isinstance(spec.kind, Veth) and spec.kind.master],
         )
 
-    def plan(self, *specs: InterfaceSpec) -> tuple[Plan, tuple[Plugged, ...]]:
+    def plan(self, *specs: InterfaceSpec) -> tuple[Plan, tuple[Attachment, ...]]:
         next_id = max((item.id for item in self.plugged), default=0) + 1
-        return _plan.attach(specs, self.target, self.facts(*specs), self.plugged, next_id=next_id)
+        return plan_attach(specs, self.target, self.facts(*specs), self.plugged, next_id=next_id)
 
     def commands(self, *specs: InterfaceSpec) -> list[str]:
         """Return what a plan to plug in says, without what the move drops."""
@@ -90,17 +96,17 @@ class Rig:
         self.plugged += made
         return found
 
-    def detach_facts(self, items: Sequence[Plugged]) -> _facts.Facts:
-        return _facts.for_detach(self.host, self.box, items, self.plugged)
+    def detach_facts(self, items: Sequence[Attachment]) -> Facts:
+        return detach_facts(self.host, self.box, items, self.plugged)
 
-    def remove(self, *items: Plugged) -> None:
+    def remove(self, *items: Attachment) -> None:
         items = items or self.plugged
-        self.carry_out(_detach.detach(items, self.target, self.detach_facts(items)))
+        self.carry_out(plan_detach(items, self.target, self.detach_facts(items)))
         self.plugged = tuple(item for item in self.plugged if item not in items)
 
     def plan_destroy(self, path: str | None = PIN, *, stays: bool = False) -> Plan:
-        items = _detach.leaving(self.plugged, _facts.inventory(self.host, self.box, self.plugged), stays=stays)
-        return _detach.destroy(items, self.target, self.detach_facts(items), path, self.box.identity)
+        items = leaving(self.plugged, classify(self.host, self.box, self.plugged), stays=stays)
+        return plan_destroy(items, self.target, self.detach_facts(items), path, self.box.identity)
 
     def destroy(self) -> None:
         self.carry_out(self.plan_destroy())

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from netsandbox import Event, KernelError
-from netsandbox import _changes as changes
-from netsandbox._changes import Changes
+from netsandbox._events import tracker
+from netsandbox._events.tracker import EventTracker
 from netsandbox.netlink import address, attrs, link, neighbor, route
 from netsandbox.netlink.message import F_REPLACE, Message
 from netsandbox.testing import FakeKernel
@@ -35,9 +35,9 @@ def kernel() -> FakeKernel:
 
 
 @pytest.fixture
-def known(kernel: FakeKernel) -> Changes:
+def known(kernel: FakeKernel) -> EventTracker:
     """Return what is known of it."""
-    made = Changes("web")
+    made = EventTracker("web")
     made.compare(kernel)
     return made
 
@@ -56,13 +56,13 @@ def short(events: list[Event]) -> list[tuple[str, str, str | None]]:
 
 
 def test_at_first_all_is_new_links_first(kernel: FakeKernel) -> None:
-    found = Changes("web").compare(kernel)
+    found = EventTracker("web").compare(kernel)
     assert short(found)[:3] == [("link", "new", "lo"), ("link", "new", "v0"), ("address", "new", "v0")]
     assert set(short(found)[3:]) == {("address", "new", "v0"), ("route", "new", "v0")}
     assert {event.sandbox for event in found} == {"web"}
 
 
-def test_what_was_lost_is_found_out(kernel: FakeKernel, known: Changes) -> None:
+def test_what_was_lost_is_found_out(kernel: FakeKernel, known: EventTracker) -> None:
     assert known.compare(kernel) == []
     kernel.add_link("v1", index=8)
     send(kernel, link.change(7, mtu=1400), route.delete(route_entry("10.9.0.0/16", 7, "10.0.0.9")))
@@ -77,7 +77,7 @@ def test_what_was_lost_is_found_out(kernel: FakeKernel, known: Changes) -> None:
     assert {item[1:] for item in found} == {("deleted", "v0")}
 
 
-def test_a_thing_is_new_changes_and_goes(known: Changes) -> None:
+def test_a_thing_is_new_changes_and_goes(known: EventTracker) -> None:
     entry = neighbor_entry("10.0.0.7", 7)
     said = [
         known.hear(say(neighbor.NEWNEIGH, entry)),
@@ -90,13 +90,13 @@ def test_a_thing_is_new_changes_and_goes(known: Changes) -> None:
     assert said[0] == Event("web", "neighbor", "new", "v0", entry)
 
 
-def test_a_link_whose_master_is_known_names_it(known: Changes) -> None:
+def test_a_link_whose_master_is_known_names_it(known: EventTracker) -> None:
     event = known.hear(say_link(link.NEWLINK, 9, "p0", attrs.pack_u32(10, 7)))
     assert event
     assert (event.interface, event.master, event.change) == ("p0", "v0", "new")
 
 
-def test_what_nobody_asked_for_is_not_told(known: Changes) -> None:
+def test_what_nobody_asked_for_is_not_told(known: EventTracker) -> None:
     local = route_entry("10.0.0.1/32", 7, table=route.TABLE_LOCAL)
     learned = route_entry("fd09::1/128", 7, flags=route.CLONED)
     groups = replace(forwarding(7), mac="33:33:00:00:00:01")
@@ -115,7 +115,7 @@ def test_what_nobody_asked_for_is_not_told(known: Changes) -> None:
         assert known.hear(message) is None
 
 
-def test_a_replaced_route_has_changed(kernel: FakeKernel, known: Changes) -> None:
+def test_a_replaced_route_has_changed(kernel: FakeKernel, known: EventTracker) -> None:
     old, new = route_entry("10.9.0.0/16", 7, "10.0.0.9"), route_entry("10.9.0.0/16", 7, "10.0.0.8")
     send(kernel, route.replace(new))
     event = known.hear(say(route.NEWROUTE, new, flags=F_REPLACE))
@@ -126,7 +126,7 @@ def test_a_replaced_route_has_changed(kernel: FakeKernel, known: Changes) -> Non
 
 
 @pytest.mark.parametrize("gone", [True, False], ids=["gone", "down"])
-def test_with_a_link_ipv4_routes_may_have_gone(known: Changes, gone: bool) -> None:  # noqa: FBT001
+def test_with_a_link_ipv4_routes_may_have_gone(known: EventTracker, gone: bool) -> None:  # noqa: FBT001
     known.hear(say_link(link.NEWLINK, 9, "v9", flags=0))
     assert not known.is_stale
     known.hear(say_link(link.DELLINK if gone else link.NEWLINK, 7, "v0", flags=0))
@@ -134,7 +134,7 @@ def test_with_a_link_ipv4_routes_may_have_gone(known: Changes, gone: bool) -> No
 
 
 @pytest.mark.parametrize("source", [None, "10.5.0.1"])
-def test_with_an_address_ipv4_routes_may_have_gone(kernel: FakeKernel, known: Changes, source: str | None) -> None:
+def test_with_an_address_ipv4_routes_may_have_gone(kernel: FakeKernel, known: EventTracker, source: str | None) -> None:
     known.hear(say(address.NEWADDR, address_entry("10.5.0.1/32", 9)))
     known.hear(say(address.NEWADDR, address_entry("fd00::1/64", 7)))
     known.hear(say(address.DELADDR, address_entry("fd00::1/64", 7)))
@@ -147,12 +147,12 @@ def test_with_an_address_ipv4_routes_may_have_gone(kernel: FakeKernel, known: Ch
     assert not known.is_stale
 
 
-def test_one_of_several_ways_of_a_route_that_goes_is_found_out(known: Changes) -> None:
+def test_one_of_several_ways_of_a_route_that_goes_is_found_out(known: EventTracker) -> None:
     assert known.hear(say(route.DELROUTE, route_entry("fd09::/64", 7, "fd00::1"))) is None
     assert known.is_stale
 
 
-def test_a_port_is_told_when_nothing_but_its_state_changes(known: Changes) -> None:
+def test_a_port_is_told_when_nothing_but_its_state_changes(known: EventTracker) -> None:
     def port(number: int) -> bytes:
         return attrs.nest(12, attrs.pack_u8(1, number))
 
@@ -173,10 +173,10 @@ def test_a_port_is_told_when_nothing_but_its_state_changes(known: Changes) -> No
 
 
 def test_no_more_is_remembered_than_the_limit(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = Changes("web")
+    known = EventTracker("web")
     known.compare(kernel)
     size = len(known._known)
-    monkeypatch.setattr(changes, "KNOWN", size)
+    monkeypatch.setattr(tracker, "KNOWN", size)
     many = [neighbor_entry(f"10.0.0.{number}", 7) for number in range(10, 20)]
     for _ in range(2):  # what is not remembered is new each time, and goes without having come
         assert {event and event.change for event in map(known.hear, (say(28, item) for item in many))} == {"new"}
@@ -190,7 +190,7 @@ def test_no_more_is_remembered_than_the_limit(kernel: FakeKernel, monkeypatch: p
     assert known.knows_all
 
 
-def test_a_list_that_is_too_long_is_as_good_as_none(kernel: FakeKernel, known: Changes) -> None:
+def test_a_list_that_is_too_long_is_as_good_as_none(kernel: FakeKernel, known: EventTracker) -> None:
     kernel.faults.fail(1, errno.EMSGSIZE)
     assert known.compare(kernel) == []
     assert (known.knows_all, known._known) == (False, {})

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import errno
 from ipaddress import ip_address, ip_interface
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from netsandbox import (
-    Gateway,
-    InterfaceNotFoundError,
-    InterfaceSpec,
-    KernelError,
-    Neighbor,
-    Plan,
-    Route,
-    SpecError,
-    _configure,
-)
-from netsandbox.interface import read_interfaces
+from netsandbox import Gateway, InterfaceNotFoundError, InterfaceSpec, KernelError, Neighbor, Plan, Route, SpecError
+from netsandbox._plan import network as _network
+from netsandbox._plan.model import InterfaceKey, Target
+from netsandbox.interface import key_of, read_interfaces
 from netsandbox.netlink import link as links
 from netsandbox.netlink import neighbor, route
 from tests.unit.rig import Rig, send
@@ -28,7 +20,8 @@ from tests.unit.values import forwarding, neighbor_entry, route_entry
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from netsandbox._handle import Handle
+    from netsandbox._kernel import Kernel
+
 
 MAC = "02:00:00:00:00:99"
 
@@ -46,8 +39,8 @@ def rig() -> Rig:
 
 
 @pytest.fixture
-def handle(rig: Rig) -> Handle:
-    return cast("Handle", rig)
+def handle(rig: Rig) -> tuple[Kernel, Target]:
+    return rig.box, rig.target
 
 
 def carried_out(rig: Rig, plan: Plan) -> list[str]:
@@ -78,18 +71,18 @@ def main(rig: Rig) -> list[str]:
 # --- which link is meant ---
 
 
-def test_a_link_is_named_or_an_interface(rig: Rig, handle: Handle) -> None:
+def test_a_link_is_named_or_an_interface(rig: Rig, handle: tuple[Kernel, Target]) -> None:
     rig.host.add_link("v1", index=20)
     rig.add(InterfaceSpec("v1"))
     interface = read_interfaces(rig, rig.box, rig.box.links(), rig.plugged)[0]
-    assert _configure.link(handle, interface).index == interface.index
-    assert _configure.link(handle, "eth1").index == 8
+    assert _network.link(*handle, key_of(interface, "web")).index == interface.index
+    assert _network.link(*handle, InterfaceKey.of("eth1")).index == 8
     rig.remove()
     for lost in (interface, "eth9"):
         with pytest.raises(
             InterfaceNotFoundError, match=r"use eth\d of sandbox web: ENODEV .there is no such interface"
         ):
-            _configure.link(handle, lost)
+            _network.link(*handle, key_of(lost, "web"))
 
 
 # --- gateways and routes ---
@@ -105,58 +98,62 @@ def test_a_link_is_named_or_an_interface(rig: Rig, handle: Handle) -> None:
     ],
 )
 def test_a_gateway_is_set_and_unset(
-    rig: Rig, handle: Handle, via: str | None, interface: str | None, command: str
+    rig: Rig, handle: tuple[Kernel, Target], via: str | None, interface: str | None, command: str
 ) -> None:
     hop = ip_address(via) if via else None
     version = hop.version if hop else 4
-    plan = _configure.set_gateway(handle, hop, interface, onlink=False, version=version)
+    plan = _network.set_gateway(
+        *handle, hop, InterfaceKey.of(interface) if interface else None, onlink=False, version=version
+    )
     assert carried_out(rig, plan) == [command]
-    found = _configure.default_route(handle, version)
+    found = _network.default_route(handle[0], version)
     assert found
     assert found.via == hop
-    assert carried_out(rig, _configure.unset_gateway(handle, version))
+    assert carried_out(rig, _network.unset_gateway(*handle, version))
     assert main(rig) == []
-    assert len(_configure.unset_gateway(handle, version)) == 0
+    assert len(_network.unset_gateway(*handle, version)) == 0
 
 
-def test_gateways_are_chosen_for_each_family_and_one_that_is_not_offered_is_deleted(rig: Rig, handle: Handle) -> None:
+def test_gateways_are_chosen_for_each_family_and_one_that_is_not_offered_is_deleted(
+    rig: Rig, handle: tuple[Kernel, Target]
+) -> None:
     both = [Gateway("eth1", "10.1.0.1"), Gateway("eth0", "10.0.0.1"), Gateway("eth0", "fd00::1", priority=-3)]
-    plan = _configure.choose_gateways(handle, both)
+    plan = _network.choose_gateways(*handle, both)
     assert plan.operation == "choose the gateways via 10.0.0.1 dev eth0 and via fd00::1 dev eth0 of sandbox web"
     assert len(carried_out(rig, plan)) == 2
     assert main(rig) == ["0.0.0.0/0 via 10.0.0.1 dev eth0", "::/0 via fd00::1 dev eth0"]
-    carried_out(rig, _configure.choose_gateways(handle, both[:1]))
+    carried_out(rig, _network.choose_gateways(*handle, both[:1]))
     assert main(rig) == ["0.0.0.0/0 via 10.1.0.1 dev eth1"]
-    plan = _configure.choose_gateways(handle, [])
+    plan = _network.choose_gateways(*handle, [])
     assert plan.operation == "choose the gateways none of sandbox web"
     carried_out(rig, plan)
     assert main(rig) == []
 
 
-def test_a_gateway_takes_the_place_and_the_metric_of_the_one_before(rig: Rig, handle: Handle) -> None:
+def test_a_gateway_takes_the_place_and_the_metric_of_the_one_before(rig: Rig, handle: tuple[Kernel, Target]) -> None:
     send(rig.box, route.add(route_entry("0.0.0.0/0", 8, "10.1.0.1", metric=50)))
     send(rig.box, route.add(route_entry("0.0.0.0/0", 8, "10.1.0.1", metric=60)))
-    plan = _configure.set_gateway(handle, ip_address("10.5.0.1"), "eth0", onlink=True, version=4)
+    plan = _network.set_gateway(*handle, ip_address("10.5.0.1"), InterfaceKey.of("eth0"), onlink=True, version=4)
     commands = carried_out(rig, plan)
     assert commands == ["ip -n web route replace 0.0.0.0/0 via 10.5.0.1 dev eth0 metric 50 onlink"]
     assert main(rig) == ["0.0.0.0/0 via 10.1.0.1 dev eth1", "0.0.0.0/0 via 10.5.0.1 dev eth0"]
 
 
 @pytest.mark.parametrize("via", ["10.9.0.1", "10.0.0.2", "10.8.0.1"])
-def test_a_gateway_that_is_not_reached_directly_is_refused(rig: Rig, handle: Handle, via: str) -> None:
+def test_a_gateway_that_is_not_reached_directly_is_refused(rig: Rig, handle: tuple[Kernel, Target], via: str) -> None:
     send(
         rig.box,
         route.add(route_entry("10.9.0.0/16", 7, "10.0.0.1")),
         route.add(route_entry("10.8.0.0/16", None, type=7)),
     )
     with pytest.raises(KernelError) as info:
-        _configure.set_gateway(handle, ip_address(via), None, onlink=False, version=4)
+        _network.set_gateway(*handle, ip_address(via), None, onlink=False, version=4)
     assert info.value.errno in {errno.ENETUNREACH, errno.EHOSTUNREACH}
 
 
-def test_without_interface_there_must_be_a_next_hop(handle: Handle) -> None:
+def test_without_interface_there_must_be_a_next_hop(handle: tuple[Kernel, Target]) -> None:
     with pytest.raises(SpecError, match="via None: must be given without an interface"):
-        _configure.add_route(handle, Route("10.9.0.0/16"))
+        _network.add_route(*handle, Route("10.9.0.0/16"))
 
 
 @pytest.mark.parametrize(
@@ -169,13 +166,13 @@ def test_without_interface_there_must_be_a_next_hop(handle: Handle) -> None:
     ],
     ids=str,
 )
-def test_a_route_is_added_and_removed(rig: Rig, handle: Handle, wish: Route) -> None:
+def test_a_route_is_added_and_removed(rig: Rig, handle: tuple[Kernel, Target], wish: Route) -> None:
     before = rig.state()
-    assert carried_out(rig, _configure.add_route(handle, wish))
+    assert carried_out(rig, _network.add_route(*handle, wish))
     assert len(main(rig)) == 1
     with pytest.raises(KernelError, match=r"there is such a route already"):
-        _configure.add_route(handle, wish)
-    assert carried_out(rig, _configure.remove_route(handle, wish))
+        _network.add_route(*handle, wish)
+    assert carried_out(rig, _network.remove_route(*handle, wish))
     assert rig.changes(before) == {}
 
 
@@ -190,48 +187,48 @@ def test_a_route_is_added_and_removed(rig: Rig, handle: Handle, wish: Route) -> 
     ids=str,
 )
 def test_what_a_removal_leaves_open_matches_the_preferred_route(
-    rig: Rig, handle: Handle, wish: Route, left: list[int]
+    rig: Rig, handle: tuple[Kernel, Target], wish: Route, left: list[int]
 ) -> None:
     send(rig.box, route.add(route_entry("10.9.0.0/16", 7, "10.0.0.254", metric=9)))
     send(rig.box, route.add(route_entry("10.9.0.0/16", 8, metric=5)))
-    carried_out(rig, _configure.remove_route(handle, wish))
+    carried_out(rig, _network.remove_route(*handle, wish))
     assert [item.metric for item in rig.box.routes() if item.protocol == route.BOOT] == left
 
 
 @pytest.mark.parametrize("wish", [Route("10.9.0.0/16"), Route("10.8.0.0/16", via="10.0.0.3")], ids=str)
-def test_a_route_that_is_not_there_is_not_removed(rig: Rig, handle: Handle, wish: Route) -> None:
+def test_a_route_that_is_not_there_is_not_removed(rig: Rig, handle: tuple[Kernel, Target], wish: Route) -> None:
     send(rig.box, route.add(route_entry("10.8.0.0/16", 7, "10.0.0.254")))
     with pytest.raises(KernelError, match=f"delete route {wish} from sandbox web: ESRCH"):
-        _configure.remove_route(handle, wish)
+        _network.remove_route(*handle, wish)
 
 
 # --- addresses ---
 
 
 @pytest.mark.parametrize("text", ["10.0.0.3/24", "fd00::3/64", "10.9.9.9/32"])
-def test_an_address_is_added_once_and_removed(rig: Rig, handle: Handle, text: str) -> None:
+def test_an_address_is_added_once_and_removed(rig: Rig, handle: tuple[Kernel, Target], text: str) -> None:
     wish = ip_interface(text)
     before = rig.state()
-    assert carried_out(rig, _configure.add_address(handle, "eth0", wish))
+    assert carried_out(rig, _network.add_address(*handle, InterfaceKey.of("eth0"), wish))
     with pytest.raises(KernelError, match=f"add address {text} to eth0 of sandbox web: EEXIST"):
-        _configure.add_address(handle, "eth0", wish)
-    assert carried_out(rig, _configure.remove_address(handle, "eth0", wish))
+        _network.add_address(*handle, InterfaceKey.of("eth0"), wish)
+    assert carried_out(rig, _network.remove_address(*handle, InterfaceKey.of("eth0"), wish))
     assert rig.changes(before) == {}
     with pytest.raises(KernelError, match=f"delete address {text} from eth0 of sandbox web: EADDRNOTAVAIL"):
-        _configure.remove_address(handle, "eth0", wish)
+        _network.remove_address(*handle, InterfaceKey.of("eth0"), wish)
 
 
-def test_with_a_primary_address_only_that_one_goes_and_the_routes_stay(rig: Rig, handle: Handle) -> None:
+def test_with_a_primary_address_only_that_one_goes_and_the_routes_stay(rig: Rig, handle: tuple[Kernel, Target]) -> None:
     for text in ("10.0.0.3/24", "10.0.0.4/24"):
-        carried_out(rig, _configure.add_address(handle, "eth0", ip_interface(text)))
+        carried_out(rig, _network.add_address(*handle, InterfaceKey.of("eth0"), ip_interface(text)))
     for to, via, source in (
         ("0.0.0.0/0", "10.0.0.1", None),
         ("10.8.0.0/16", None, None),
         ("10.7.0.0/16", None, "10.0.0.2"),
     ):
         wish = Route(to, via, interface="eth0", source=source)
-        carried_out(rig, _configure.add_route(handle, wish))
-    commands = carried_out(rig, _configure.remove_address(handle, "eth0", ip_interface("10.0.0.2/24")))
+        carried_out(rig, _network.add_route(*handle, wish))
+    commands = carried_out(rig, _network.remove_address(*handle, InterfaceKey.of("eth0"), ip_interface("10.0.0.2/24")))
     assert commands == [
         "ip -n web address delete 10.0.0.2/24 dev eth0",
         "ip -n web address add 10.0.0.3/24 broadcast 10.0.0.255 dev eth0",
@@ -240,14 +237,16 @@ def test_with_a_primary_address_only_that_one_goes_and_the_routes_stay(rig: Rig,
         "ip -n web route add 0.0.0.0/0 via 10.0.0.1 dev eth0",
     ]
     assert main(rig) == ["0.0.0.0/0 via 10.0.0.1 dev eth0", "10.8.0.0/16 via None dev eth0"]
-    commands = carried_out(rig, _configure.remove_address(handle, "eth0", ip_interface("10.0.0.4/24")))
+    commands = carried_out(rig, _network.remove_address(*handle, InterfaceKey.of("eth0"), ip_interface("10.0.0.4/24")))
     assert commands == ["ip -n web address delete 10.0.0.4/24 dev eth0"]
     assert len(main(rig)) == 2
 
 
-def test_with_the_last_address_the_routes_go_and_come_back_when_that_is_undone(rig: Rig, handle: Handle) -> None:
-    carried_out(rig, _configure.add_route(handle, Route("0.0.0.0/0", "10.0.0.1", interface="eth0")))
-    commands = carried_out(rig, _configure.remove_address(handle, "eth0", ip_interface("10.0.0.2/24")))
+def test_with_the_last_address_the_routes_go_and_come_back_when_that_is_undone(
+    rig: Rig, handle: tuple[Kernel, Target]
+) -> None:
+    carried_out(rig, _network.add_route(*handle, Route("0.0.0.0/0", "10.0.0.1", interface="eth0")))
+    commands = carried_out(rig, _network.remove_address(*handle, InterfaceKey.of("eth0"), ip_interface("10.0.0.2/24")))
     assert commands == ["ip -n web address delete 10.0.0.2/24 dev eth0"]
     assert main(rig) == []
 
@@ -278,45 +277,49 @@ def test_with_the_last_address_the_routes_go_and_come_back_when_that_is_undone(r
     ],
     ids=str,
 )
-def test_a_neighbour_is_set_and_forgotten(rig: Rig, handle: Handle, wish: Neighbor, command: str) -> None:
+def test_a_neighbour_is_set_and_forgotten(
+    rig: Rig, handle: tuple[Kernel, Target], wish: Neighbor, command: str
+) -> None:
     before = rig.state()
-    assert carried_out(rig, _configure.add_neighbor(handle, wish)) == [command]
+    assert carried_out(rig, _network.add_neighbor(*handle, wish)) == [command]
     assert rig.changes(before)
-    assert carried_out(rig, _configure.remove_neighbor(handle, wish))
+    assert carried_out(rig, _network.remove_neighbor(*handle, wish))
     assert rig.changes(before) == {}
     with pytest.raises(KernelError, match="ENOENT"):
-        _configure.remove_neighbor(handle, wish)
+        _network.remove_neighbor(*handle, wish)
 
 
-def test_a_neighbour_takes_the_place_of_the_one_before(rig: Rig, handle: Handle) -> None:
+def test_a_neighbour_takes_the_place_of_the_one_before(rig: Rig, handle: tuple[Kernel, Target]) -> None:
     send(rig.box, neighbor.replace(neighbor_entry("10.0.0.9", 7, "02:00:00:00:00:01")))
     send(
         rig.box, neighbor.replace(neighbor_entry("10.0.0.9", 8, "02:00:00:00:00:02")), neighbor.replace(forwarding(10))
     )
-    carried_out(rig, _configure.add_neighbor(handle, Neighbor("10.0.0.9", MAC, "eth0")))
+    carried_out(rig, _network.add_neighbor(*handle, Neighbor("10.0.0.9", MAC, "eth0")))
     with pytest.raises(KernelError, match="ENOENT"):
-        _configure.remove_neighbor(handle, Neighbor("10.0.0.8", MAC, "eth0"))
+        _network.remove_neighbor(*handle, Neighbor("10.0.0.8", MAC, "eth0"))
     assert {item.index: item.mac for item in rig.box.neighbors()} == {7: MAC, 8: "02:00:00:00:00:02"}
 
 
 # --- settings ---
 
 
-def test_arp_is_disabled_for_virtual_addresses_and_only_what_differs_is_written(rig: Rig, handle: Handle) -> None:
+def test_arp_is_disabled_for_virtual_addresses_and_only_what_differs_is_written(
+    rig: Rig, handle: tuple[Kernel, Target]
+) -> None:
     rig.box.set_sysctl("ipv4/conf/eth0/arp_announce", "2")
-    assert carried_out(rig, _configure.disable_arp_for_vip(handle, "eth0")) == [
+    assert carried_out(rig, _network.disable_arp_for_vip(*handle, InterfaceKey.of("eth0"))) == [
         "ip netns exec web sysctl -qw net.ipv4.conf.eth0.arp_ignore=1"
     ]
-    assert len(_configure.disable_arp_for_vip(handle, "eth0")) == 0
+    assert len(_network.disable_arp_for_vip(*handle, InterfaceKey.of("eth0"))) == 0
 
 
-def test_tweaks_change_the_settings_that_there_are(rig: Rig, handle: Handle) -> None:
+def test_tweaks_change_the_settings_that_there_are(rig: Rig, handle: tuple[Kernel, Target]) -> None:
     rig.box.sysctls |= {"ipv4/vs/conn_reuse_mode": "1", "core/somaxconn": "128", "ipv4/tcp_rmem": "4096 131072"}
-    assert carried_out(rig, _configure.os_tweaks(handle, "ingress")) == [
+    assert carried_out(rig, _network.os_tweaks(*handle, "ingress")) == [
         "ip netns exec web sysctl -qw net.ipv4.vs.conn_reuse_mode=0"
     ]
     chosen = {"net.core.somaxconn": "128", "net.ipv4.tcp_rmem": " 4096\t131072 ", "net.ipv4.nonsense": "1"}
-    assert carried_out(rig, _configure.os_tweaks(handle, chosen)) == []
+    assert carried_out(rig, _network.os_tweaks(*handle, chosen)) == []
 
 
 @pytest.mark.parametrize(
@@ -332,18 +335,18 @@ def test_tweaks_change_the_settings_that_there_are(rig: Rig, handle: Handle) -> 
     ],
     ids=str,
 )
-def test_what_is_no_setting_is_refused(handle: Handle, tweaks: Any, text: str) -> None:  # noqa: ANN401
+def test_what_is_no_setting_is_refused(handle: tuple[Kernel, Target], tweaks: Any, text: str) -> None:  # noqa: ANN401
     with pytest.raises(SpecError) as info:
-        _configure.os_tweaks(handle, tweaks)
+        _network.os_tweaks(*handle, tweaks)
     assert text in str(info.value)
 
 
-def test_every_verb_names_the_sandbox(rig: Rig, handle: Handle) -> None:
+def test_every_verb_names_the_sandbox(rig: Rig, handle: tuple[Kernel, Target]) -> None:
     made: list[Callable[[], Plan]] = [
-        lambda: _configure.set_gateway(handle, ip_address("10.0.0.1"), None, onlink=False, version=4),
-        lambda: _configure.add_address(handle, "eth0", ip_interface("10.0.0.9/24")),
-        lambda: _configure.add_neighbor(handle, Neighbor("10.0.0.9", MAC, "eth0")),
-        lambda: _configure.disable_arp_for_vip(handle, "eth0"),
+        lambda: _network.set_gateway(*handle, ip_address("10.0.0.1"), None, onlink=False, version=4),
+        lambda: _network.add_address(*handle, InterfaceKey.of("eth0"), ip_interface("10.0.0.9/24")),
+        lambda: _network.add_neighbor(*handle, Neighbor("10.0.0.9", MAC, "eth0")),
+        lambda: _network.disable_arp_for_vip(*handle, InterfaceKey.of("eth0")),
     ]
     for make in made:
         plan = make()

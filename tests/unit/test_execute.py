@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from netsandbox import Bridge, InterfaceSpec, KernelError, RollbackError, Route, Veth, _detach
-from netsandbox._execute import execute, finish, undo
-from netsandbox._outline import Group, Plan
+from netsandbox import Bridge, InterfaceSpec, KernelError, RollbackError, Route, Veth
+from netsandbox._plan.detach import plan_detach
+from netsandbox._plan.model import Group, Plan
+from netsandbox._run.execute import execute, finish, undo
 from netsandbox._steps import SetNeighbor, SetRoute, SetSysctl, SetUp, Step
 from tests.unit.rig import Rig, everywhere, furnished
 from tests.unit.values import neighbor_entry, route_entry
@@ -272,7 +273,7 @@ def test_undoing_needs_nothing_of_a_link_that_is_gone() -> None:
 
 def test_an_interrupted_removal_is_finished_from_any_point() -> None:
     made = _full()
-    steps = _detach.detach(made.plugged, made.target, made.detach_facts(made.plugged)).steps
+    steps = plan_detach(made.plugged, made.target, made.detach_facts(made.plugged)).steps
     made.remove()
     for done in range(len(steps) + 1):
         rig = _full()
@@ -284,7 +285,7 @@ def test_an_interrupted_removal_is_finished_from_any_point() -> None:
 
 def test_what_cannot_be_finished_is_told_and_can_be_tried_again() -> None:
     rig = _full()
-    steps = _detach.detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged)).steps
+    steps = plan_detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged)).steps
     rig.faults.fail(1, errno.EBUSY)
     with pytest.raises(KernelError, match="EBUSY"):
         finish(steps, rig.world)

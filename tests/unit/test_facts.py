@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from netsandbox import _facts
-from netsandbox._outline import Plugged
-from netsandbox._steps import HOST, Move, Place
+from netsandbox._kernel import HOST
+from netsandbox._plan import state as _state
+from netsandbox._plan.state import Facts, LinkState, attach_facts, classify, detach_facts, read_state
+from netsandbox._record import Attachment
+from netsandbox._steps import Move, Place
 from netsandbox.errors import KernelError
 from netsandbox.netlink import link as links
 from netsandbox.netlink import neighbor, route
@@ -19,7 +21,7 @@ from tests.unit.rig import furnished, send
 from tests.unit.values import forwarding, route_entry
 
 THERE, HOME = Place("web", 7, "eth0", None, 1500), Place(HOST, 7, "v0", None, 1500)
-PLUGGED = Plugged(1, "v0", 7, "eth0", "veth", born=False, back=(Move(THERE, HOME),))
+PLUGGED = Attachment(1, "v0", 7, "eth0", "veth", born=False, back=(Move(THERE, HOME),))
 
 
 def test_the_state_of_a_link_is_all_that_it_loses_when_it_leaves() -> None:
@@ -28,7 +30,7 @@ def test_the_state_of_a_link_is_all_that_it_loses_when_it_leaves() -> None:
     send(host, neighbor.replace(replace(forwarding(7, "02:00:00:00:00:97"), state=PERMANENT, flags=SELF)))
     link = host.link("v0")
     assert link
-    found = _facts.state(host, link)
+    found = read_state(host, link)
     assert found.link == link
     assert [str(item.interface) for item in found.addresses] == [
         "169.254.9.9/16",
@@ -51,19 +53,19 @@ def test_the_state_of_a_bridge_has_its_ports() -> None:
     host = furnished().host
     bridge, port = host.link("lan"), host.link("v0")
     assert bridge
-    assert _facts.state(host, bridge).ports == (port,)
+    assert read_state(host, bridge).ports == (port,)
 
 
 def test_a_plain_link_has_no_master_and_no_forwarding_entries() -> None:
     host = furnished().host
     link = host.link("v1")
     assert link
-    assert _facts.state(host, link) == _facts.LinkState(link)
+    assert read_state(host, link) == LinkState(link)
 
 
 def test_what_is_not_on_the_host_is_left_out() -> None:
     rig = furnished()
-    found = _facts.for_attach(rig.host, rig.box, ["v1", "first", "gone"], check_routes=False)
+    found = attach_facts(rig.host, rig.box, ["v1", "first", "gone"], check_routes=False)
     assert {name: state.link.name for name, state in found.sources.items()} == {"v1": "v1", "first": "v0"}
     assert (found.addresses, found.routes, found.sysctls) == ((), (), {})
 
@@ -72,25 +74,25 @@ def test_addresses_and_main_routes_are_read_only_if_they_matter() -> None:
     rig = furnished()
     rig.box.add_link("eth0", index=7, addresses=["10.0.0.2/24"], up=True)
     send(rig.box, route.add(route_entry("10.8.0.0/16", 7, table=100)))
-    found = _facts.for_attach(rig.host, rig.box, [], check_routes=True)
+    found = attach_facts(rig.host, rig.box, [], check_routes=True)
     assert [str(item.interface) for item in found.addresses] == ["10.0.0.2/24", "fe80::ff:fe00:7/64"]
     assert [str(item.to) for item in found.routes] == ["10.0.0.0/24", "fe80::/64"]
     before = len(rig.faults.calls)
-    _facts.for_attach(rig.host, rig.box, [], check_routes=False)
+    attach_facts(rig.host, rig.box, [], check_routes=False)
     assert rig.faults.calls[before:] == ["box: list links"]
 
 
 def test_settings_are_read_by_the_name_of_the_link_not_of_the_source() -> None:
     host = furnished(is_host=True).host
     wanted = [("first", "ipv4/conf/{}/rp_filter"), ("br", "ipv4/conf/{}/rp_filter"), ("v1", "ipv4/conf/{}/nonsense")]
-    found = _facts.for_attach(host, host, ["first", "v1"], check_routes=False, sysctls=wanted)
+    found = attach_facts(host, host, ["first", "v1"], check_routes=False, sysctls=wanted)
     assert found.sysctls == {"ipv4/conf/v0/rp_filter": "2"}
 
 
 def test_links_of_the_sandbox_are_found_by_index_and_by_any_name() -> None:
     box = FakeKernel()
     link = box.add_link("eth0", index=7, altnames=("uplink",))
-    facts = _facts.Facts(links=(link,))
+    facts = Facts(links=(link,))
     assert (facts.link(7), facts.link(8), facts.link(None)) == (link, None, None)
     assert (facts.named("eth0"), facts.named("uplink"), facts.named("v0")) == (link, link, None)
 
@@ -101,12 +103,12 @@ def test_what_stands_in_the_way_home_is_read(altnames: tuple[str, ...]) -> None:
     box.add_link("eth0", index=7)
     other = host.add_link("other", altnames=("uplink",))
     item = replace(PLUGGED, altnames=altnames)
-    found = _facts.for_detach(host, box, [item], [item])
+    found = detach_facts(host, box, [item], [item])
     assert found.host_links == dict.fromkeys(altnames, other)
     assert found.states[7].link.name == "eth0"
     assert found.siblings == {7}
     same = host.add_link("v0", index=30)
-    assert _facts.for_detach(host, box, [item], [item]).host_links["v0"] == same
+    assert detach_facts(host, box, [item], [item]).host_links["v0"] == same
 
 
 def test_all_indexes_of_the_host_are_read_if_another_one_is_needed() -> None:
@@ -114,7 +116,7 @@ def test_all_indexes_of_the_host_are_read_if_another_one_is_needed() -> None:
     box.add_link("eth0", index=7)
     host.add_link("taker", index=7)
     host.add_link("last", index=40)
-    found = _facts.for_detach(host, box, [PLUGGED], [PLUGGED])
+    found = detach_facts(host, box, [PLUGGED], [PLUGGED])
     assert set(found.host_links) == {1, 7, 40}
 
 
@@ -123,14 +125,14 @@ def test_a_link_that_has_vanished_is_left_out_and_a_lower_one_is_read() -> None:
     lower = host.add_link("v0", index=9)
     box.add_link("eth1", index=8, kind="bridge")
     items = [PLUGGED, replace(PLUGGED, id=2, index=8, back=(), lower=9, kind="bridge", born=True)]
-    found = _facts.for_detach(host, box, items, items)
+    found = detach_facts(host, box, items, items)
     assert (set(found.states), found.lowers, found.host_links) == ({8}, {9: lower}, {})
     assert found.siblings == {7, 8}
 
 
 def test_a_change_of_a_link_does_not_change_facts_that_were_read() -> None:
     host = furnished().host
-    facts = _facts.for_attach(host, FakeKernel(), ["v0"], check_routes=False)
+    facts = attach_facts(host, FakeKernel(), ["v0"], check_routes=False)
     send(host, links.change(7, mtu=1300))
     assert facts.sources["v0"].link.mtu == 1500
 
@@ -141,12 +143,10 @@ def test_of_a_flood_inside_only_the_link_is_to_come_back(monkeypatch: pytest.Mon
     bridge = box.add_link("br0", index=8, kind="bridge")
     box.add_link("eth0", index=7, addresses=["10.0.0.2/24", "10.0.0.3/24"], master=8 * mastered, up=True)
     link, master = box.link(7), bridge if mastered else None
-    everything = _facts.for_detach(host, box, [PLUGGED], [PLUGGED]).states[7]
+    everything = detach_facts(host, box, [PLUGGED], [PLUGGED]).states[7]
     assert (everything.link, everything.master, len(everything.addresses)) == (link, master, 3)
-    monkeypatch.setattr(_facts, "MANY", 4)
-    assert _facts.for_detach(host, box, [PLUGGED], [PLUGGED]).states[7] == _facts.LinkState(
-        everything.link, master=master
-    )
+    monkeypatch.setattr(_state, "MANY", 4)
+    assert detach_facts(host, box, [PLUGGED], [PLUGGED]).states[7] == LinkState(everything.link, master=master)
 
 
 @pytest.mark.parametrize(("code", "borne"), [(errno.EMSGSIZE, True), (errno.EIO, False)])
@@ -157,11 +157,11 @@ def test_a_list_too_long_to_read_does_not_keep_a_link_inside_and_another_failure
     rig.box.add_link("eth0", index=7)
     rig.faults.fail(2, code)
     if borne:
-        state = _facts.for_detach(rig.host, rig.box, [PLUGGED], [PLUGGED]).states[7]
-        assert state == _facts.LinkState(state.link)
+        state = detach_facts(rig.host, rig.box, [PLUGGED], [PLUGGED]).states[7]
+        assert state == LinkState(state.link)
     else:
         with pytest.raises(KernelError):
-            _facts.for_detach(rig.host, rig.box, [PLUGGED], [PLUGGED])
+            detach_facts(rig.host, rig.box, [PLUGGED], [PLUGGED])
 
 
 def test_links_are_told_apart_by_what_nobody_inside_can_forge() -> None:
@@ -178,9 +178,9 @@ def test_links_are_told_apart_by_what_nobody_inside_can_forge() -> None:
         replace(PLUGGED, id=3, index=11, name="eth2"),
         replace(PLUGGED, id=4, index=12, name="eth3"),
     )
-    found = _facts.inventory(host, box, items)
+    found = classify(host, box, items)
     assert {link.name for link in found.links} == {"lo", "renamed", "eth1", "eth2"}
     assert (found.ours, found.missing) == (items[:1], items[1:])
     assert {link.index for link in found.foreign} == {swapped.index, bridge.index}
-    assert _facts.inventory(None, box, items).ours == items[:2]  # as far as can be told from inside
-    assert ours.index not in {link.index for link in _facts.inventory(None, box, items).foreign}
+    assert classify(None, box, items).ours == items[:2]  # as far as can be told from inside
+    assert ours.index not in {link.index for link in classify(None, box, items).foreign}

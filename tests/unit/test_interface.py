@@ -19,7 +19,8 @@ from netsandbox import (
     Route,
     Statistics,
 )
-from netsandbox.interface import read_foreign, read_interfaces, read_neighbors, read_route, read_routes, recorded
+from netsandbox._plan.convert import read_neighbors, read_route, read_routes
+from netsandbox.interface import read_foreign, read_interfaces, recorded
 from netsandbox.netlink import link as links
 from netsandbox.netlink import neighbor, route
 from netsandbox.netlink.neighbor import AF_BRIDGE, PERMANENT, SELF, NeighborEntry

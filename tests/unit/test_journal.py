@@ -13,9 +13,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from netsandbox import _journal, _steps
-from netsandbox._journal import Pending, Record
-from netsandbox._outline import Plugged
+from netsandbox import _record, _steps
+from netsandbox._record import Attachment, Pending, Record
 from netsandbox.adverts import Advertise
 from netsandbox.errors import NetSandboxError, ProtocolError
 from tests.unit.rig import furnished
@@ -27,11 +26,12 @@ if TYPE_CHECKING:
 
     from netsandbox._steps import Step
 
+
 STEPS = tuple(step for step, _ in TEXTS)
 EMPTY = Record("web", "/run/netns/web", "boot", (4, 1234), (4, 99), pinned=True)
 
 
-def _record() -> Record:
+def _full() -> Record:
     """Return a record with interfaces of every kind, and everything pending."""
     rig = furnished()
     rig.add(BRIDGE, FULL, V4_ONLY)
@@ -41,43 +41,43 @@ def _record() -> Record:
 
 def _sealed(record: object) -> bytes:
     """Return the bytes of a record that says anything, with the right checksum."""
-    return _journal.seal(json.dumps({"version": _journal.VERSION, "record": record}).encode())
+    return _record.seal(json.dumps({"version": _record.VERSION, "record": record}).encode())
 
 
-RECORD = _record()
-BYTES = _journal.pack(RECORD)
+RECORD = _full()
+BYTES = _record.pack(RECORD)
 
 
 @pytest.mark.parametrize("record", [EMPTY, RECORD, replace(EMPTY, pending=Pending("x", (), forward=True, then=None))])
 def test_a_record_comes_back_as_it_was(record: Record) -> None:
-    assert _journal.unpack(_journal.pack(record)) == record
+    assert _record.unpack(_record.pack(record)) == record
 
 
 @pytest.mark.parametrize("step", STEPS, ids=[f"{type(step).__name__} {n}" for n, step in enumerate(STEPS)])
 def test_a_step_comes_back_with_its_inverse_and_its_words(step: Step) -> None:
-    item = Plugged(1, "v0", 7, "eth0", "veth", born=False, back=(step,))
-    found = _journal.unpack(_journal.pack(replace(EMPTY, interfaces=(item,)))).interfaces[0].back[0]
+    item = Attachment(1, "v0", 7, "eth0", "veth", born=False, back=(step,))
+    found = _record.unpack(_record.pack(replace(EMPTY, interfaces=(item,)))).interfaces[0].back[0]
     assert found == step
     assert (str(found), found.inverse()) == (str(step), step.inverse())
 
 
 def test_how_often_an_interface_is_advertised_is_recorded_and_an_older_record_does_not_say_it() -> None:
-    item = Plugged(1, "v0", 7, "eth0", "veth", born=False, advertise=Advertise(2, 0.5))
-    data = _journal.pack(replace(EMPTY, interfaces=(item,)))
-    assert _journal.unpack(data).interfaces == (item,)
+    item = Attachment(1, "v0", 7, "eth0", "veth", born=False, advertise=Advertise(2, 0.5))
+    data = _record.pack(replace(EMPTY, interfaces=(item,)))
+    assert _record.unpack(data).interfaces == (item,)
     body = data.rpartition(b',"sum"')[0] + b"}"
     written = b',"advertise":{"is":"Advertise","count":2,"interval":0.5}'
     assert written in body
-    older = _journal.unpack(_journal.seal(body.replace(written, b"")))
+    older = _record.unpack(_record.seal(body.replace(written, b"")))
     assert older.interfaces == (replace(item, advertise=Advertise(0)),)
     for wrong in (b'"count":9,"interval":0.5', b'"count":2,"interval":NaN', b'"count":2,"interval":"0.5"'):
         with pytest.raises(ProtocolError, match="a damaged record"):
-            _journal.unpack(_journal.seal(body.replace(b'"count":2,"interval":0.5', wrong)))
+            _record.unpack(_record.seal(body.replace(b'"count":2,"interval":0.5', wrong)))
 
 
 def test_every_step_can_be_recorded() -> None:
     names = [name for name in _steps.__all__ if is_dataclass(getattr(_steps, name))]
-    assert set(names) <= set(_journal._CLASSES)
+    assert set(names) <= set(_record._CLASSES)
     seen = {type(part).__name__ for step in STEPS for part in _parts(step)}
     assert set(names) <= seen
 
@@ -89,8 +89,8 @@ def _parts(value: object) -> list[object]:
 
 
 def test_texts_that_are_no_utf8_survive() -> None:
-    record = replace(EMPTY, interfaces=(Plugged(1, "v\udcff", 7, "eth0", None, born=True),))
-    assert _journal.unpack(_journal.pack(record)) == record
+    record = replace(EMPTY, interfaces=(Attachment(1, "v\udcff", 7, "eth0", None, born=True),))
+    assert _record.unpack(_record.pack(record)) == record
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_texts_that_are_no_utf8_survive() -> None:
         (b"\xff", "a damaged record"),
         (b"[" * 100_000, "a damaged record"),
         (b'{"version":99,"record":{"is":"Record"}}', "a record of another version"),
-        (_journal.seal(b'{"version":1}'), "a damaged record: 'record'"),
+        (_record.seal(b'{"version":1}'), "a damaged record: 'record'"),
         (_sealed({"is": "Record"}), "a damaged record"),
         (_sealed({"is": "Nonsense"}), "a damaged record: 'Nonsense'"),
         (_sealed({"is": "Conf", "ipv4": [], "ipv6": []}), "a damaged record: it is none"),
@@ -115,7 +115,7 @@ def test_texts_that_are_no_utf8_survive() -> None:
         (_sealed({"is": "SetUp", "old": 0, "new": True}), "a damaged record: old of SetUp is 0"),
         (_sealed({"is": "Unpin", "identity": [1]}), "a damaged record: identity of Unpin is (1,)"),
         (_sealed({"is": "Unpin", "identity": 7}), "a damaged record: identity of Unpin is 7"),
-        (_sealed({"is": "Plugged", "back": [{"is": "Conf"}]}), "a damaged record"),
+        (_sealed({"is": "Attachment", "back": [{"is": "Conf"}]}), "a damaged record"),
         (_sealed({"is": "Move", "old": {"is": "Unpin"}}), "a damaged record"),
         (_sealed({"is": "CreateLink", "kind": "x", "options": []}), "a damaged record: a link of the kind x"),
         (_sealed({"is": "CreateLink", "kind": "vlan", "options": [["id", "5"]]}), "a damaged record: a link of the"),
@@ -140,14 +140,14 @@ def test_texts_that_are_no_utf8_survive() -> None:
 )
 def test_bytes_that_are_no_record_are_told(data: bytes, reason: str) -> None:
     with pytest.raises(ProtocolError) as info:
-        _journal.unpack(data)
+        _record.unpack(data)
     assert info.value.message.startswith(reason)
 
 
 @given(st.integers(0, len(BYTES) - 1))
 def test_a_record_that_was_cut_short_is_told(length: int) -> None:
     with pytest.raises(ProtocolError):
-        _journal.unpack(BYTES[:length])
+        _record.unpack(BYTES[:length])
 
 
 @given(st.integers(0, len(BYTES)), st.binary(max_size=8), st.integers(0, 8))
@@ -155,7 +155,7 @@ def test_a_record_with_a_flaw_is_told(place: int, flaw: bytes, length: int) -> N
     damaged = BYTES[:place] + flaw + BYTES[place + length :]
     assume(damaged != BYTES)
     with pytest.raises(ProtocolError):
-        _journal.unpack(damaged)
+        _record.unpack(damaged)
 
 
 _JSON = st.recursive(
@@ -165,13 +165,13 @@ _JSON = st.recursive(
 )
 
 
-@given(st.sampled_from(sorted(_journal._CLASSES | _journal._VALUES)), st.data())
+@given(st.sampled_from(sorted(_record._CLASSES | _record._VALUES)), st.data())
 def test_any_json_is_a_record_or_told(name: str, data: st.DataObject) -> None:
     known: dict[str, Any] = {}
-    if name in _journal._CLASSES:
-        known = {item.name: data.draw(_JSON) for item in fields(_journal._CLASSES[name])}
+    if name in _record._CLASSES:
+        known = {item.name: data.draw(_JSON) for item in fields(_record._CLASSES[name])}
     with suppress(ProtocolError):
-        assert isinstance(_journal.unpack(_sealed({"is": name, "bytes": data.draw(_JSON)} | known)), Record)
+        assert isinstance(_record.unpack(_sealed({"is": name, "bytes": data.draw(_JSON)} | known)), Record)
 
 
 @given(st.data(), _JSON)
@@ -180,8 +180,8 @@ def test_a_record_that_says_something_else_can_be_carried_out_or_is_told(data: s
     inner, key = data.draw(st.sampled_from(list(_places(record))))
     inner[key] = deepcopy(data.draw(st.just(other) | st.sampled_from([part[at] for part, at in _places(record)])))
     with suppress(ProtocolError):
-        found = _journal.unpack(_sealed(record))
-        assert _journal.unpack(_journal.pack(found)) == found
+        found = _record.unpack(_sealed(record))
+        assert _record.unpack(_record.pack(found)) == found
         steps = [
             *(found.pending.steps if found.pending else ()),
             *(step for item in found.interfaces for step in item.back),

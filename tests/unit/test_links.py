@@ -13,20 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netsandbox import (
-    Bridge,
-    Dummy,
-    Ifb,
-    InterfaceSpec,
-    Ipvlan,
-    Kind,
-    Macvlan,
-    SpecError,
-    Tap,
-    Veth,
-    Vlan,
-    Vxlan,
-)
+from netsandbox import Bridge, Dummy, Ifb, InterfaceSpec, Ipvlan, Kind, Macvlan, SpecError, Tap, Veth, Vlan, Vxlan
 from netsandbox._checks import NAME_MAX, name_problem
 from netsandbox.errors import Problem
 from netsandbox.netlink import attrs, kinds

@@ -6,15 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from netsandbox._outline import Group, Plan, Plugged, Target, single
-from netsandbox._steps import HOST, CreateLink, Lost, Move, Place, SetMtu, SetUp
+from netsandbox._kernel import HOST
+from netsandbox._plan.model import Group, Plan, Target, single
+from netsandbox._record import Attachment
+from netsandbox._steps import CreateLink, Lost, Move, Place, SetMtu, SetUp
 from netsandbox.netlink.link import Link
 
 UP = SetUp("web", 7, "eth0", old=False, new=True)
 MTU = SetMtu("web", 7, "eth0", 1500, 1400)
 WEB = Target("web", "web")
 LINK = Link(7, "eth0", kind="veth", lower=8, lower_netns=3)
-PLUGGED = Plugged(1, "v0", 7, "eth0", "veth", born=False, lower=8)
+PLUGGED = Attachment(1, "v0", 7, "eth0", "veth", born=False, lower=8)
 
 
 def test_a_plan_is_its_steps_in_order_whatever_their_groups() -> None:
@@ -81,5 +83,5 @@ PEER = Link(8, "p0", kind="veth", lower=7, lower_netns=2)
     ],
     ids=range(11),
 )
-def test_a_link_is_tied_as_it_was(item: Plugged, link: Link, lower: Link | None, *, expected: bool) -> None:
+def test_a_link_is_tied_as_it_was(item: Attachment, link: Link, lower: Link | None, *, expected: bool) -> None:
     assert item.is_tied(link, lower, {20, 21}) is expected

@@ -17,12 +17,14 @@ from netsandbox import (
     SourceNotFoundError,
     SpecError,
     Veth,
-    _detach,
-    _plan,
 )
-from netsandbox._detach import reindex
-from netsandbox._facts import LinkState
-from netsandbox._steps import HOST, CreateLink, Move, Place, SetAddress, SetUp
+from netsandbox._kernel import HOST
+from netsandbox._plan.check import find_problems
+from netsandbox._plan.detach import plan_detach, reindex
+from netsandbox._plan.lifecycle import plan_create
+from netsandbox._plan.model import joined
+from netsandbox._plan.state import LinkState
+from netsandbox._steps import CreateLink, Move, Place, SetAddress, SetUp
 from netsandbox.errors import Problem
 from netsandbox.netlink import address, neighbor, route
 from netsandbox.netlink import link as links
@@ -351,7 +353,7 @@ def test_missing_links_alone_are_told_as_that(rig: Rig) -> None:
 def test_what_was_refused_before_is_told_as_well(rig: Rig) -> None:
     refused = [Problem("mtu", 7, "is too small")]
     specs = [InterfaceSpec("x")]
-    error = _plan.misfit(specs, rig.target, rig.facts(*specs), (), refused)
+    error = find_problems(specs, rig.target, rig.facts(*specs), (), refused)
     assert "mtu 7: is too small; source 'x': no such link" in str(error)
     assert not isinstance(error, SourceNotFoundError)
 
@@ -454,20 +456,20 @@ def test_on_the_host_permanent_neighbours_are_set_again_after_the_mac(own: Rig) 
 
 def test_interfaces_leave_newest_first(rig: Rig) -> None:
     rig.add(InterfaceSpec("a"), InterfaceSpec(Bridge("br")), InterfaceSpec("b"))
-    plan = _detach.detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged))
+    plan = plan_detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged))
     assert [text for text in plan.commands if not text.startswith("#")] == [
         "ip -n web link set dev eth2 netns $$ name b",
         "ip -n web link delete dev eth1",
         "ip -n web link set dev eth0 netns $$ name a",
     ]
     assert (plan.operation, plan.link, plan.lenient) == ("detach eth0, eth1, eth2 from sandbox web", "eth0", True)
-    assert _detach.detach((), rig.target, rig.detach_facts(())).link is None
+    assert plan_detach((), rig.target, rig.detach_facts(())).link is None
 
 
 def test_veths_leave_together_after_what_may_be_on_top_of_the_first_of_them(rig: Rig) -> None:
     rig.add(InterfaceSpec("a"), InterfaceSpec(Veth("one")), InterfaceSpec("b"), InterfaceSpec(Veth("two")))
     facts = rig.detach_facts(rig.plugged)
-    plan = _detach.detach(rig.plugged, rig.target, facts)
+    plan = plan_detach(rig.plugged, rig.target, facts)
     assert facts.group
     assert [text for text in plan.commands if not text.startswith("#")] == [
         "ip -n web link set dev eth2 netns $$ name b",
@@ -483,9 +485,9 @@ def test_a_link_that_has_vanished_or_is_another_needs_nothing(rig: Rig) -> None:
     rig.add(InterfaceSpec("a"))
     index = rig.plugged[0].index
     rig.box.send(links.delete(index))
-    assert len(_detach.detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged))) == 0
+    assert len(plan_detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged))) == 0
     rig.box.add_link("eth0", index=index, kind="dummy")
-    assert len(_detach.detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged))) == 0
+    assert len(plan_detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged))) == 0
     rig.remove()
     assert rig.box.link("eth0")
 
@@ -494,7 +496,7 @@ def test_a_link_that_is_tied_otherwise_is_not_ours(rig: Rig) -> None:
     rig.host.edit_link(5, lower=6)
     rig.host.edit_link(6, lower=5)
     rig.add(InterfaceSpec("a"))
-    assert len(_detach.detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged))) == 0
+    assert len(plan_detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged))) == 0
 
 
 @pytest.mark.parametrize("taken", ["a", "uplink"])
@@ -550,7 +552,7 @@ def test_a_bridge_is_made_again_as_it_is_and_not_as_it_was_planned(rig: Rig) -> 
     send(rig.box, links.change(index, name="renamed", mtu=1300))
     found = rig.box.link(index)
     assert found
-    plan = _detach.detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged))
+    plan = plan_detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged))
     undo = [str(step.inverse()) for step in reversed(plan.steps)]
     assert undo[:2] == [
         f"ip -n web link add name renamed address {found.mac} type bridge",
@@ -583,7 +585,7 @@ def test_destroying_gives_back_what_came_from_the_host_and_unpins(rig: Rig) -> N
 def test_two_plans_become_one_under_the_name_of_the_second(rig: Rig) -> None:
     first = rig.plan_destroy()
     second = rig.plan(InterfaceSpec("a"))[0]
-    both = _detach.joined(first, second)
+    both = joined(first, second)
     assert both.steps == (*first.steps, *second.steps)
     assert (both.operation, both.lenient) == (second.operation, True)
 
@@ -603,14 +605,14 @@ def test_the_loopback_link_of_an_adopted_namespace_is_brought_up(
     assert found
     made = tuple(address.Address(1, ip_interface(text)) for text in addresses)
     lo = LinkState(replace(found, flags=links.LOOPBACK | (links.UP if up else 0)), made)
-    plan = _plan.pin(rig.target, PIN, (4, 1), source="/proc/42/ns/net", lo=lo)
+    plan = plan_create(rig.target, PIN, (4, 1), source="/proc/42/ns/net", lo=lo)
     pin = "touch /run/netns/web && mount --bind /proc/42/ns/net /run/netns/web"
     assert list(plan.commands) == [pin, *commands]
     assert plan.operation == "adopt /proc/42/ns/net as sandbox web"
-    assert list(_plan.pin(rig.target, None, (4, 1), source="/proc/42/ns/net", lo=lo).commands) == commands
+    assert list(plan_create(rig.target, None, (4, 1), source="/proc/42/ns/net", lo=lo).commands) == commands
 
 
 def test_a_namespace_is_pinned_and_its_loopback_link_brought_up(rig: Rig) -> None:
-    plan = _plan.pin(rig.target, PIN, (4, 1))
+    plan = plan_create(rig.target, PIN, (4, 1))
     assert list(plan.commands) == ["ip netns add web", "ip -n web link set dev lo up"]
     assert plan.operation == "create sandbox web"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from netsandbox import KernelError, _steps
+from netsandbox._kernel import HOST
 from netsandbox._steps import (
-    HOST,
     Conf,
     CreateLink,
     CreateVeth,

@@ -7,7 +7,8 @@ import errno
 import pytest
 
 from netsandbox import Bridge, InterfaceSpec, KernelError, SpecError
-from netsandbox._steps import HOST, WaitUp
+from netsandbox._kernel import HOST
+from netsandbox._steps import WaitUp
 from netsandbox.netlink import attrs
 from netsandbox.netlink import link as links
 from tests.unit.rig import Rig, send

@@ -5,7 +5,7 @@ Its inverse is the same step with the two exchanged. `Lost` stands for what the 
 leaves a namespace: nothing to do, but something to bring back.
 """
 
-from netsandbox._steps.base import HOST, Kernel, Lost, Step, World
+from netsandbox._steps.base import Lost, Step
 from netsandbox._steps.birth import CreateLink, DeleteLink
 from netsandbox._steps.ip import Conf, RestoreConf, SetAddress, SetNeighbor, SetRoute, SetSysctl
 from netsandbox._steps.link import Port, SetAltnames, SetMac, SetMaster, SetMtu, SetUp
@@ -15,7 +15,6 @@ from netsandbox._steps.veth import CreateVeth, CreateVeths, DeleteVeth, DeleteVe
 from netsandbox._steps.wait import WaitUp
 
 __all__ = [
-    "HOST",
     "Conf",
     "CreateLink",
     "CreateVeth",
@@ -24,7 +23,6 @@ __all__ = [
     "DeleteVeth",
     "DeleteVeths",
     "HostEnd",
-    "Kernel",
     "Lost",
     "Move",
     "Pin",
@@ -43,7 +41,6 @@ __all__ = [
     "Step",
     "Unpin",
     "WaitUp",
-    "World",
     "delete_links",
     "place",
 ]

@@ -4,7 +4,8 @@ import errno
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from netsandbox._steps.base import HOST, World, ip, quote
+from netsandbox._kernel import HOST, World
+from netsandbox._steps.base import ip, quote
 from netsandbox.errors import KernelError
 from netsandbox.netlink import kinds
 from netsandbox.netlink import link as _link

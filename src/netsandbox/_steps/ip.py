@@ -3,7 +3,8 @@
 import errno
 from dataclasses import dataclass, replace
 
-from netsandbox._steps.base import Change, Kernel, World, inside, ip, quote
+from netsandbox._kernel import Kernel, World
+from netsandbox._steps.base import Exchange, inside, ip, quote
 from netsandbox.errors import KernelError
 from netsandbox.netlink import address as _address
 from netsandbox.netlink import conf
@@ -15,7 +16,7 @@ from netsandbox.netlink.neighbor import NeighborEntry
 from netsandbox.netlink.route import RouteEntry
 
 
-class SetAddress(Change[Address]):
+class SetAddress(Exchange[Address]):
     """Add or delete an IP address."""
 
     __slots__ = ()
@@ -71,7 +72,7 @@ def route_words(entry: RouteEntry, link: str) -> str:
     return words + (" onlink" if entry.flags & _route.ONLINK else "")
 
 
-class SetRoute(Change[RouteEntry]):
+class SetRoute(Exchange[RouteEntry]):
     """Add, replace or delete a route."""
 
     __slots__ = ()
@@ -99,7 +100,7 @@ class SetRoute(Change[RouteEntry]):
         return True
 
 
-class SetNeighbor(Change[NeighborEntry]):
+class SetNeighbor(Exchange[NeighborEntry]):
     """Add, replace or delete a neighbour or a bridge forwarding entry."""
 
     __slots__ = ()
@@ -130,7 +131,7 @@ class SetNeighbor(Change[NeighborEntry]):
 
 
 @dataclass(frozen=True, slots=True)
-class SetSysctl(Change[str]):
+class SetSysctl(Exchange[str]):
     """Give a setting below /proc/sys/net a value, unless it has it.
 
     Attributes:
@@ -172,7 +173,7 @@ class Conf:
     ipv6: tuple[int, ...]
 
 
-class RestoreConf(Change[Conf]):
+class RestoreConf(Exchange[Conf]):
     """Bring all per-link settings back: a link that moves gets the defaults of the namespace it comes to."""
 
     __slots__ = ()

@@ -4,7 +4,8 @@ import errno
 from dataclasses import dataclass
 
 from netsandbox import telemetry
-from netsandbox._steps.base import Change, World, ip, quote
+from netsandbox._kernel import World
+from netsandbox._steps.base import Exchange, ip, quote
 from netsandbox.errors import KernelError
 from netsandbox.netlink import link as _link
 
@@ -12,7 +13,7 @@ UP_RETRIES, UP_PAUSE = 3, 0.010  # as osl: three more tries, 10 ms (in seconds) 
 _PASSING = frozenset((errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ENOBUFS, errno.ENOMEM))
 
 
-class SetMac(Change[str]):
+class SetMac(Exchange[str]):
     """Give a link another link-layer address."""
 
     __slots__ = ()
@@ -29,7 +30,7 @@ class SetMac(Change[str]):
         return True
 
 
-class SetMtu(Change[int]):
+class SetMtu(Exchange[int]):
     """Give a link another MTU (bytes)."""
 
     __slots__ = ()
@@ -47,7 +48,7 @@ class SetMtu(Change[int]):
 
 
 @dataclass(frozen=True, slots=True)
-class SetUp(Change[bool]):
+class SetUp(Exchange[bool]):
     """Bring a link up or down.
 
     Attributes:
@@ -100,7 +101,7 @@ class Port:
     former: bool = False
 
 
-class SetMaster(Change[Port]):
+class SetMaster(Exchange[Port]):
     """Make a link a port of another, or of none."""
 
     __slots__ = ()
@@ -135,7 +136,7 @@ class SetMaster(Change[Port]):
         return True
 
 
-class SetAltnames(Change[tuple[str, ...]]):
+class SetAltnames(Exchange[tuple[str, ...]]):
     """Give a link other alternative names."""
 
     __slots__ = ()

@@ -4,7 +4,8 @@ import errno
 from dataclasses import dataclass
 from typing import ClassVar, TypedDict
 
-from netsandbox._steps.base import World, ip, quote
+from netsandbox._kernel import World
+from netsandbox._steps.base import ip, quote
 from netsandbox.errors import KernelError
 from netsandbox.netlink import link as _link
 from netsandbox.netlink.link import Link

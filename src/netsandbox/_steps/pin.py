@@ -4,7 +4,8 @@ import errno
 from dataclasses import dataclass
 from typing import ClassVar
 
-from netsandbox._steps.base import World, quote
+from netsandbox._kernel import World
+from netsandbox._steps.base import quote
 
 
 @dataclass(frozen=True, slots=True)

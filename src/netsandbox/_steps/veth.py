@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from netsandbox._steps.base import HOST, Kernel, World, quote
+from netsandbox._kernel import HOST, Kernel, World
+from netsandbox._steps.base import quote
 from netsandbox._steps.birth import unknown
 from netsandbox._steps.ip import SetSysctl
 from netsandbox.errors import KernelError

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from netsandbox._steps.base import HOST, Kernel, World
+from netsandbox._kernel import HOST, Kernel, World
 from netsandbox.errors import KernelError
 from netsandbox.netlink.link import Link
 

@@ -21,7 +21,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from netsandbox._frames import MAC_SIZE, advert
-from netsandbox._steps import Kernel
+from netsandbox._kernel import Kernel
 from netsandbox._system import namespace, packet
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox.adverts import Advertise, Adverts

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import click
 
 from netsandbox import _bulk
-from netsandbox._making import where
+from netsandbox._run.lifecycle import locate
 from netsandbox._system.store import Store
 from netsandbox.cli import advertise, bulk, output, text, view
 from netsandbox.cli.app import Settings, usage
@@ -186,7 +186,7 @@ def _parse(file: str, lines: str) -> dict[str, list[Wish]]:
             options = _line.make_context("attach", words).params
             name = spec = None
             with noting:
-                name, _ = where(store, options.pop("sandbox"))
+                name, _ = locate(store, options.pop("sandbox"))
             with noting:
                 wish, keywords = asked(options.pop("source"), options)
                 spec = InterfaceSpec(wish, **keywords)

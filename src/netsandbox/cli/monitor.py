@@ -5,12 +5,12 @@ from contextlib import ExitStack
 
 import click
 
-from netsandbox._changes import Event
+from netsandbox._events.iterator import Events
+from netsandbox._events.tracker import Event
 from netsandbox._steps.ip import route_words
 from netsandbox.cli import output, view
 from netsandbox.cli.app import Settings, complete_sandbox, json_option, pass_settings, usage
 from netsandbox.cli.opening import opened
-from netsandbox.events import Events
 from netsandbox.netlink.address import Address
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.neighbor import AF_BRIDGE, NeighborEntry

@@ -123,7 +123,7 @@ class Scene:
             output.data(self.found)
         return good
 
-    # --- telling ---
+    # --- annotate_errors ---
 
     def say(self, heading: str) -> None:
         """Begin a part."""

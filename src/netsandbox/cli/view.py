@@ -6,7 +6,7 @@ Source: print_linkinfo() and print_addrinfo() in iproute2's ip/ipaddress.c, prin
 from collections.abc import Iterable
 from typing import Any
 
-from netsandbox._changes import Event
+from netsandbox._events.tracker import Event
 from netsandbox.errors import InterfaceNotFoundError
 from netsandbox.interface import Interface
 from netsandbox.netlink.address import Address

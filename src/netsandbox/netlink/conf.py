@@ -106,3 +106,14 @@ def ipv4_changes(now: tuple[int, ...], wanted: tuple[int, ...]) -> dict[int, int
         for number, (old, new) in enumerate(zip(now, wanted, strict=False), 1)
         if old != new and number != IPV4_MC_FORWARDING
     }
+
+
+def disable_ipv6(name: str) -> str:
+    """Return the path, below /proc/sys/net, of the switch that turns IPv6 off on a link."""
+    return f"ipv6/conf/{name}/disable_ipv6"
+
+
+def sysctl_path(key: str, name: str) -> str:
+    """Return the path, below /proc/sys/net, of a setting of a link; its key has IFNAME in the place of the name."""
+    _, family, group, _, setting = key.split(".")
+    return f"{family}/{group}/{name}/{setting}"

@@ -1,25 +1,27 @@
 """How a sandbox comes to hand: made, opened, adopted; and which ones there are."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-from netsandbox import _detach, _facts, _journal, _plan
+from netsandbox import _record
 from netsandbox._checks import is_path, sandbox_name_problem
-from netsandbox._handle import HOST_NAME, Change, Handle, let_go, telling
-from netsandbox._journal import Pending, Record
-from netsandbox._outline import Plan, Plugged, Target
+from netsandbox._plan.lifecycle import leaving, plan_create, plan_destroy
+from netsandbox._plan.model import Plan, Target, joined
+from netsandbox._plan.state import LinkState, classify, detach_facts
+from netsandbox._record import Pending, Record
+from netsandbox._run.handle import HOST_NAME, Handle, Operation, annotate_errors
+from netsandbox._run.release import let_go
+from netsandbox._run.transaction import carry_out, is_pin_hidden, load, say_hidden, settle, target
 from netsandbox._steps import Unpin
 from netsandbox._system import namespace
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import Store, boot
-from netsandbox._transaction import carry_out, is_dead_end, is_out_of_sight, keep, load, out_of_sight, settle, target
 from netsandbox.errors import NetSandboxError, Problem, SandboxExistsError, SandboxNotFoundError, SpecError
-from netsandbox.netlink import link as _link
 
 
-def where(store: Store, name: str) -> tuple[str, str]:
+def locate(store: Store, name: str) -> tuple[str, str]:
     """Return the name and the path of the sandbox that *name*, or an absolute path, says.
 
     Raises:
@@ -47,7 +49,7 @@ def open_host(host: str | LinuxKernel | None) -> LinuxKernel:
 @contextmanager
 def opening(host: str | LinuxKernel | None, name: str) -> Iterator[tuple[LinuxKernel, ExitStack]]:
     """Open the host's namespace; what is put on the stack is closed if anything fails."""
-    with telling(name), ExitStack() as stack:
+    with annotate_errors(name), ExitStack() as stack:
         outside = open_host(host)
         stack.callback(outside.close)
         yield outside, stack
@@ -59,11 +61,11 @@ def create(
     *,
     replace_old: bool,
     host: str | LinuxKernel | None,
-    plug: Callable[[Handle, Record], Change[Any]] | None = None,
+    plug: Callable[[Handle, Record], Operation[Any]] | None = None,
 ) -> Handle:
     """Make a sandbox; see `Sandbox.create`. What *plug* says to plug in is a part of making it."""
     store = Store()
-    name, path = where(store, name)
+    name, path = locate(store, name)
     store.prepare(pins=True)
     with opening(host, name) as (outside, stack), store.locked(name):
         record, words = settle(store, name, outside)
@@ -80,20 +82,20 @@ def create(
         stack.callback(handle.close)
         handle.recovered = (words,) if words else ()
         new = Record(name, path, boot(), box.identity, outside.identity, pinned=True, mounts=namespace.mounts())
-        plan, world, pending = _plan.pin(handle.target, path, box.identity), handle.world, None
+        plan, world, pending = plan_create(handle.target, path, box.identity), handle.world, None
         if old and record:
             # Two namespaces of one name: the new one goes by another spelling of its path until it is pinned.
             directory, _, last = path.rpartition("/")
             spelled = Target(name, f"{directory}/./{last}")
             gone, ends = destroy_plan(old, record)
-            plan = _detach.joined(gone, _plan.pin(spelled, path, box.identity))
+            plan = joined(gone, plan_create(spelled, path, box.identity))
             world = {**old.world, spelled.netns: box}
             steps = (*gone.steps, Unpin(spelled.netns, path, box.identity))
             pending = Pending(plan.operation, steps, forward=True, then=None)
-        change: Change[Any] = Change(plan, new, lambda: None)
+        change: Operation[Any] = Operation(plan, new, lambda: None)
         if plug:
             more = plug(handle, new)
-            change = replace(more, plan=replace(_detach.joined(plan, more.plan), operation=plan.operation))
+            change = replace(more, plan=replace(joined(plan, more.plan), operation=plan.operation))
             # After a crash, what is inside goes with the namespace: what outlives that is undone.
             made = more.record.interfaces if more.record else ()
             outlives = (step.inverse() for item in made for step in reversed(item.back))
@@ -106,16 +108,16 @@ def create(
         return handle
 
 
-def plan_create(name: str, path: str, plug: Callable[[Handle, Record], Change[Any]] | None = None) -> Plan:
+def plan(name: str, path: str, plug: Callable[[Handle, Record], Operation[Any]] | None = None) -> Plan:
     """Plan to make a sandbox, and to plug in what *plug* says: into a namespace that is let go again."""
-    plan = _plan.pin(target(name, path), path, (0, 0))
+    plan = plan_create(target(name, path), path, (0, 0))
     if plug is None:
         return plan
     with opening(None, name) as (outside, _), closing(LinuxKernel.create()) as box:
         handle = Handle(Store(), name, path, box, outside)
         with closing(handle):
             more = plug(handle, Record(name, path, boot(), box.identity, outside.identity, pinned=True)).plan
-            return replace(_detach.joined(plan, more), operation=plan.operation)
+            return replace(joined(plan, more), operation=plan.operation)
 
 
 def _existing(
@@ -144,7 +146,7 @@ def _existing(
 def open_(name: str, *, host: str | LinuxKernel | None) -> Handle:
     """Open a sandbox; see `Sandbox.open`."""
     store = Store()
-    name, path = where(store, name)
+    name, path = locate(store, name)
     request = f"open sandbox {name}"
     record, words = load(store, name), None
     with opening(host, name) as (outside, stack):
@@ -158,7 +160,7 @@ def open_(name: str, *, host: str | LinuxKernel | None) -> Handle:
         fd = namespace.find(record.path, follow=not record.pinned)
         if fd is None:
             lost = f"its namespace is no longer at {record.path}"
-            raise SandboxNotFoundError(request, out_of_sight(record) if is_out_of_sight(record) else lost)
+            raise SandboxNotFoundError(request, say_hidden(record) if is_pin_hidden(record) else lost)
         box = LinuxKernel(fd)
         stack.callback(box.close)
         if box.identity != record.netns:
@@ -174,7 +176,7 @@ def adopt(source: str, name: str | None, *, host: str | None) -> Handle:
     store = Store()
     if not is_path(source):
         raise SpecError([Problem("path", source, "is not an absolute path")])
-    key, path = where(store, name if name is not None else source)
+    key, path = locate(store, name if name is not None else source)
     operation = f"adopt {source} as sandbox {key}"
     store.prepare(pins=name is not None)
     with opening(host, key) as (outside, stack), store.locked(key):
@@ -194,114 +196,16 @@ def adopt(source: str, name: str | None, *, host: str | None) -> Handle:
         handle = Handle(store, key, new.path, box, outside)
         handle.recovered = (words,) if words else ()
         lo = box.link("lo")
-        state = _facts.LinkState(lo, tuple(box.addresses(lo.index))) if lo else None
-        plan = _plan.pin(handle.target, pin, box.identity, source=source, lo=state)
+        state = LinkState(lo, tuple(box.addresses(lo.index))) if lo else None
+        plan = plan_create(handle.target, pin, box.identity, source=source, lo=state)
         carry_out(store, key, plan, handle.world, before=None, then=new, read=lambda: None)
         return handle
 
 
-def host_handle(path: str | None) -> Handle:
+def open_host_sandbox(path: str | None) -> Handle:
     """Open the host's own namespace; see `Sandbox.host`."""
     with opening(path, HOST_NAME) as (outside, _):
         return Handle(Store(), HOST_NAME, path or namespace.OWN, outside, outside)
-
-
-def recover() -> tuple[str, ...]:
-    """Settle every sandbox; see `Sandbox.recover`."""
-    store = Store()
-    return (*_each(store, lambda key, outside: filter(None, settle(store, key, outside)[1:])), *_orphans(store))
-
-
-def prune(*, only_say: bool) -> tuple[str, ...]:
-    """Settle every sandbox and forget those whose namespace is gone; see `Sandbox.prune`."""
-    store = Store()
-
-    def settle_and_forget(key: str, outside: LinuxKernel) -> Iterator[str]:
-        record, words = (load(store, key), None) if only_say else settle(store, key, outside)
-        if words:
-            yield words
-        reason = record and _dead(record)
-        if record and reason:
-            yield f"{record.name}: {reason}"
-            if not only_say:
-                if record.pinned:
-                    namespace.sweep(record.path)
-                keep(store, key, None)
-
-    said = _each(store, settle_and_forget)
-    return (*said, *_dead_ends(store, delete=not only_say), *_orphans(store, delete=not only_say))
-
-
-def _dead_ends(store: Store, *, delete: bool) -> list[str]:
-    """Say which host ends of veths no sandbox has any more, and delete them: their mark says that they are ours."""
-    found = []
-    with opening(None, HOST_NAME) as (outside, _):
-        for link in outside.links():
-            key = store.marked(link.alias or "")
-            if key is None:
-                continue
-            with store.locked(key):  # so that it is not one that is being made
-                again = _facts.settled(outside, link.name, lambda link: is_dead_end(store, link))
-                if again and is_dead_end(store, again):
-                    found.append(f"{again.name}: the host end of a veth of sandbox {key}, which is gone")
-                    if delete:
-                        outside.send(_link.delete(again.index))
-        outside.close()
-    return found
-
-
-def _each(store: Store, work: Callable[[str, LinuxKernel], Iterable[str]]) -> list[str]:
-    """Do *work* with every sandbox, under its lock, and return what was said; what fails keeps no other from its turn.
-
-    Raises:
-        NetSandboxError: Something failed; it tells all that was said, and every failure.
-    """
-    done: list[str] = []
-    failed: list[NetSandboxError] = []
-    with opening(None, HOST_NAME) as (outside, _):
-        for key in store.entries():
-            try:
-                with telling(key), store.locked(key):
-                    done += work(key, outside)
-            except NetSandboxError as error:
-                failed.append(error)
-        outside.close()
-    if failed:
-        raise NetSandboxError("; ".join(map(str, (*done, *failed)))) from failed[0]
-    return done
-
-
-def _orphans(store: Store, *, delete: bool = True) -> list[str]:
-    """Say which files of killed processes are there, and delete them."""
-    return [f"{path}: left behind by a process that was killed" for path in store.orphans(delete=delete)]
-
-
-def _dead(record: Record) -> str | None:
-    """Say why a sandbox is of the past, or what of it is left half done."""
-    if record.boot != boot():
-        return "it was made before the machine was started again"
-    if is_out_of_sight(record):
-        return None
-    if record.pending:
-        return f"interrupted: {record.pending.operation}"
-    if record.netns != namespace.identity_at(record.path, follow=not record.pinned):
-        return f"its namespace is no longer at {record.path}"
-    return None
-
-
-def names() -> list[str]:
-    """Return the names of all sandboxes that have a record."""
-    return Store().names()
-
-
-def pinned_names() -> list[str]:
-    """Return the names of all namespaces in the runtime directory, and of all sandboxes elsewhere."""
-    return sorted({*names(), *Store().pinned()})
-
-
-def detach_facts(handle: Handle, items: tuple[Plugged, ...], record: Record) -> _facts.Facts:
-    """Return what has to be known to take interfaces out."""
-    return _facts.for_detach(handle.host, handle.box, items, record.interfaces)
 
 
 def destroy_plan(handle: Handle, record: Record) -> tuple[Plan, list[int]]:
@@ -310,10 +214,12 @@ def destroy_plan(handle: Handle, record: Record) -> tuple[Plan, list[int]]:
     Returns:
         The plan, and the indexes of the host ends of the veths that go with the namespace.
     """
-    found = _facts.inventory(handle.host, handle.box, record.interfaces)
-    items = _detach.leaving(record.interfaces, found, stays=record.stays)
+    found = classify(handle.host, handle.box, record.interfaces)
+    items = leaving(record.interfaces, found, stays=record.stays)
     path = record.path if record.pinned else None
-    plan = _detach.destroy(items, handle.target, detach_facts(handle, items, record), path, record.netns)
+    plan = plan_destroy(
+        items, handle.target, detach_facts(handle.host, handle.box, items, record.interfaces), path, record.netns
+    )
     links = {link.index: link for link in found.links}
     return plan, [links[item.index].lower or 0 for item in found.ours if item.outer and item not in items]
 
@@ -322,7 +228,7 @@ def _holder(store: Store, identity: tuple[int, int]) -> str | None:
     """Return the name of the sandbox that a namespace is already: what two of them plug in, neither can tell apart."""
     for key in store.names():
         with suppress(NetSandboxError):  # a damaged record is told when that sandbox is used
-            record = load(store, key) if _journal.mentions(store.read(key) or b"", identity) else None
+            record = load(store, key) if _record.mentions(store.read(key) or b"", identity) else None
             found = record and namespace.identity_at(record.path, follow=not record.pinned)
             if record and record.boot == boot() and record.netns == found == identity:
                 return key

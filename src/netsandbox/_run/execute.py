@@ -12,8 +12,9 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from netsandbox import telemetry
-from netsandbox._outline import Group, Plan
-from netsandbox._steps import Step, World
+from netsandbox._kernel import World
+from netsandbox._plan.model import Group, Plan
+from netsandbox._steps import Step
 from netsandbox.errors import KernelError, NetSandboxError, RollbackError
 
 T = TypeVar("T")

@@ -10,11 +10,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TypeVar, cast
 
-from netsandbox import _journal
-from netsandbox._execute import execute, finish, undo
-from netsandbox._journal import Pending, Record
-from netsandbox._outline import Plan, Target
-from netsandbox._steps import HOST, Kernel, World
+from netsandbox import _record
+from netsandbox._kernel import HOST, Kernel, World
+from netsandbox._plan.model import Plan, Target
+from netsandbox._record import Pending, Record
+from netsandbox._run.execute import execute, finish, undo
 from netsandbox._system import namespace
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import PINS, Store, boot
@@ -58,7 +58,7 @@ def load(store: Store, key: str) -> Record | None:
     if data == known:
         return cast("Record", record)
     try:
-        found = _journal.unpack(data)
+        found = _record.unpack(data)
     except ProtocolError as error:
         raise ProtocolError(f"{store.file(key)}: {error.message}") from error
     store.known = data, found
@@ -70,7 +70,7 @@ def keep(store: Store, key: str, record: Record | None) -> None:
     if record:
         mounts = namespace.mounts()
         kept = record if record.mounts == mounts else replace(record, mounts=mounts)
-        data = _journal.pack(kept)
+        data = _record.pack(kept)
         store.write(key, data)
         store.known = data, kept
     elif store.read(key) is not None:
@@ -148,8 +148,8 @@ def settle(store: Store, key: str, host: LinuxKernel) -> tuple[Record | None, st
     pending = record.pending
     if pending is None:
         return record, None
-    if is_out_of_sight(record):
-        raise NetSandboxError(f"{pending.operation} was interrupted: {out_of_sight(record)}")
+    if is_pin_hidden(record):
+        raise NetSandboxError(f"{pending.operation} was interrupted: {say_hidden(record)}")
     if record.host != host.identity:
         reason = "its links came from another namespace than the one this thread is in; name that one with host="
         raise NetSandboxError(f"{pending.operation} was interrupted: {reason}")
@@ -166,7 +166,7 @@ def settle(store: Store, key: str, host: LinuxKernel) -> tuple[Record | None, st
     return pending.then, f"{'finished' if pending.forward else 'undid'} what was interrupted: {pending.operation}"
 
 
-def is_out_of_sight(record: Record) -> bool:
+def is_pin_hidden(record: Record) -> bool:
     """Whether the namespace may be pinned where this process does not see it: in another mount namespace.
 
     The file it was mounted on is seen there and here, but deleting it would take the mount away everywhere.
@@ -174,12 +174,12 @@ def is_out_of_sight(record: Record) -> bool:
     return record.pinned and record.mounts != namespace.mounts() and namespace.is_bare(record.path)
 
 
-def out_of_sight(record: Record) -> str:
+def say_hidden(record: Record) -> str:
     """Say so, and what to do."""
     return f"nothing is mounted on {record.path} here, but may be in another mount namespace; if not, delete that file"
 
 
-def is_dead_end(store: Store, link: Link) -> bool:
+def is_orphan_veth(store: Store, link: Link) -> bool:
     """Whether a link on the host is the end of a veth that no sandbox of the runtime directory has any more.
 
     The kernel is still taking its namespace down then, or somebody inside has moved the other end elsewhere.

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from netsandbox._outline import Plugged
-from netsandbox._steps import Kernel
+from netsandbox._kernel import Kernel
+from netsandbox._record import Attachment
 from netsandbox.errors import KernelError
 from netsandbox.netlink.address import Address
 from netsandbox.netlink.link import Link
@@ -91,13 +91,13 @@ class Inventory:
     """
 
     links: tuple[Link, ...]
-    ours: tuple[Plugged, ...]
-    missing: tuple[Plugged, ...]
+    ours: tuple[Attachment, ...]
+    missing: tuple[Attachment, ...]
     foreign: tuple[Link, ...]
 
 
-def inventory(host: Kernel | None, box: Kernel, plugged: Sequence[Plugged]) -> Inventory:
-    """Tell the links of a sandbox apart, by what nobody inside can forge: see `Plugged.holds` and `Plugged.is_tied`.
+def classify(host: Kernel | None, box: Kernel, plugged: Sequence[Attachment]) -> Inventory:
+    """Tell the links of a sandbox apart, by what nobody inside can forge: `Attachment.holds` and `is_tied`.
 
     Args:
         host: The namespace the links came from; None if it is not at hand.
@@ -120,7 +120,7 @@ def inventory(host: Kernel | None, box: Kernel, plugged: Sequence[Plugged]) -> I
     return Inventory(tuple(links.values()), tuple(ours), missing, foreign)
 
 
-def state(kernel: Kernel, link: Link) -> LinkState:
+def read_state(kernel: Kernel, link: Link) -> LinkState:
     """Return *link* with all that its namespace knows of it."""
     is_bridge = link.kind == "bridge"
     fixed = [item for item in kernel.neighbors(AF_BRIDGE, link.index) if item.state & NOARP] if link.master else []
@@ -134,7 +134,7 @@ def state(kernel: Kernel, link: Link) -> LinkState:
     )
 
 
-def for_attach(
+def attach_facts(
     host: Kernel,
     box: Kernel,
     sources: Iterable[str],
@@ -160,8 +160,8 @@ def for_attach(
     found = {name: host.link(name) for name in sources}
     names = {name: link.name for name, link in found.items() if link}  # a source may be an alternative name
     return Facts(
-        sources={name: state(host, link) for name, link in found.items() if link},
-        host_links={name: link for name in others if (link := settled(host, name, is_leaving))},
+        sources={name: read_state(host, link) for name, link in found.items() if link},
+        host_links={name: link for name in others if (link := wait_for_name(host, name, is_leaving))},
         links=tuple(box.links()),
         addresses=tuple(box.addresses()) if check_routes else (),
         routes=tuple(box.routes(table=TABLE_MAIN)) if check_routes else (),
@@ -169,7 +169,7 @@ def for_attach(
     )
 
 
-def settled(host: Kernel, name: str, is_leaving: Callable[[Link], bool]) -> Link | None:
+def wait_for_name(host: Kernel, name: str, is_leaving: Callable[[Link], bool]) -> Link | None:
     """Return the link with a name, once none that is leaving has it, or when that was waited for long enough."""
     found = host.link(name)
     for _ in range(LEAVE_TRIES):
@@ -186,7 +186,7 @@ def read_sysctls(kernel: Kernel, paths: Iterable[str]) -> dict[str, str]:
     return {path: value for path, value in values.items() if value is not None}
 
 
-def for_detach(host: Kernel, box: Kernel, items: Sequence[Plugged], plugged: Iterable[Plugged]) -> Facts:
+def detach_facts(host: Kernel, box: Kernel, items: Sequence[Attachment], plugged: Iterable[Attachment]) -> Facts:
     """Return what has to be known to take interfaces out.
 
     Args:
@@ -227,7 +227,7 @@ def _bounded(kernel: Kernel, link: Link) -> LinkState:
     back is recorded, and must neither fill the runtime directory nor keep the link from leaving.
     """
     try:
-        found = state(kernel, link)
+        found = read_state(kernel, link)
     except KernelError as error:
         if error.errno != errno.EMSGSIZE:
             raise

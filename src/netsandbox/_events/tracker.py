@@ -12,7 +12,7 @@ from itertools import chain, islice, starmap
 from typing import Literal
 
 from netsandbox._checks import IPAddress
-from netsandbox._steps import Kernel
+from netsandbox._kernel import Kernel
 from netsandbox.errors import KernelError
 from netsandbox.netlink import address as _address
 from netsandbox.netlink import link as _link
@@ -57,7 +57,7 @@ class Event:
     master: str | None = None
 
 
-class Changes:
+class EventTracker:
     """Turns what the kernel says of a sandbox into events.
 
     Attributes:

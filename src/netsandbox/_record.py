@@ -10,18 +10,19 @@ and every field is of the type that its class says.
 import json
 import re
 from binascii import crc32
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, fields
 from functools import cache
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from netsandbox import _steps
-from netsandbox._outline import Plugged
-from netsandbox._steps.base import Change
-from netsandbox.adverts import Advertise
+from netsandbox._steps import DeleteVeth, HostEnd, Move, Place, Step
+from netsandbox._steps.base import Exchange
+from netsandbox.adverts import NEVER, Advertise
 from netsandbox.errors import ProtocolError
 from netsandbox.netlink import address, kinds, neighbor, route
+from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import Message
 
 VERSION = 1
@@ -55,10 +56,81 @@ _CLASSES: dict[str, type] = {
         _steps.SetUp,
         _steps.Unpin,
         _steps.WaitUp,
-        Plugged,
         Advertise,
     )
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """An interface of a sandbox: what the kernel cannot tell of it.
+
+    Attributes:
+        id: Its number, never given twice in a sandbox.
+        source: Name of its link on the host, or of the link that was made.
+        index: Its index in the sandbox.
+        name: The name it got in the sandbox.
+        kind: Kind of the link.
+        born: Whether it was made in the sandbox.
+        altnames: The alternative names of its link on the host.
+        lower: Index on the host of the link below it, or at its other end, if that was there.
+        back: The steps that take it out again, in order.
+        advertise: How often its addresses are advertised; of a record that does not say it, not at all.
+    """
+
+    id: int
+    source: str
+    index: int
+    name: str
+    kind: str | None
+    born: bool
+    altnames: tuple[str, ...] = ()
+    lower: int | None = None
+    back: tuple[Step, ...] = ()
+    advertise: Advertise = NEVER
+
+    @property
+    def is_bridge(self) -> bool:
+        """Whether it is a bridge that was made here."""
+        return self.born and self.kind == "bridge"
+
+    @property
+    def home(self) -> Place | None:
+        """Its place on the host; None if it was born in the sandbox, or never left the host."""
+        return next((step.new for step in self.back if isinstance(step, Move)), None)
+
+    @property
+    def outer(self) -> HostEnd | None:
+        """Its other end on the host, if it is a veth that was made here."""
+        return next((step.made.host for step in self.back if isinstance(step, DeleteVeth)), None)
+
+    def tie(self, link: Link) -> int | None:
+        """Return the index on the host of the link that *link*, found under the index, is tied to; see `is_tied`."""
+        return link.lower if self.outer else self.lower
+
+    def holds(self, link: Link | None) -> bool:
+        """Whether *link*, found under the index, looks like this one; see also `is_tied`."""
+        return link is not None and link.kind == self.kind
+
+    def is_tied(self, link: Link, lower: Link | None, siblings: Container[int]) -> bool:
+        """Whether *link*, which holds, is tied to others as this one is; see docs/threat-model.md.
+
+        Args:
+            link: What is found under the index in the sandbox.
+            lower: What is found on the host under the index of the link below, or at the other end.
+            siblings: Indexes of all interfaces of the sandbox.
+        """
+        if self.outer:
+            return lower is not None and self.outer.matches(lower) and lower.lower == self.index
+        if self.lower is None:
+            return True
+        if lower and self.kind == "veth":
+            return lower.lower == self.index and lower.lower_netns is not None
+        if (
+            link.lower_netns is None
+        ):  # the other end is in the sandbox as well: if it was not plugged in, it is not ours
+            return link.lower in siblings
+        return self.kind == "veth" or link.lower == self.lower  # the other end of a veth got an index where it went
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +158,7 @@ class Record:
     host: tuple[int, int]
     pinned: bool
     next_id: int = 1
-    interfaces: tuple[Plugged, ...] = ()
+    interfaces: tuple[Attachment, ...] = ()
     pending: "Pending | None" = None
     adopted: bool = False
     mounts: tuple[int, int] = (0, 0)
@@ -114,8 +186,9 @@ class Pending:
     then: Record | None
 
 
-_CLASSES |= {"Record": Record, "Pending": Pending}
+_CLASSES |= {"Record": Record, "Pending": Pending, "Attachment": Attachment}
 _FIELDS = {name: tuple(item.name for item in fields(kind)) for name, kind in _CLASSES.items()}
+_RENAMED = {"Plugged": "Attachment"}  # what records of netsandbox 0.1.0 call a class
 _STEPS = tuple(kind for kind in _CLASSES.values() if hasattr(kind, "inverse"))
 _TEXT = re.compile("[^\0\ud800-\udc7f\udd00-\udfff]*")  # without NUL, and surrogates that stand for no byte (PEP 383)
 _SUM = b',"sum":'
@@ -184,6 +257,7 @@ def _unpack(value: Any) -> Any:  # noqa: ANN401  JSON
     if not isinstance(value, dict):
         return value
     name = value.pop("is")
+    name = _RENAMED.get(name, name)
     if name in _VALUES:
         return _VALUES[name](Message(0, 0, 0, bytes.fromhex(value["bytes"])))
     known = {key: _unpack(item) for key, item in value.items()}
@@ -202,7 +276,7 @@ def _checks(name: str) -> dict[str, _Check]:
     """Return what tells whether a value is of a field's type; steps that exchange values say at their base of which."""
     kind = _CLASSES[name]
     hints = get_type_hints(kind)
-    if issubclass(kind, Change):
+    if issubclass(kind, Exchange):
         (of,) = get_args(kind.__orig_bases__[0])  # type: ignore[attr-defined]  # get_original_bases() is 3.12
         hints |= {"old": of | None, "new": of | None}
     return {field: _check(hints[field], _RANGES.get(field, _NUMBERS)) for field in _FIELDS[name]}

@@ -8,14 +8,14 @@ import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from netsandbox import _facts
 from netsandbox._checks import IPAddress, IPInterface, is_setting
-from netsandbox._handle import Handle
-from netsandbox._outline import Plan, single
-from netsandbox._plan import add_step, entry
+from netsandbox._kernel import Kernel
+from netsandbox._plan.attach import add_step
+from netsandbox._plan.convert import neighbor_entry, read_route, route_entry
+from netsandbox._plan.model import InterfaceKey, Plan, Target, single
+from netsandbox._plan.state import read_sysctls
 from netsandbox._steps import Lost, SetAddress, SetNeighbor, SetRoute, SetSysctl, Step
 from netsandbox.errors import InterfaceNotFoundError, KernelError, Problem, SpecError
-from netsandbox.interface import Interface, read_route
 from netsandbox.netlink import address as _address
 from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
@@ -23,7 +23,7 @@ from netsandbox.netlink.address import Address
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.neighbor import NeighborEntry
 from netsandbox.netlink.route import RouteEntry
-from netsandbox.spec import Gateway, Neighbor, Route, best_gateways, parse_interface
+from netsandbox.spec import Gateway, Neighbor, Route, best_gateways
 
 _TWEAKS = {
     "net.ipv4.vs.conn_reuse_mode": "0",
@@ -33,162 +33,167 @@ _TWEAKS = {
 OS_TWEAKS: Mapping[str, Mapping[str, str]] = {"ingress": _TWEAKS, "load-balancer": _TWEAKS}
 
 
-def link(handle: Handle, interface: Interface | str) -> Link:
+def link(kernel: Kernel, target: Target, interface: InterfaceKey) -> Link:
     """Return the link of an interface, or the one that a name inside says."""
-    if isinstance(interface, Interface):
-        interface.check_owner(handle.name)
-        found = handle.box.link(interface.index)
-    else:
-        found = handle.box.link(parse_interface(interface))
+    found = kernel.link(interface.key)
     if found is None:
-        text = interface.name if isinstance(interface, Interface) else interface
-        raise InterfaceNotFoundError(f"use {text} of sandbox {handle.name}", "there is no such interface")
+        raise InterfaceNotFoundError(f"use {interface.text} of sandbox {target.name}", "there is no such interface")
     return found
 
 
-def names(handle: Handle) -> dict[int, str]:
+def names(kernel: Kernel) -> dict[int, str]:
     """Return the names of all links by their index."""
-    return {item.index: item.name for item in handle.box.links()}
+    return {item.index: item.name for item in kernel.links()}
 
 
-def main_routes(handle: Handle, family: int = 0) -> list[RouteEntry]:
+def main_routes(kernel: Kernel, family: int = 0) -> list[RouteEntry]:
     """Return the unicast routes of the main tables, the preferred ones first."""
-    entries = handle.box.routes(family=family, table=_route.TABLE_MAIN)
+    entries = kernel.routes(family=family, table=_route.TABLE_MAIN)
     return sorted((item for item in entries if item.type == _route.UNICAST), key=lambda item: item.metric)
 
 
-def default_routes(handle: Handle, version: int) -> list[RouteEntry]:
+def default_routes(kernel: Kernel, version: int) -> list[RouteEntry]:
     """Return the default routes of an IP version, the one that counts first."""
     family = _route.AF_INET if version == 4 else _route.AF_INET6
-    return [item for item in main_routes(handle, family) if item.is_default]
+    return [item for item in main_routes(kernel, family) if item.is_default]
 
 
-def default_route(handle: Handle, version: int) -> RouteEntry | None:
+def default_route(kernel: Kernel, version: int) -> RouteEntry | None:
     """Return the default route of an IP version that counts."""
-    return next(iter(default_routes(handle, version)), None)
+    return next(iter(default_routes(kernel, version)), None)
 
 
 def set_gateway(
-    handle: Handle, via: IPAddress | None, interface: Interface | str | None, *, onlink: bool, version: int
+    kernel: Kernel, target: Target, via: IPAddress | None, interface: InterfaceKey | None, *, onlink: bool, version: int
 ) -> Plan:
     """Plan to set the default route."""
     words = f"set the gateway {via or interface}"
-    index = link(handle, interface).index if interface else _direct(handle, via, words)
+    index = link(kernel, target, interface).index if interface else _direct(kernel, target, via, words)
     everything = Route("0.0.0.0/0" if version == 4 else "::/0", via, onlink=onlink)
-    old = default_route(handle, version)
-    new = entry(everything, index)
+    old = default_route(kernel, version)
+    new = route_entry(everything, index)
     if old:
         new = replace(new, metric=old.metric)
-    return _route_plan(handle, new, old, words)
+    return _route_plan(kernel, target, new, old, words)
 
 
-def choose_gateways(handle: Handle, candidates: Sequence[Gateway]) -> Plan:
+def choose_gateways(kernel: Kernel, target: Target, candidates: Sequence[Gateway]) -> Plan:
     """Plan to set the default route of each family to the best candidate, and to delete all where there is none."""
     chosen = best_gateways(candidates)
     plans: list[Plan] = []
     for version in (4, 6):
         wish = chosen.get(version)
         if wish:
-            plans.append(set_gateway(handle, wish.via, wish.interface, onlink=wish.onlink, version=version))
+            plans.append(
+                set_gateway(
+                    kernel, target, wish.via, InterfaceKey.of(wish.interface), onlink=wish.onlink, version=version
+                )
+            )
         else:
-            plans += (_route_plan(handle, None, item, "unset the gateway") for item in default_routes(handle, version))
+            plans += (
+                _route_plan(kernel, target, None, item, "unset the gateway") for item in default_routes(kernel, version)
+            )
     words = " and ".join(map(str, chosen.values())) or "none"
     steps = (step for plan in plans for step in plan.steps)
-    return single(handle.target, f"choose the gateways {words} of sandbox {handle.name}", None, *steps)
+    return single(target, f"choose the gateways {words} of sandbox {target.name}", None, *steps)
 
 
-def unset_gateway(handle: Handle, version: int) -> Plan:
+def unset_gateway(kernel: Kernel, target: Target, version: int) -> Plan:
     """Plan to delete the default route."""
-    return _route_plan(handle, None, default_route(handle, version), "unset the gateway")
+    return _route_plan(kernel, target, None, default_route(kernel, version), "unset the gateway")
 
 
-def add_route(handle: Handle, wish: Route) -> Plan:
+def add_route(kernel: Kernel, target: Target, wish: Route) -> Plan:
     """Plan to add a route."""
-    index = link(handle, wish.interface).index if wish.interface else _direct(handle, wish.via, f"add route {wish}")
-    new = entry(wish, index)
-    if any((item.to, read_route(item, {}).metric) == (wish.to, wish.metric or None) for item in main_routes(handle)):
-        raise KernelError(errno.EEXIST, f"add route {wish} to sandbox {handle.name}", "there is such a route already")
-    return _route_plan(handle, new, None, f"add route {wish}")
+    index = (
+        link(kernel, target, InterfaceKey.of(wish.interface)).index
+        if wish.interface
+        else _direct(kernel, target, wish.via, f"add route {wish}")
+    )
+    new = route_entry(wish, index)
+    if any((item.to, read_route(item, {}).metric) == (wish.to, wish.metric or None) for item in main_routes(kernel)):
+        raise KernelError(errno.EEXIST, f"add route {wish} to sandbox {target.name}", "there is such a route already")
+    return _route_plan(kernel, target, new, None, f"add route {wish}")
 
 
-def remove_route(handle: Handle, wish: Route) -> Plan:
+def remove_route(kernel: Kernel, target: Target, wish: Route) -> Plan:
     """Plan to delete the preferred one of the routes that *wish* describes; what it leaves open matches anything."""
-    known = names(handle)
-    for item in main_routes(handle):
+    known = names(kernel)
+    for item in main_routes(kernel):
         found = read_route(item, known)
         asked = (wish.via, wish.metric, wish.interface, wish.source)
         there = (found.via, found.metric, found.interface, found.source)
         if found.to == wish.to and all(want in {None, have} for want, have in zip(asked, there, strict=True)):
-            return _route_plan(handle, None, item, f"delete route {wish}")
-    raise KernelError(errno.ESRCH, f"delete route {wish} from sandbox {handle.name}", "there is no such route")
+            return _route_plan(kernel, target, None, item, f"delete route {wish}")
+    raise KernelError(errno.ESRCH, f"delete route {wish} from sandbox {target.name}", "there is no such route")
 
 
-def add_address(handle: Handle, interface: Interface | str, wish: IPInterface) -> Plan:
+def add_address(kernel: Kernel, target: Target, interface: InterfaceKey, wish: IPInterface) -> Plan:
     """Plan to add an address."""
-    found = link(handle, interface)
-    operation = f"add address {wish} to {found.name} of sandbox {handle.name}"
-    if any(item.interface == wish for item in handle.box.addresses(found.index)):
+    found = link(kernel, target, interface)
+    operation = f"add address {wish} to {found.name} of sandbox {target.name}"
+    if any(item.interface == wish for item in kernel.addresses(found.index)):
         raise KernelError(errno.EEXIST, operation, "the interface has it already")
-    return single(handle.target, operation, found.name, add_step((handle.target.netns, found.index, found.name), wish))
+    return single(target, operation, found.name, add_step((target.netns, found.index, found.name), wish))
 
 
-def remove_address(handle: Handle, interface: Interface | str, wish: IPInterface) -> Plan:
+def remove_address(kernel: Kernel, target: Target, interface: InterfaceKey, wish: IPInterface) -> Plan:
     """Plan to delete an address, and to keep the others of its network with their routes.
 
     With the primary address of a network the kernel deletes the others (K16), and with the last IPv4 address of a link
     its routes (fib_inetaddr_event() in net/ipv4/fib_frontend.c): what can come back is added again.
     """
-    found = link(handle, interface)
-    operation = f"delete address {wish} from {found.name} of sandbox {handle.name}"
-    known = [item for item in handle.box.addresses(found.index) if item.interface.version == wish.version]
+    found = link(kernel, target, interface)
+    operation = f"delete address {wish} from {found.name} of sandbox {target.name}"
+    known = [item for item in kernel.addresses(found.index) if item.interface.version == wish.version]
     gone = next((item for item in known if item.interface == wish), None)
     if gone is None:
         raise KernelError(errno.EADDRNOTAVAIL, operation, "the interface does not have it")
-    others, routes = _lost_with(handle, gone, known)
-    at = (handle.target.netns, found.index, found.name)
+    others, routes = _lost_with(kernel, gone, known)
+    at = (target.netns, found.index, found.name)
     lost: list[Step] = [SetAddress(*at, None, item) for item in others]
     again = [*lost, *(SetRoute(*at, None, item) for item in routes if item.source != wish.ip)] if others else []
     lost += (SetRoute(*at, None, item) for item in routes)
     steps: tuple[Step, ...] = (*map(Lost, reversed(lost)), SetAddress(*at, gone, None), *again)
-    return replace(single(handle.target, operation, found.name, *steps), lenient=True)
+    return replace(single(target, operation, found.name, *steps), lenient=True)
 
 
-def _lost_with(handle: Handle, gone: Address, known: list[Address]) -> tuple[list[Address], list[RouteEntry]]:
+def _lost_with(kernel: Kernel, gone: Address, known: list[Address]) -> tuple[list[Address], list[RouteEntry]]:
     """Return the addresses and routes that the kernel deletes along with an address; *known* are all of its family."""
     if gone.family == _route.AF_INET6 or gone.flags & _address.SECONDARY:
         return [], []
     same = [item for item in known if item.interface.network == gone.interface.network]
     sources = {item.interface.ip for item in same}
-    entries = handle.box.routes(family=_route.AF_INET, index=gone.index)
+    entries = kernel.routes(family=_route.AF_INET, index=gone.index)
     made = [item for item in entries if item.protocol != _route.KERNEL]
     routes = [item for item in made if same == known or item.source in sources]
     return [item for item in same if item != gone], sorted(routes, key=lambda item: item.via is not None)
 
 
-def add_neighbor(handle: Handle, wish: Neighbor) -> Plan:
+def add_neighbor(kernel: Kernel, target: Target, wish: Neighbor) -> Plan:
     """Plan to set a neighbour."""
-    found = link(handle, wish.interface)
+    found = link(kernel, target, InterfaceKey.of(wish.interface))
     new = neighbor_entry(wish, found)
-    return _neighbor_plan(handle, found, _known(handle, new), new)
+    return _neighbor_plan(target, found, _known(kernel, new), new)
 
 
-def remove_neighbor(handle: Handle, wish: Neighbor) -> Plan:
+def remove_neighbor(kernel: Kernel, target: Target, wish: Neighbor) -> Plan:
     """Plan to forget a neighbour."""
-    found = link(handle, wish.interface)
-    old = _known(handle, neighbor_entry(wish, found))
+    found = link(kernel, target, InterfaceKey.of(wish.interface))
+    old = _known(kernel, neighbor_entry(wish, found))
     if old is None:
-        raise KernelError(errno.ENOENT, f"delete neighbor {wish} from sandbox {handle.name}", "it is not known")
-    return _neighbor_plan(handle, found, old, None)
+        raise KernelError(errno.ENOENT, f"delete neighbor {wish} from sandbox {target.name}", "it is not known")
+    return _neighbor_plan(target, found, old, None)
 
 
-def disable_arp_for_vip(handle: Handle, interface: Interface | str) -> Plan:
+def disable_arp_for_vip(kernel: Kernel, target: Target, interface: InterfaceKey) -> Plan:
     """Plan to keep an interface from answering ARP for addresses of others."""
-    name = link(handle, interface).name
+    name = link(kernel, target, interface).name
     settings = {f"ipv4/conf/{name}/arp_ignore": "1", f"ipv4/conf/{name}/arp_announce": "2"}
-    return _settings(handle, f"disable ARP for virtual addresses on {name}", settings)
+    return _settings(kernel, target, f"disable ARP for virtual addresses on {name}", settings)
 
 
-def os_tweaks(handle: Handle, tweaks: str | Mapping[str, str]) -> Plan:
+def os_tweaks(kernel: Kernel, target: Target, tweaks: str | Mapping[str, str]) -> Plan:
     """Plan to change settings that the kernel has."""
     chosen = OS_TWEAKS.get(tweaks) if isinstance(tweaks, str) else tweaks
     if not isinstance(chosen, Mapping):
@@ -202,7 +207,7 @@ def os_tweaks(handle: Handle, tweaks: str | Mapping[str, str]) -> Plan:
     if problems:
         raise SpecError(problems)
     paths = {key.removeprefix("net.").replace(".", "/"): " ".join(str(value).split()) for key, value in chosen.items()}
-    return _settings(handle, "apply OS tweaks", paths)
+    return _settings(kernel, target, "apply OS tweaks", paths)
 
 
 def _is_setting(key: object) -> bool:
@@ -210,53 +215,37 @@ def _is_setting(key: object) -> bool:
     return len(parts) > 2 and parts[0] == "net" and all(parts) and "/" not in str(key) and str(key).isprintable()
 
 
-def _settings(handle: Handle, operation: str, wanted: Mapping[str, str]) -> Plan:
+def _settings(kernel: Kernel, target: Target, operation: str, wanted: Mapping[str, str]) -> Plan:
     """Plan to give the settings that the kernel has, and that differ, a value."""
-    old = _facts.read_sysctls(handle.box, wanted)
+    old = read_sysctls(kernel, wanted)
     changes = {path: (old[path], new) for path, new in wanted.items() if path in old and old[path] != new}
-    steps = (SetSysctl(handle.target.netns, 0, "", before, after, path) for path, (before, after) in changes.items())
-    return single(handle.target, f"{operation} of sandbox {handle.name}", None, *steps)
+    steps = (SetSysctl(target.netns, 0, "", before, after, path) for path, (before, after) in changes.items())
+    return single(target, f"{operation} of sandbox {target.name}", None, *steps)
 
 
-def _route_plan(handle: Handle, new: RouteEntry | None, old: RouteEntry | None, words: str) -> Plan:
+def _route_plan(kernel: Kernel, target: Target, new: RouteEntry | None, old: RouteEntry | None, words: str) -> Plan:
     """Plan to add, replace or delete a route; none at all needs nothing."""
     there = new or old
-    found = handle.box.link(there.index) if there and there.index else None
+    found = kernel.link(there.index) if there and there.index else None
     name = found.name if found else ""
-    steps = (SetRoute(handle.target.netns, there.index or 0, name, old, new),) if there else ()
-    return single(handle.target, f"{words} of sandbox {handle.name}", name or None, *steps)
+    steps = (SetRoute(target.netns, there.index or 0, name, old, new),) if there else ()
+    return single(target, f"{words} of sandbox {target.name}", name or None, *steps)
 
 
-def neighbor_entry(wish: Neighbor, found: Link) -> NeighborEntry:
-    """Return *wish* as it is programmed on a link.
-
-    A forwarding entry of a bridge port stands in the table of its bridge; any other in that of the link itself, as osl
-    has it for VXLAN.
-    """
-    if not wish.bridge:
-        family = _route.AF_INET if wish.ip and wish.ip.version == 4 else _route.AF_INET6
-        return NeighborEntry(family, found.index, wish.ip, wish.mac)
-    if wish.ip is None and found.port_kind == "bridge":
-        state, flags = _neighbor.NOARP, _neighbor.MASTER  # "static" in the words of bridge(8)
-    else:
-        state, flags = _neighbor.PERMANENT, _neighbor.SELF
-    return NeighborEntry(_neighbor.AF_BRIDGE, found.index, wish.ip, wish.mac, state, flags)
-
-
-def _neighbor_plan(handle: Handle, found: Link, old: NeighborEntry | None, new: NeighborEntry | None) -> Plan:
+def _neighbor_plan(target: Target, found: Link, old: NeighborEntry | None, new: NeighborEntry | None) -> Plan:
     """Plan to add, replace or delete a neighbour."""
-    step = SetNeighbor(handle.target.netns, found.index, found.name, old, new)
-    operation = f"{'set' if new else 'delete'} neighbor {new or old} on {found.name} of sandbox {handle.name}"
-    return single(handle.target, operation, found.name, step)
+    step = SetNeighbor(target.netns, found.index, found.name, old, new)
+    operation = f"{'set' if new else 'delete'} neighbor {new or old} on {found.name} of sandbox {target.name}"
+    return single(target, operation, found.name, step)
 
 
-def _direct(handle: Handle, via: IPAddress | None, words: str) -> int:
+def _direct(kernel: Kernel, target: Target, via: IPAddress | None, words: str) -> int:
     """Return the index of the link on which *via* is reached without a gateway (osl: a direct route)."""
     if via is None:
         raise SpecError([Problem("via", via, "must be given without an interface")])
-    operation = f"{words} of sandbox {handle.name}"
+    operation = f"{words} of sandbox {target.name}"
     try:
-        found = handle.box.route_to(via)
+        found = kernel.route_to(via)
     except KernelError as error:
         error.operation = operation
         raise
@@ -266,11 +255,11 @@ def _direct(handle: Handle, via: IPAddress | None, words: str) -> int:
     return found.index
 
 
-def _known(handle: Handle, like: NeighborEntry) -> NeighborEntry | None:
+def _known(kernel: Kernel, like: NeighborEntry) -> NeighborEntry | None:
     """Return the neighbour that is known under the same key as *like*: link, family and address."""
     key = "mac" if like.family == _neighbor.AF_BRIDGE else "ip"
     table = _neighbor.SELF  # of a bridge's own table the kernel does not say NTF_MASTER (br_fdb_fill in br_fdb.c)
-    for item in handle.box.neighbors(like.family, like.index):
+    for item in kernel.neighbors(like.family, like.index):
         if getattr(item, key) == getattr(like, key) and item.flags & table == like.flags & table:
             return item
     return None

@@ -9,71 +9,31 @@ from dataclasses import fields, is_dataclass, replace
 from itertools import count
 from typing import TypeVar
 
-from netsandbox._facts import Facts, Inventory, LinkState
-from netsandbox._outline import Group, Plan, Plugged, Target
+from netsandbox._kernel import HOST
+from netsandbox._plan.model import Group, Plan, Target
+from netsandbox._plan.restore import restore_steps
+from netsandbox._plan.state import Facts, LinkState
+from netsandbox._record import Attachment
 from netsandbox._steps import (
-    HOST,
-    Conf,
     DeleteLink,
     DeleteVeth,
     DeleteVeths,
     HostEnd,
     Lost,
     Move,
-    Port,
-    RestoreConf,
-    SetAddress,
     SetAltnames,
-    SetMaster,
     SetMtu,
-    SetNeighbor,
-    SetRoute,
     SetUp,
     Step,
-    Unpin,
     place,
 )
 from netsandbox.errors import NameConflictError
-from netsandbox.netlink import address as _address
-from netsandbox.netlink import link as _link
-from netsandbox.netlink import neighbor as _neighbor
-from netsandbox.netlink import route as _route
 from netsandbox.netlink.link import Link
 
 T = TypeVar("T")
 
 
-def restore(netns: str, state: LinkState) -> tuple[Step, ...]:
-    """Return the steps that give a link that came (back) to *netns* all that it had there, in order."""
-    link = state.link
-    at = (netns, link.index, link.name)
-    steps: list[Step] = [RestoreConf(*at, None, Conf(link.conf(_link.AF_INET), link.conf(_link.AF_INET6)))]
-    ipv4 = [address for address in state.addresses if address.family == _address.AF_INET]
-    ipv6 = [address for address in state.addresses if address.family == _address.AF_INET6]
-    steps += (SetAddress(*at, None, address) for address in (*ipv4, *reversed(ipv6)))  # the kernel lists IPv6 backwards
-    if state.master:
-        steps.append(SetMaster(*at, None, port(state)))
-    steps += (SetMaster(netns, item.index, item.name, None, _port(item, link)) for item in state.ports)
-    if link.is_up:
-        steps.append(SetUp(*at, old=False, new=True))
-    made = [entry for entry in state.routes if entry.protocol != _route.KERNEL]
-    made.sort(key=lambda entry: entry.via is not None)  # a next hop must be reachable when a route names it
-    steps += (SetRoute(*at, None, entry) for entry in made)
-    kept = (item for item in state.neighbors if item.state & _neighbor.PERMANENT or item.family == _neighbor.AF_BRIDGE)
-    steps += (SetNeighbor(*at, None, entry) for entry in kept)
-    return tuple(steps)
-
-
-def port(state: LinkState) -> Port | None:
-    """Return what a link is a port of."""
-    return _port(state.link, state.master) if state.master else None
-
-
-def _port(link: Link, master: Link) -> Port:
-    return Port(master.index, master.name, link.port_kind or "", link.port, former=True)
-
-
-def detach(items: Sequence[Plugged], target: Target, facts: Facts) -> Plan:
+def plan_detach(items: Sequence[Attachment], target: Target, facts: Facts) -> Plan:
     """Plan to take interfaces out, newest first; one whose link has vanished needs nothing.
 
     Raises:
@@ -88,7 +48,7 @@ def detach(items: Sequence[Plugged], target: Target, facts: Facts) -> Plan:
     return Plan(operation, target.name, items[0].name if items else None, root, lenient=True)
 
 
-def _detach(item: Plugged, target: Target, facts: Facts, free: Iterator[int]) -> Group:
+def _detach(item: Attachment, target: Target, facts: Facts, free: Iterator[int]) -> Group:
     """Plan to take one interface out; should its index be taken on the host, the next one that is *free* is used."""
     state = facts.states.get(item.index)
     if state is None or not item.holds(state.link):
@@ -96,7 +56,7 @@ def _detach(item: Plugged, target: Target, facts: Facts, free: Iterator[int]) ->
     tie = item.tie(state.link)
     if not item.is_tied(state.link, facts.lowers.get(tie or 0), facts.siblings):
         return _leftover(item)
-    lost = () if target.is_host and not item.born else tuple(map(Lost, reversed(restore(target.netns, state))))
+    lost = () if target.is_host and not item.born else tuple(map(Lost, reversed(restore_steps(target.netns, state))))
     if item.born:  # a link that moves takes its MTU along
         lost += (Lost(SetMtu(target.netns, state.link.index, state.link.name, None, state.link.mtu)),)
     if item.outer:  # what the host has made of its end
@@ -111,7 +71,7 @@ def _outside(state: LinkState) -> tuple[Step, ...]:
     at = (HOST, link.index, link.name)
     down = () if link.is_up else (SetUp(*at, old=True, new=False),)
     names = (SetAltnames(*at, None, link.altnames),) if link.altnames else ()
-    return (*down, *restore(HOST, state), *names)
+    return (*down, *restore_steps(HOST, state), *names)
 
 
 def _together(groups: Sequence[Group], number: int) -> tuple[Group, ...]:
@@ -133,7 +93,7 @@ def _together(groups: Sequence[Group], number: int) -> tuple[Group, ...]:
     return tuple(replace(group, items=tuple(items(group))) for group in groups)
 
 
-def _homewards(item: Plugged, target: Target, facts: Facts, link: Link, free: Iterator[int]) -> tuple[Step, ...]:
+def _homewards(item: Attachment, target: Target, facts: Facts, link: Link, free: Iterator[int]) -> tuple[Step, ...]:
     """Return the recorded way home, as things stand now: on both sides they may have changed meanwhile."""
     home = item.home
     if home is None:
@@ -155,7 +115,7 @@ def _homewards(item: Plugged, target: Target, facts: Facts, link: Link, free: It
     return back
 
 
-def _leftover(item: Plugged) -> Group:
+def _leftover(item: Attachment) -> Group:
     """Return what is to be done for an interface that is missing: of a veth, the end on the host may be there still."""
     return Group("", {}, item.back if item.outer else ())
 
@@ -188,25 +148,3 @@ def reindex(value: T, old: int, new: int) -> T:
         part = getattr(value, item.name)
         changes[item.name] = new if item.name == "index" and part == old else reindex(part, old, new)
     return replace(value, **changes)
-
-
-def leaving(items: Sequence[Plugged], found: Inventory, *, stays: bool) -> tuple[Plugged, ...]:
-    """Return which interfaces have to be taken out before their namespace goes; all of them if it *stays*.
-
-    What was born inside dies with it; but for a veth whose inside end has been moved elsewhere.
-    """
-    return tuple(item for item in items if stays or not item.born or (item.outer and item not in found.ours))
-
-
-def destroy(
-    items: Sequence[Plugged], target: Target, facts: Facts, path: str | None, identity: tuple[int, int]
-) -> Plan:
-    """Plan to take *items* out, and to unpin the namespace with all that is left in it from *path* (None: nothing)."""
-    last: tuple[Step, ...] = () if path is None else (Unpin(target.netns, path, identity),)
-    root = Group("", {}, (detach(items, target, facts).root, *last))
-    return Plan(f"destroy sandbox {target.name}", target.name, None, root, lenient=True)
-
-
-def joined(first: Plan, second: Plan) -> Plan:
-    """Return the plan to do one thing and then another, under the name of the second."""
-    return replace(second, root=Group("", {}, (first.root, second.root)), lenient=first.lenient)

@@ -3,33 +3,32 @@
 The order is osl's (behaviour.md 2.1, I4): the link comes with its name, MAC and MTU; IPv6 is off before a link without
 IPv6 addresses comes up; addresses, master, link-local addresses and sysctls before the link is up; routes after.
 
-`Plugged.back` holds the inverse of every step whose effect would outlive the interface, in the order in which they
+`Attachment.back` holds the inverse of every step whose effect would outlive the interface, in the order in which they
 take it out again.
 """
 
 from binascii import crc32
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Interface
 from typing import cast
 
-from netsandbox._checks import MTU_MIN_IPV6, NAME_MAX, IPInterface, IPNetwork
-from netsandbox._detach import port, restore
-from netsandbox._facts import Facts, LinkState
-from netsandbox._outline import Group, Plan, Plugged, Target, single
+from netsandbox._checks import NAME_MAX, IPInterface, IPNetwork
+from netsandbox._kernel import HOST
+from netsandbox._plan.check import check_sources
+from netsandbox._plan.convert import route_entry
+from netsandbox._plan.host import in_place
+from netsandbox._plan.model import Group, Plan, Target
+from netsandbox._plan.restore import port_of, restore_steps
+from netsandbox._plan.state import Facts, LinkState
+from netsandbox._record import Attachment
 from netsandbox._steps import (
-    HOST,
-    Conf,
     CreateLink,
     CreateVeth,
     HostEnd,
     Lost,
     Move,
-    Pin,
     Port,
-    RestoreConf,
     SetAddress,
-    SetMac,
     SetMaster,
     SetMtu,
     SetNeighbor,
@@ -45,30 +44,27 @@ from netsandbox.errors import (
     NetSandboxError,
     Problem,
     RouteConflictError,
-    SourceNotFoundError,
     SpecError,
 )
-from netsandbox.links import Bridge, Kind, Macvlan, Veth
+from netsandbox.links import Bridge, Kind, Veth
 from netsandbox.netlink import address as _address
-from netsandbox.netlink import link as _link
 from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
+from netsandbox.netlink.conf import disable_ipv6, sysctl_path
 from netsandbox.netlink.link import Link
-from netsandbox.netlink.route import RouteEntry
-from netsandbox.spec import InterfaceSpec, Route
+from netsandbox.spec import InterfaceSpec
 
-_LOOPBACK = _address.Address(1, IPv4Interface("127.0.0.1/8"), scope=254, flags=_address.PERMANENT)  # RT_SCOPE_HOST
 HALF = 1  # prefix length of the two halves of everything, with which VPNs stand in for a default route
 
 
-def attach(
+def plan_attach(
     specs: Sequence[InterfaceSpec],
     target: Target,
     facts: Facts,
-    plugged: Sequence[Plugged],
+    plugged: Sequence[Attachment],
     *,
     next_id: int,
-) -> tuple[Plan, tuple[Plugged, ...]]:
+) -> tuple[Plan, tuple[Attachment, ...]]:
     """Plan to plug interfaces in, and say what they will be.
 
     Args:
@@ -86,7 +82,7 @@ def attach(
     operation = f"attach {', '.join(spec.source_name for spec in specs)} to sandbox {target.name}"
     planner = _Attach(target, facts, list(plugged))
     groups: list[Group] = []
-    made: list[Plugged] = []
+    made: list[Attachment] = []
     try:
         check_sources(specs, target, facts, plugged)
         for spec in specs:
@@ -107,106 +103,10 @@ def attach(
     return Plan(operation, target.name, specs[0].source_name if specs else None, root), tuple(made)
 
 
-def check_sources(specs: Sequence[InterfaceSpec], target: Target, facts: Facts, plugged: Sequence[Plugged]) -> None:
-    """Refuse wishes that do not fit the facts, all that is wrong at once.
-
-    Raises:
-        SpecError: Something does not fit; a SourceNotFoundError if nothing but missing links is wrong.
-    """
-    error = misfit(specs, target, facts, plugged)
-    if error:
-        raise error
-
-
-def misfit(
-    specs: Sequence[InterfaceSpec],
-    target: Target,
-    facts: Facts,
-    plugged: Sequence[Plugged],
-    refused: Iterable[Problem] = (),
-) -> SpecError | None:
-    """Return the error that says all that is wrong with wishes: what was *refused*, and what does not fit the facts."""
-    problems = list(refused)
-    known = {item.source: item for item in plugged}
-    bridges = {item.source: item.is_bridge for item in plugged}  # what a master may be, among those before
-    missing = 0
-    made: list[InterfaceSpec] = []
-    for spec in specs:
-        name, kind = spec.source_name, spec.kind
-        state = None if kind else facts.sources.get(name)
-        source = state.link.name if state else name
-        if kind:
-            problems += _stillborn(spec, kind, facts, made)
-            made.append(spec)
-        if kind and not kind.key:
-            pass  # any number of them
-        elif source in known:
-            problems.append(Problem("source", name, f"is already plugged in as {known[source].name}"))
-        elif source in bridges:
-            problems.append(Problem("source", name, "is given twice"))
-        elif isinstance(spec.source, str) and not state:
-            missing += 1
-            inside = facts.named(name) and not target.is_host
-            reason = "is inside already, but was not plugged in" if inside else "no such link on the host"
-            problems.append(Problem("source", name, reason))
-        problems += _misfits(spec, target, state)
-        problems += _no_master(spec, target, facts, known, bridges)
-        if not kind or kind.key:
-            bridges.setdefault(source, isinstance(kind, Bridge))
-    if not problems:
-        return None
-    return (SourceNotFoundError if missing == len(problems) else SpecError)(problems)
-
-
-def _misfits(spec: InterfaceSpec, target: Target, state: LinkState | None) -> Iterator[Problem]:
-    """Yield what of a wish does not fit its link."""
-    if state and state.link.is_loopback:
-        yield Problem("source", state.link.name, "the loopback link cannot leave its namespace")
-    if state and spec.has_ipv6 and spec.mtu is None and state.link.mtu < MTU_MIN_IPV6:
-        yield Problem("mtu", state.link.mtu, f"is below {MTU_MIN_IPV6}, the least that IPv6 needs")
-    if target.is_host and spec.mtu is not None and spec.mtu < MTU_MIN_IPV6 and state and _has_ipv6(state):
-        yield Problem("mtu", spec.mtu, f"is below {MTU_MIN_IPV6}, and would take away the link's IPv6 addresses")
-    is_called = spec.kind is None or isinstance(spec.kind, Bridge)  # others have no name but the one they get
-    if target.is_host and is_called and spec.name not in {None, state.link.name if state else spec.source_name}:
-        yield Problem("name", spec.name, "on the host nothing is renamed")
-
-
-def _stillborn(spec: InterfaceSpec, kind: Kind, facts: Facts, before: Sequence[InterfaceSpec]) -> Iterator[Problem]:
-    """Yield what keeps a link from being made: what it needs on the host and is not there, or has already."""
-    for field, name in (("link", kind.lower), ("master", kind.master if isinstance(kind, Veth) else None)):
-        if name is not None and name not in facts.host_links:
-            yield Problem(field, name, "no such link on the host")
-    if isinstance(kind, Macvlan) and spec.mac and kind.link in facts.host_links:
-        lower = facts.host_links[kind.link].index
-        there = {link.mac for link in facts.links if link.kind == "macvlan" and link.lower == lower}
-        there |= {item.mac for item in before if isinstance(item.kind, Macvlan) and item.kind.link == kind.link}
-        if spec.mac in there:
-            yield Problem("mac", spec.mac, f"is that of another macvlan of {kind.link}")
-
-
-def _has_ipv6(state: LinkState) -> bool:
-    return any(item.family == _address.AF_INET6 for item in state.addresses)
-
-
-def _no_master(
-    spec: InterfaceSpec, target: Target, facts: Facts, known: Mapping[str, Plugged], bridges: Mapping[str, bool]
-) -> Iterator[Problem]:
-    """Yield what is wrong with the master that a wish names."""
-    if spec.master is None:
-        return
-    master = known.get(spec.master)
-    if spec.master not in bridges:
-        yield Problem("master", spec.master, "no bridge of that source is plugged in")
-    elif not bridges[spec.master]:
-        yield Problem("master", spec.master, "is no bridge")
-    elif master and not master.holds(facts.link(master.index)):
-        yield Problem("master", spec.master, f"has vanished from {target.name}")
-
-
 class _Attach:
     """Plans interfaces one after the other, each on top of those before."""
 
-    def __init__(self, target: Target, facts: Facts, plugged: list[Plugged]) -> None:
+    def __init__(self, target: Target, facts: Facts, plugged: list[Attachment]) -> None:
         self.target = target
         self.facts = facts
         self.plugged = plugged
@@ -214,7 +114,7 @@ class _Attach:
         self.indexes = {link.index for link in facts.links}
         self.networks: list[tuple[IPNetwork, IPNetwork | IPInterface, int, str]] = list(_networks(facts))
 
-    def add(self, spec: InterfaceSpec, number: int) -> tuple[Group, Plugged]:
+    def add(self, spec: InterfaceSpec, number: int) -> tuple[Group, Attachment]:
         """Plan one interface."""
         netns = self.target.netns
         kind = spec.kind
@@ -239,13 +139,13 @@ class _Attach:
             if isinstance(kind, Bridge) and spec.mtu is not None:  # asked for in one request, it would not be kept
                 arrive.append(SetMtu(*at, None, spec.mtu))
         elif stays:
-            arrive = _in_place(spec, state, at, names)
+            arrive = in_place(spec, state, at, names)
         else:
             link = state.link
             old = place(HOST, link)
             there = replace(old, netns=netns, index=index, name=name)
             move = Move(old, replace(there, mac=spec.mac or link.mac, mtu=spec.mtu or link.mtu))
-            lost = tuple(map(Lost, reversed(restore(HOST, state))))
+            lost = tuple(map(Lost, reversed(restore_steps(HOST, state))))
             arrive = [Group("moveLink", {"ifaceName": name}, (*lost, _traced(move, spec, names)))]
             undoing = (*lost, move)
         configure = Group("configureInterface", {"ifaceName": name}, tuple(self._configure(spec, at, state, names)))
@@ -255,13 +155,13 @@ class _Attach:
             else (SetUp(*at, old=False, new=True, source=source, prefix=spec.prefix),)
         )
         routes = Group(
-            "setInterfaceRoutes", names, tuple(SetRoute(*at, None, entry(route, index)) for route in spec.routes)
+            "setInterfaceRoutes", names, tuple(SetRoute(*at, None, route_entry(route, index)) for route in spec.routes)
         )
         items = (*arrive, configure, *up, routes) if spec.routes else (*arrive, configure, *up)
         group = Group("AddInterface", {"srcName": source, "dstPrefix": spec.prefix}, items)
         back = tuple(step.inverse() for step in reversed(tuple(group.steps()) if stays else undoing))
         made = kind.kind if kind else None
-        new = Plugged(number, source, index, name, made, born=True, back=back, advertise=spec.advertise)
+        new = Attachment(number, source, index, name, made, born=True, back=back, advertise=spec.advertise)
         if link:
             lower = link.lower if link.lower_netns is None and not stays else None
             new = replace(new, kind=link.kind, born=False, altnames=link.altnames, lower=lower)
@@ -354,7 +254,7 @@ class _Attach:
         if spec.master is not None:
             master = next(item for item in self.plugged if item.source == spec.master)
             found = self.facts.link(master.index)
-            was = port(state) if state and self.target.is_host else None
+            was = port_of(state) if state and self.target.is_host else None
             step = SetMaster(*at, was, Port(master.index, found.name if found else master.name))
             former = [item for item in state.neighbors if item.family == _neighbor.AF_BRIDGE] if state and was else []
             lost = [Lost(SetNeighbor(*at, None, item)) for item in former]
@@ -378,55 +278,9 @@ def _host_mac(sandbox: str, host: str) -> str:
     return f"fe:{numbers[0] & 0xFF:02x}:{numbers[1].to_bytes(4, 'big').hex(':')}"
 
 
-def disable_ipv6(name: str) -> str:
-    """Return the path, below /proc/sys/net, of the switch that turns IPv6 off on a link."""
-    return f"ipv6/conf/{name}/disable_ipv6"
-
-
-def sysctl_path(key: str, name: str) -> str:
-    """Return the path, below /proc/sys/net, of a setting of a link; its key has IFNAME in the place of the name."""
-    _, family, group, _, setting = key.split(".")
-    return f"{family}/{group}/{name}/{setting}"
-
-
-def entry(route: Route, index: int) -> RouteEntry:
-    """Return *route* as it is programmed to lead out of a link."""
-    return RouteEntry(
-        to=route.to,
-        index=index,
-        via=route.via,
-        metric=route.metric or 0,
-        source=route.source,
-        scope=_route.UNIVERSE if route.via or route.to.version == 6 else _route.LINK,
-        flags=_route.ONLINK if route.onlink else 0,
-    )
-
-
 def add_step(at: tuple[str, int, str], address: IPInterface) -> SetAddress:
     """Return the step that gives a link, by namespace, index and name, a new address."""
     return SetAddress(*at, None, _address.new(at[1], address))
-
-
-def _in_place(
-    spec: InterfaceSpec, state: LinkState, at: tuple[str, int, str], names: Mapping[str, str]
-) -> list[Step | Group]:
-    """Return the steps that give a link of the host, which stays there, its MAC and MTU."""
-    link = state.link
-    steps: list[Step | Group] = []
-    switched_off = any(sysctl_path(key, "") == disable_ipv6("") and value != "0" for key, value in spec.sysctls)
-    if not link.is_up or switched_off:  # what it has of IPv6 goes with the switch, or when it is set down again
-        had = (step for step in restore(HOST, state) if isinstance(step, (SetAddress, SetRoute, SetNeighbor)))
-        steps += map(Lost, reversed([step for step in had if step.new and step.new.family == _address.AF_INET6]))
-    if spec.mac is not None and spec.mac != link.mac:  # neigh_changeaddr() drops permanent neighbours too
-        kept = [SetNeighbor(*at, None, item) for item in state.neighbors if item.family != _neighbor.AF_BRIDGE]
-        kept = [step for step in kept if step.new and step.new.state & _neighbor.PERMANENT]
-        steps.append(Group("setInterfaceMAC", names, (*map(Lost, kept), SetMac(*at, link.mac, spec.mac), *kept)))
-    if spec.mtu is not None and spec.mtu != link.mtu:
-        if spec.mtu < MTU_MIN_IPV6:  # IPv6 leaves the link, and forgets its settings
-            conf = Conf(link.conf(_link.AF_INET), link.conf(_link.AF_INET6))
-            steps.append(Lost(RestoreConf(*at, None, conf)))
-        steps.append(SetMtu(*at, link.mtu, spec.mtu))
-    return steps
 
 
 def _traced(move: Move, spec: InterfaceSpec, names: Mapping[str, str]) -> Group:
@@ -451,19 +305,3 @@ def _networks(facts: Facts) -> Iterator[tuple[IPNetwork, IPNetwork | IPInterface
     for address in facts.addresses:
         if not address.interface.is_link_local:
             yield address.interface.network, address.interface, address.index, names.get(address.index, "?")
-
-
-def pin(
-    target: Target, path: str | None, identity: tuple[int, int], *, source: str = "", lo: LinkState | None = None
-) -> Plan:
-    """Plan to pin a namespace at *path* (None: it stays at *source*) and bring its loopback link up.
-
-    *lo* is that link, if the namespace is not a new one. The kernel gives it its address with the first up, and does
-    not take it back with down: so that is a step of its own.
-    """
-    steps: tuple[Step, ...] = (Pin(target.netns, path, identity, source),) if path else ()
-    if lo and not lo.link.is_up and _LOOPBACK.interface not in {item.interface for item in lo.addresses}:
-        steps += (SetAddress(target.netns, 1, "lo", None, _LOOPBACK),)
-    steps += () if lo and lo.link.is_up else (SetUp(target.netns, 1, "lo", old=False, new=True),)
-    operation = f"adopt {source} as sandbox {target.name}" if source else f"create sandbox {target.name}"
-    return single(target, operation, None, *steps)

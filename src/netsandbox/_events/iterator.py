@@ -8,18 +8,23 @@ from collections.abc import Iterable
 from contextlib import closing
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 from weakref import ref
 
-from netsandbox._changes import Changes, Event
-from netsandbox._handle import Handle
+from netsandbox._events.tracker import Event, EventTracker
+from netsandbox._run.handle import Handle
+from netsandbox._run.transaction import load
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.listener import Listener, listen_at
 from netsandbox._system.store import Store
 from netsandbox._system.watch import Readable, Records, Waiter, after
-from netsandbox._transaction import load
 from netsandbox.errors import KernelError, Problem, ProtocolError, SpecError
-from netsandbox.network import Network
+
+
+class Listenable(Protocol):
+    """A sandbox, as far as events need it."""
+
+    _handle: Handle
 
 
 class Events:
@@ -43,7 +48,7 @@ class Events:
     Names inside are chosen by whoever is inside: they are data, to be escaped before they are shown.
     """
 
-    def __init__(self, boxes: Iterable[Network] | None = None, *, timeout: float | None = None) -> None:
+    def __init__(self, boxes: Iterable[Listenable] | None = None, *, timeout: float | None = None) -> None:
         """Begin to hear; what happens from here on is told.
 
         Args:
@@ -163,7 +168,7 @@ class Events:
         with self._lock:
             if self._heard.get(heard.key) is heard:
                 self._release(heard)
-                self._queue.append(Event(heard.changes.name, "sandbox", "deleted"))
+                self._queue.append(Event(heard.tracker.name, "sandbox", "deleted"))
                 self._waiter.ring()
 
     @property
@@ -207,22 +212,22 @@ class Events:
     def _hear(self, heard: "_Heard") -> None:
         """Queue what the kernel tells of a sandbox; when it has no more to tell, find out what it did not tell."""
         received = heard.listener.receive()
-        self._queue.extend(filter(None, map(heard.changes.hear, received.messages)))
+        self._queue.extend(filter(None, map(heard.tracker.hear, received.messages)))
         if received.overran:
             self._overran(heard)
-        if received.is_all and (heard.overran or heard.changes.is_stale):
+        if received.is_all and (heard.overran or heard.tracker.is_stale):
             self._compare(heard)
 
     def _overran(self, heard: "_Heard") -> None:
         if not heard.overran:
-            self._queue.append(Event(heard.changes.name, "sandbox", "overrun"))
+            self._queue.append(Event(heard.tracker.name, "sandbox", "overrun"))
         heard.overran = True
 
     def _compare(self, heard: "_Heard", *, is_first: bool = False) -> None:
         """Queue how a sandbox differs from what is known of it; if it changes all the time, after its next message."""
         try:
             with closing(LinuxKernel(heard.listener.namespace())) as kernel:
-                events = heard.changes.compare(kernel)
+                events = heard.tracker.compare(kernel)
         except KernelError as error:
             if error.errno != errno.EINTR:
                 raise
@@ -230,8 +235,8 @@ class Events:
             return
         if not is_first:
             self._queue.extend(events)
-        if heard.overran and heard.changes.knows_all:
-            self._queue.append(Event(heard.changes.name, "sandbox", "resynced"))
+        if heard.overran and heard.tracker.knows_all:
+            self._queue.append(Event(heard.tracker.name, "sandbox", "resynced"))
         heard.overran = False
 
     def _meet_all(self) -> None:
@@ -273,7 +278,7 @@ class _Heard:
         self.key = key
         self.identity = identity  # of its namespace; None of a host's own, which nobody destroys
         self.listener = listener
-        self.changes = Changes(name)
+        self.tracker = EventTracker(name)
         self.overran = False
 
     def fileno(self) -> int:

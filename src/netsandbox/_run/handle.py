@@ -6,33 +6,31 @@ of it is undone.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 from weakref import WeakSet
 
-from netsandbox._journal import Record
-from netsandbox._outline import Plan, Target
-from netsandbox._steps import HOST, World, delete_links
+from netsandbox._kernel import HOST, World
+from netsandbox._plan.model import Plan, Target
+from netsandbox._record import Record
+from netsandbox._run.transaction import carry_out, is_orphan_veth, load, settle, target
 from netsandbox._system import namespace
 from netsandbox._system.announce import Announcements
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.listener import Listener, listen
 from netsandbox._system.store import Store, boot
-from netsandbox._transaction import carry_out, is_dead_end, load, settle, target
-from netsandbox.errors import KernelError, NetSandboxError, SandboxClosedError, SandboxNotFoundError
+from netsandbox.errors import NetSandboxError, SandboxClosedError, SandboxNotFoundError
 from netsandbox.netlink.link import Link
 
 T = TypeVar("T")
 H = TypeVar("H", bound="Hearer")
 HOST_NAME = "host"
-MANY = 8  # links: looking at each takes longer than listing some more
-LET_GO_TRIES, LET_GO_PAUSE = 30, 0.010  # the kernel takes some 30 ms to take a namespace down (pause in seconds)
 
 
 @dataclass(frozen=True, slots=True)
-class Change(Generic[T]):
+class Operation(Generic[T]):
     """What a verb comes to.
 
     Attributes:
@@ -175,14 +173,14 @@ class Handle:
             raise SandboxNotFoundError(f"use sandbox {self.name}", f"its namespace is no longer at {self.path}")
         return found
 
-    def change(self, make: Callable[[Record], Change[T]], *, only_plan: bool = False) -> T:
-        """Change the sandbox, all of it or none of it.
+    def change(self, make: Callable[[Record], Operation[T]], *, only_plan: bool = False) -> T:
+        """Operation the sandbox, all of it or none of it.
 
         Args:
             make: Makes the change of the sandbox's record.
             only_plan: Whether to raise `Planned` instead.
         """
-        with telling(self.name), self._using:
+        with annotate_errors(self.name), self._using:
             identity = self.box.identity  # fails closed before anything is touched
             self._store.prepare(pins=False)
             with self._store.locked(self.key):
@@ -214,14 +212,14 @@ class Handle:
                 self.adverts.start(item.id, item.index, item.advertise)
 
     def is_leaving(self, link: Link) -> bool:
-        """Whether a link on the host is the end of a veth whose sandbox is gone; see `_transaction.is_dead_end`."""
-        return is_dead_end(self._store, link)
+        """Whether a link on the host is the end of a veth whose sandbox is gone; see `_transaction.is_orphan_veth`."""
+        return is_orphan_veth(self._store, link)
 
     def _kept(self, record: Record | None) -> Record | None:
         """Return what is kept of a record: nothing of a host without interfaces."""
         return None if record and self.target.is_host and not record.interfaces else record
 
-    def _refuse_strange_host(self, record: Record, change: Change[T]) -> None:
+    def _refuse_strange_host(self, record: Record, change: Operation[T]) -> None:
         """Refuse to give links to another namespace than the one they came from."""
         left = change.record.interfaces if change.record else ()
         if record.host != self._host.identity and left != record.interfaces:
@@ -229,41 +227,8 @@ class Handle:
             raise NetSandboxError(f"{change.plan.operation}: {reason}")
 
 
-def let_go(gone: Sequence[tuple[Handle, Sequence[int]]], *, wait: bool = False) -> None:
-    """Let go of namespaces of one host, which are no longer pinned, and see that what was born in them goes.
-
-    The kernel takes them down soon, unless somebody is inside; then veths are deleted by their ends on the host. While
-    it does so, a look at a link waits for rtnl_lock.
-
-    Args:
-        gone: The sandboxes, and the indexes of the host ends of the veths that were born in them.
-        wait: Whether to wait until the kernel has done so. If somebody holds a namespace open, it never does.
-    """
-    host = gone[0][0].host
-    left = {index: handle for handle, ends in gone for index in ends}
-    identities = {handle: handle.release() for handle, _ in gone}
-    for _ in range(LET_GO_TRIES if wait and left else 0):
-        with suppress(KernelError):  # what cannot be told now can be told the next time
-            find = _finder(host, len(left))
-            left = {index: handle for index, handle in left.items() if find(index)}
-        if not left:
-            break
-        host.pause(LET_GO_PAUSE)
-    of = {index: identities[handle] for index, handle in left.items()}
-    kept = set(of.values()) if wait else namespace.inhabited(set(of.values()))
-    indexes = [index for index, identity in of.items() if identity in kept]
-    delete_links(host, indexes, host.free_group() if len(indexes) > 1 else 0)
-
-
-def _finder(host: LinuxKernel, count: int) -> Callable[[int | str], Link | None]:
-    """Return what finds links of the host by index or name: of many, all are read at once."""
-    if count < MANY:
-        return host.link
-    return {key: link for link in host.links() for key in (link.index, link.name)}.get
-
-
 @contextmanager
-def telling(name: str) -> Iterator[None]:
+def annotate_errors(name: str) -> Iterator[None]:
     """Note on errors which sandbox they are about."""
     try:
         yield

@@ -1,0 +1,1 @@
+"""What changes in sandboxes: the iterator, and the tracker that turns messages into events."""

@@ -1,0 +1,77 @@
+"""The protocol of a kernel: one network namespace, as steps and plans see it. Pure.
+
+`_system/kernel.py` implements it with system calls, `testing/` in memory.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from netsandbox._checks import IPAddress
+from netsandbox.netlink import kinds
+from netsandbox.netlink.address import Address
+from netsandbox.netlink.link import Link
+from netsandbox.netlink.message import Request
+from netsandbox.netlink.neighbor import NeighborEntry
+from netsandbox.netlink.route import RouteEntry
+
+HOST = ""  # the host's namespace in a World; its commands need no prefix
+
+
+class Kernel(Protocol):
+    """One network namespace, as steps and plans see it. Every method raises KernelError when the kernel refuses."""
+
+    @property
+    def fd(self) -> int:
+        """Descriptor of the namespace."""
+
+    def links(self) -> list[Link]:
+        """Return all links."""
+
+    def link(self, key: int | str, *, stats: bool = False) -> Link | None:
+        """Return the link with an index, name or alternative name; None if there is none."""
+
+    def free_group(self) -> int:
+        """Return the number of a link group without links; another process would choose another one."""
+
+    def addresses(self, index: int = 0) -> list[Address]:
+        """Return the addresses of a link (0: of all)."""
+
+    def routes(self, *, family: int = 0, table: int = 0, index: int = 0) -> list[RouteEntry]:
+        """Return the IPv4 and IPv6 routes of a family, table and outgoing link (0: of all)."""
+
+    def neighbors(self, family: int = 0, index: int = 0) -> list[NeighborEntry]:
+        """Return the neighbours of a family (0: IPv4 and IPv6) and link (0: of all)."""
+
+    def route_to(self, destination: IPAddress) -> RouteEntry:
+        """Return the route that leads to an address."""
+
+    def send(self, request: Request) -> None:
+        """Ask for a change."""
+
+    def sysctl(self, path: str) -> str | None:
+        """Return the value of a setting below /proc/sys/net; None if there is no such setting."""
+
+    def set_sysctl(self, path: str, value: str) -> bool:
+        """Give a setting below /proc/sys/net a value, unless it has it; return whether it was changed."""
+
+    def make_tap(self, name: str, index: int, options: Mapping[str, kinds.Value]) -> None:
+        """Make a link that a program can open; *options* are those of the kind "tun"."""
+
+    def pin(self, path: str) -> None:
+        """Make *path*, and mount the namespace on it."""
+
+    def unpin(self, path: str, identity: tuple[int, int]) -> None:
+        """Take the namespace with an identity off *path*, and delete that."""
+
+    def pause(self, seconds: float) -> None:
+        """Wait."""
+
+    def wait_link(self, index: int, ready: Callable[[Link], bool], seconds: float) -> tuple[Link | None, float]:
+        """Wait until a link is *ready*, or gone, and for some *seconds* at most.
+
+        Returns:
+            The link as it was last seen (None: it is gone), and the seconds that are left.
+        """
+
+
+World = Mapping[str, Kernel]  # the namespaces that a plan is about, by the names its commands call them

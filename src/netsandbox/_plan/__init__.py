@@ -1,0 +1,1 @@
+"""Plans: a request and the facts in, ordered steps out. Pure."""

@@ -1,0 +1,108 @@
+"""Checks of a request against the facts: all that is wrong, at once. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from netsandbox._checks import MTU_MIN_IPV6
+from netsandbox._plan.model import Target
+from netsandbox._plan.state import Facts, LinkState
+from netsandbox._record import Attachment
+from netsandbox.errors import Problem, SourceNotFoundError, SpecError
+from netsandbox.links import Bridge, Kind, Macvlan, Veth
+from netsandbox.netlink import address as _address
+from netsandbox.spec import InterfaceSpec
+
+
+def check_sources(specs: Sequence[InterfaceSpec], target: Target, facts: Facts, plugged: Sequence[Attachment]) -> None:
+    """Refuse wishes that do not fit the facts, all that is wrong at once.
+
+    Raises:
+        SpecError: Something does not fit; a SourceNotFoundError if nothing but missing links is wrong.
+    """
+    error = find_problems(specs, target, facts, plugged)
+    if error:
+        raise error
+
+
+def find_problems(
+    specs: Sequence[InterfaceSpec],
+    target: Target,
+    facts: Facts,
+    plugged: Sequence[Attachment],
+    refused: Iterable[Problem] = (),
+) -> SpecError | None:
+    """Return the error that says all that is wrong with wishes: what was *refused*, and what does not fit the facts."""
+    problems = list(refused)
+    known = {item.source: item for item in plugged}
+    bridges = {item.source: item.is_bridge for item in plugged}  # what a master may be, among those before
+    missing = 0
+    made: list[InterfaceSpec] = []
+    for spec in specs:
+        name, kind = spec.source_name, spec.kind
+        state = None if kind else facts.sources.get(name)
+        source = state.link.name if state else name
+        if kind:
+            problems += _check_birth(spec, kind, facts, made)
+            made.append(spec)
+        if kind and not kind.key:
+            pass  # any number of them
+        elif source in known:
+            problems.append(Problem("source", name, f"is already plugged in as {known[source].name}"))
+        elif source in bridges:
+            problems.append(Problem("source", name, "is given twice"))
+        elif isinstance(spec.source, str) and not state:
+            missing += 1
+            inside = facts.named(name) and not target.is_host
+            reason = "is inside already, but was not plugged in" if inside else "no such link on the host"
+            problems.append(Problem("source", name, reason))
+        problems += _check_source(spec, target, state)
+        problems += _check_master(spec, target, facts, known, bridges)
+        if not kind or kind.key:
+            bridges.setdefault(source, isinstance(kind, Bridge))
+    if not problems:
+        return None
+    return (SourceNotFoundError if missing == len(problems) else SpecError)(problems)
+
+
+def _check_source(spec: InterfaceSpec, target: Target, state: LinkState | None) -> Iterator[Problem]:
+    """Yield what of a wish does not fit its link."""
+    if state and state.link.is_loopback:
+        yield Problem("source", state.link.name, "the loopback link cannot leave its namespace")
+    if state and spec.has_ipv6 and spec.mtu is None and state.link.mtu < MTU_MIN_IPV6:
+        yield Problem("mtu", state.link.mtu, f"is below {MTU_MIN_IPV6}, the least that IPv6 needs")
+    if target.is_host and spec.mtu is not None and spec.mtu < MTU_MIN_IPV6 and state and _has_ipv6(state):
+        yield Problem("mtu", spec.mtu, f"is below {MTU_MIN_IPV6}, and would take away the link's IPv6 addresses")
+    is_called = spec.kind is None or isinstance(spec.kind, Bridge)  # others have no name but the one they get
+    if target.is_host and is_called and spec.name not in {None, state.link.name if state else spec.source_name}:
+        yield Problem("name", spec.name, "on the host nothing is renamed")
+
+
+def _check_birth(spec: InterfaceSpec, kind: Kind, facts: Facts, before: Sequence[InterfaceSpec]) -> Iterator[Problem]:
+    """Yield what keeps a link from being made: what it needs on the host and is not there, or has already."""
+    for field, name in (("link", kind.lower), ("master", kind.master if isinstance(kind, Veth) else None)):
+        if name is not None and name not in facts.host_links:
+            yield Problem(field, name, "no such link on the host")
+    if isinstance(kind, Macvlan) and spec.mac and kind.link in facts.host_links:
+        lower = facts.host_links[kind.link].index
+        there = {link.mac for link in facts.links if link.kind == "macvlan" and link.lower == lower}
+        there |= {item.mac for item in before if isinstance(item.kind, Macvlan) and item.kind.link == kind.link}
+        if spec.mac in there:
+            yield Problem("mac", spec.mac, f"is that of another macvlan of {kind.link}")
+
+
+def _has_ipv6(state: LinkState) -> bool:
+    return any(item.family == _address.AF_INET6 for item in state.addresses)
+
+
+def _check_master(
+    spec: InterfaceSpec, target: Target, facts: Facts, known: Mapping[str, Attachment], bridges: Mapping[str, bool]
+) -> Iterator[Problem]:
+    """Yield what is wrong with the master that a wish names."""
+    if spec.master is None:
+        return
+    master = known.get(spec.master)
+    if spec.master not in bridges:
+        yield Problem("master", spec.master, "no bridge of that source is plugged in")
+    elif not bridges[spec.master]:
+        yield Problem("master", spec.master, "is no bridge")
+    elif master and not master.holds(facts.link(master.index)):
+        yield Problem("master", spec.master, f"has vanished from {target.name}")
