@@ -1,6 +1,7 @@
 """The public API as a user's type checker sees it; checked by mypy, never run.
 
-What a checker must refuse is marked with the error it gives: if it were accepted, the mark itself would be an error.
+A line that a checker must reject has an ignore comment with the error's code. If the checker accepted the line, the
+unused comment would be an error.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def sandboxes() -> None:
 
 
 class Special(Sandbox):
-    """A subclass is made by the same verbs."""
+    """A subclass is created by the same methods."""
 
 
 def subclasses() -> None:
