@@ -67,7 +67,7 @@ def ip(*words: str, netns: str | None = None, check: bool = True) -> str:
 
 
 def ip_batch(*lines: str) -> None:
-    """Execute several commands in one run of ``ip -batch``."""
+    """Execute several ip commands in one batch."""
     _run("ip", "-batch", "-", text="\n".join(lines))
 
 
@@ -77,7 +77,7 @@ def ip_json(*words: str, netns: str | None = None) -> list[Json]:
 
 
 def bridge(*words: str, netns: str | None = None) -> str:
-    """Run bridge(8), and return its output."""
+    """Return the output of the command bridge."""
     return _run("bridge", *" ".join(words).split(), netns=netns)
 
 
