@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from netsandbox._steps import World
 
 pytestmark = pytest.mark.usefixtures("host")
-LATE = InterfaceSpec(
-    "v1", sysctls={"net.ipv4.conf.IFNAME.nothing": "1"}
-)  # fails late: earlier steps have to be rolled back
+LATE = InterfaceSpec("v1", sysctls={"net.ipv4.conf.IFNAME.nothing": "1"})  # fails after steps that are rolled back
 
 
 @pytest.fixture(autouse=True)
@@ -212,7 +210,7 @@ def test_destroy_many_deletes_the_host_ends_of_veths(monkeypatch: pytest.MonkeyP
             box.close()
         if wait:
             assert not {name for name in lab.links() if name.startswith("host-")}
-        while any(name.startswith("host-") for name in lab.links()):  # until the kernel has taken the others down
+        while any(name.startswith("host-") for name in lab.links()):  # until the kernel has deleted the others
             pass
         program.communicate()
     assert descriptors() == before

@@ -48,9 +48,7 @@ def test_without_descriptors_an_operation_is_rolled_back(box: Sandbox) -> None:
     verbs: dict[str, Callable[[], object]] = {
         "create": lambda: Sandbox.create("other").destroy(),
         "open": lambda: Sandbox.open("box").close(),
-        "attach": lambda: box.add_interface(
-            spec
-        ).remove(),  # without adverts, so that no other thread opens descriptors
+        "attach": lambda: box.add_interface(spec).remove(),  # no adverts: no other thread opens descriptors
         "recover": Sandbox.recover,
     }
     for name, verb in verbs.items():
