@@ -1,4 +1,4 @@
-"""Invalid input is refused before any change, all problems at once; errors name the request and the kernel's answer."""
+"""Invalid input is refused before any change, all problems at once; errors name request and answer (gaps H)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from netsandbox import (
 from tests.kernel.lab import comes_back, fails, ip, ip_json, veth
 
 
-def test_all_problems_of_a_spec_are_reported_at_once(box: Sandbox) -> None:
+def test_h_all_problems_of_a_spec_are_reported_at_once(box: Sandbox) -> None:
     veth(up=True)
     with fails(box, SpecError) as info:
         box.add_interface(
@@ -40,7 +40,7 @@ def test_all_problems_of_a_spec_are_reported_at_once(box: Sandbox) -> None:
     assert wrong == ["address", "address", "mac", "master", "mtu", "name", "route", "source", "sysctl"]
 
 
-def test_problems_of_several_specs_are_reported_at_once(box: Sandbox) -> None:
+def test_h_problems_of_several_specs_are_reported_at_once(box: Sandbox) -> None:
     with fails(box, SpecError) as info:
         box.add_interfaces(
             [InterfaceSpec("nowhere"), InterfaceSpec(Bridge("b"), master="no-bridge"), InterfaceSpec("lo0")]
@@ -116,7 +116,7 @@ def test_an_mtu_below_1280_is_refused_with_ipv6(box: Sandbox) -> None:
     box.add_interface("v0", addresses=["fd00::2/64"], mtu=1280)
 
 
-def test_an_error_has_the_request_and_the_kernels_answer(box: Sandbox) -> None:
+def test_h_an_error_has_the_request_and_the_kernels_answer(box: Sandbox) -> None:
     ip("link add br0 type bridge")
     with fails(box, KernelError) as info:
         box.add_interface("br0", name="wan0")
@@ -131,7 +131,7 @@ def test_an_error_has_the_request_and_the_kernels_answer(box: Sandbox) -> None:
     assert isinstance(error, NetSandboxError)
 
 
-def test_an_error_lists_what_was_rolled_back(box: Sandbox) -> None:
+def test_h_an_error_lists_what_was_rolled_back(box: Sandbox) -> None:
     veth()
     with fails(box, KernelError) as info:
         box.add_interface("v0", addresses=["10.0.0.2/24"], sysctls={"net.ipv4.conf.IFNAME.no_such": "1"})
@@ -141,7 +141,7 @@ def test_an_error_lists_what_was_rolled_back(box: Sandbox) -> None:
     assert "; undone: " in str(info.value)
 
 
-def test_interfaces_show_the_actual_state_not_the_spec(box: Sandbox) -> None:
+def test_h_interfaces_show_the_actual_state_not_the_spec(box: Sandbox) -> None:
     veth()
     box.add_interface("v0", addresses=["10.0.0.2/24"])
     ip("link set eth0 mtu 1234", netns=box.path)
