@@ -75,7 +75,7 @@ def test_next_command_reports_what_it_rolled_back(cli: Cli, box: Sandbox) -> Non
     with lab.comes_back(box.path):
         interrupted()
         done = cli(f"inspect {box.name} --json")
-    assert "undid what was interrupted: attach v0 to sandbox box" in done.err
+    assert "rolled back what was interrupted: attach v0 to sandbox box" in done.err
 
 
 def test_prune_rolls_back_an_interrupted_attach(cli: Cli, box: Sandbox) -> None:
@@ -85,7 +85,7 @@ def test_prune_rolls_back_an_interrupted_attach(cli: Cli, box: Sandbox) -> None:
         interrupted()
         assert cli("prune --dry-run").out == "box: interrupted: attach v0 to sandbox box\n"
         assert "v0" not in lab.links()
-        assert cli("prune").out == "undid what was interrupted: attach v0 to sandbox box\n"
+        assert cli("prune").out == "rolled back what was interrupted: attach v0 to sandbox box\n"
     assert cli("prune --json").out.strip() == "[]"
 
 
@@ -143,7 +143,7 @@ def test_pins_of_another_mount_namespace_are_kept(
             with lab.comes_back(box.path):
                 status, said = there("prune")
             assert (status, "attach v0 to sandbox box was interrupted: nothing is mounted on" in said) == (1, True)
-            assert Sandbox.recover() == ("undid what was interrupted: attach v0 to sandbox box",)
+            assert Sandbox.recover() == ("rolled back what was interrupted: attach v0 to sandbox box",)
             assert "v0" in lab.links()
             box.destroy()
         elsewhere.communicate(b"\n")

@@ -98,7 +98,7 @@ def test_ls_agrees_with_the_library(cli: Cli) -> None:
     with Sandbox.host() as host:
         plugged = host.add_interface("v0")
         assert [item["name"] for item in cli("ls -j").json] == Sandbox.list()
-        assert [item["name"] for item in cli("ls -a -j").json] == Sandbox.list(everything=True)
+        assert [item["name"] for item in cli("ls -a -j").json] == Sandbox.list(all=True)
         plugged.remove()
     cli("destroy web db")
 

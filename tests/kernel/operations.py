@@ -173,7 +173,7 @@ OPERATIONS = {
 
 def state() -> str:
     """Return the state of the host and of the sandboxes."""
-    Sandbox.prune(only_say=True)  # waits until the kernel has finished destroying namespaces
+    Sandbox.prune(dry_run=True)  # waits until the kernel has finished destroying namespaces
     found: list[object] = [lab.snapshot(), Sandbox.list()]
     for name in Sandbox.list():
         with Sandbox.open(name) as made:

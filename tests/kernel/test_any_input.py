@@ -62,7 +62,7 @@ def test_any_text_is_a_valid_sandbox_name_or_is_refused(name: str) -> None:
     try:
         made = Sandbox.create(name)
     except SpecError:
-        assert Sandbox.list(everything=True) == []
+        assert Sandbox.list(all=True) == []
         return
     with made, Sandbox.open(name) as again:
         assert [made.name] == [again.name] == Sandbox.list() == [name]
@@ -148,4 +148,4 @@ def test_any_command_line_ends_with_an_exit_status(capsys: pytest.CaptureFixture
     lab.veth("veth1")
     with lab.comes_back():
         holds()
-    assert Sandbox.list(everything=True) == []
+    assert Sandbox.list(all=True) == []

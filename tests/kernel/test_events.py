@@ -274,7 +274,7 @@ def test_replacing_a_sandbox_is_a_deleted_and_a_new_event(box: Sandbox) -> None:
 
 def test_a_damaged_record_does_not_end_the_iteration(box: Sandbox) -> None:
     with Events(timeout=AMPLE) as events:
-        store = box._handle._store
+        store = box._handle.records
         good = store.read("box")
         assert good
         store.write("box", b"{}")

@@ -29,7 +29,7 @@ from netsandbox import (
     Vlan,
     Vxlan,
 )
-from netsandbox._run import transaction as _transaction
+from netsandbox._run.transaction import Records
 from netsandbox._steps import Move, SetMtu, delete_links
 from netsandbox._system import kernel as _kernel
 from netsandbox._system import namespace, tap
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from netsandbox._record import Record
-    from netsandbox._system.store import Store
     from netsandbox.netlink.message import Request
 
 pytestmark = pytest.mark.usefixtures("host")
@@ -690,7 +689,7 @@ def test_a_veth_end_moved_out_is_deleted_by_its_host_end(box: Sandbox, verb: str
         else:
             Path(box.path).parent.joinpath(".state/box.json").unlink()
             said = f"veth-web: the host end of a veth of sandbox {box.name}, which is gone"
-            assert Sandbox.prune(only_say=True) == (said,)
+            assert Sandbox.prune(dry_run=True) == (said,)
             assert "veth-web" in lab.links()
             assert Sandbox.prune() == (said,)
         assert "veth-web" not in lab.links()
@@ -738,14 +737,14 @@ def test_a_failed_destroy_recreates_deleted_links(box: Sandbox, monkeypatch: pyt
 @pytest.fixture
 def full(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the final write of the next change's record fail."""
-    keep, fail = _transaction.keep, iter([False, True])
+    keep, fail = Records.keep, iter([False, True])
 
-    def kept(store: Store, key: str, record: Record | None) -> None:
+    def kept(records: Records, key: str, record: Record | None) -> None:
         if next(fail, False):
             raise KernelError(errno.ENOSPC, "write the record")
-        keep(store, key, record)
+        keep(records, key, record)
 
-    monkeypatch.setattr(_transaction, "keep", kept)
+    monkeypatch.setattr(Records, "keep", kept)
 
 
 @pytest.mark.parametrize("names", [["one"], ["one", "two"]])

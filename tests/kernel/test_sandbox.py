@@ -110,7 +110,7 @@ def test_namespaces_of_ip_netns_are_left_alone(run_netns: Path) -> None:
     ip("netns add theirs")
     box = Sandbox.create("ours")
     assert Sandbox.list() == ["ours"]
-    assert Sandbox.list(everything=True) == ["ours", "theirs"]
+    assert Sandbox.list(all=True) == ["ours", "theirs"]
     with pytest.raises(SandboxExistsError, match="not ours"):
         Sandbox.create("theirs")
     with pytest.raises(SandboxExistsError):

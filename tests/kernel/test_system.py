@@ -24,7 +24,7 @@ from netsandbox import (
     SandboxNotFoundError,
     SpecError,
 )
-from netsandbox._run import lifecycle, transaction
+from netsandbox._run import transaction
 from netsandbox._system import kernel, libc, namespace, store, sysctl, transport
 from netsandbox.netlink import link
 from tests.kernel import faults, lab
@@ -292,18 +292,18 @@ def test_recover_continues_after_a_failure(box: Sandbox, monkeypatch: pytest.Mon
 
     with Sandbox.create("zzz") as other:
         with monkeypatch.context() as patch:
-            patch.setattr(lifecycle, "settle", settle)
+            patch.setattr(transaction, "_recover", settle)
             with pytest.raises(NetSandboxError, match="undid zzz; sandbox box: no way"):
                 Sandbox.recover()
         assert seen == ["box", "zzz"]
         other.destroy()
-    transaction.keep(store.Store(), "nobody", None)
+    transaction.Records().keep("nobody", None)
 
 
 def test_a_create_killed_before_its_mount_is_rolled_back() -> None:
     kill(lambda: Sandbox.create("half"), "mount", 1)
     assert Sandbox.list() == ["half"]
-    assert Sandbox.recover() == ("undid what was interrupted: create sandbox half",)
+    assert Sandbox.recover() == ("rolled back what was interrupted: create sandbox half",)
     assert Sandbox.list() == []
 
 
@@ -313,14 +313,14 @@ def test_a_pin_is_pruned_only_in_its_own_mount_namespace(box: Sandbox, monkeypat
     lab.libc("umount2", box.path.encode(), 0)
     with monkeypatch.context() as patch:
         patch.setattr(namespace, "mounts", lambda: namespace.Identity(1, 2))
-        assert Sandbox.prune(only_say=True) == ()
+        assert Sandbox.prune(dry_run=True) == ()
         with pytest.raises(NetSandboxError, match="create sandbox half was interrupted: nothing is mounted on"):
             Sandbox.prune()
         with pytest.raises(SandboxNotFoundError, match="may be in another mount namespace; if not, delete that file"):
             Sandbox.open("box")
     assert Sandbox.prune() == (
         f"box: its namespace is no longer at {box.path}",
-        "undid what was interrupted: create sandbox half",
+        "rolled back what was interrupted: create sandbox half",
     )
     box.close()
 
@@ -418,7 +418,7 @@ def test_prune_drops_records_of_dead_adopted_namespaces(run_netns: Path) -> None
         Sandbox.adopt(str(run_netns / name)).close()
     lab.ip("netns delete gone")
     lab.age(Path("/run/netsandbox/old.json"))
-    assert [words.split(":")[0] for words in Sandbox.prune(only_say=True)] == ["gone", "old"]
+    assert [words.split(":")[0] for words in Sandbox.prune(dry_run=True)] == ["gone", "old"]
     Sandbox.prune()
     assert Sandbox.list() == []
     assert (run_netns / "old").exists()

@@ -173,7 +173,7 @@ async def awaited() -> None:
     assert_type(await box.plan_interface("veth1", mtu=1450), Plan)
     assert_type(await box.plan(box.remove_interface, "eth0"), Plan)
     assert_type(await box.run(len, "x"), int)
-    assert_type(await aio.Sandbox.list(everything=True), list[str])
+    assert_type(await aio.Sandbox.list(all=True), list[str])
     assert_type(await aio.Sandbox.create_many(["web"]), Summary[aio.Sandbox])
     await box.set_gateway("172.17.0.1", interface=eth0, onlink=True)
     await box.remove_interfaces([eth0, "eth1"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netsandbox import InterfaceSpec, Veth
 from netsandbox._kernel import HOST, Kernel
 from netsandbox._plan.attach import plan_attach
 from netsandbox._plan.detach import plan_detach
@@ -16,13 +15,13 @@ from netsandbox.adverts import Adverts
 from netsandbox.interface import Interface, read_interfaces
 from netsandbox.netlink import link as links
 from netsandbox.netlink import neighbor, route
-from netsandbox.netlink.conf import disable_ipv6, sysctl_path
 from netsandbox.testing import FakeKernel, Faults
 from tests.unit.values import forwarding, neighbor_entry, route_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from netsandbox import InterfaceSpec
     from netsandbox._record import Attachment
 
 
@@ -71,16 +70,7 @@ class Rig:
         return {key: (before.get(key), now.get(key)) for key in keys}
 
     def facts(self, *specs: InterfaceSpec) -> Facts:
-        paths = [(spec.source_name, sysctl_path(key, "{}")) for spec in specs for key, _ in spec.sysctls]
-        paths += [(spec.source_name, disable_ipv6("{}")) for spec in specs]
-        return attach_facts(
-            self.host,
-            self.box,
-            [spec.source for spec in specs if isinstance(spec.source, str)],
-            check_routes=True,
-            sysctls=paths if self.target.is_host else [],
-            others=[spec.kind.master for spec in specs if isinstance(spec.kind, Veth) and spec.kind.master],
-        )
+        return attach_facts(self.host, self.box, specs, is_host=self.target.is_host)
 
     def plan(self, *specs: InterfaceSpec) -> tuple[Plan, tuple[Attachment, ...]]:
         next_id = max((item.id for item in self.plugged), default=0) + 1

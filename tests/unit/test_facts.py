@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from netsandbox import Bridge, Ifb, InterfaceSpec
 from netsandbox._kernel import HOST
 from netsandbox._plan import state as _state
 from netsandbox._plan.state import Facts, LinkState, attach_facts, classify, detach_facts, read_state
@@ -65,7 +66,7 @@ def test_a_plain_link_has_no_master_and_no_forwarding_entries() -> None:
 
 def test_what_is_not_on_the_host_is_left_out() -> None:
     rig = furnished()
-    found = attach_facts(rig.host, rig.box, ["v1", "first", "gone"], check_routes=False)
+    found = attach_facts(rig.host, rig.box, [InterfaceSpec(name) for name in ("v1", "first", "gone")])
     assert {name: state.link.name for name, state in found.sources.items()} == {"v1": "v1", "first": "v0"}
     assert (found.addresses, found.routes, found.sysctls) == ((), (), {})
 
@@ -74,19 +75,25 @@ def test_addresses_and_main_routes_are_read_only_if_they_matter() -> None:
     rig = furnished()
     rig.box.add_link("eth0", index=7, addresses=["10.0.0.2/24"], up=True)
     send(rig.box, route.add(route_entry("10.8.0.0/16", 7, table=100)))
-    found = attach_facts(rig.host, rig.box, [], check_routes=True)
+    checked = InterfaceSpec(Ifb(), addresses=["10.1.0.2/24"])
+    found = attach_facts(rig.host, rig.box, [checked])
     assert [str(item.interface) for item in found.addresses] == ["10.0.0.2/24", "fe80::ff:fe00:7/64"]
     assert [str(item.to) for item in found.routes] == ["10.0.0.0/24", "fe80::/64"]
     before = len(rig.faults.calls)
-    attach_facts(rig.host, rig.box, [], check_routes=False)
+    attach_facts(rig.host, rig.box, [checked], is_new=True)
     assert rig.faults.calls[before:] == ["box: list links"]
 
 
 def test_settings_are_read_by_the_name_of_the_link_not_of_the_source() -> None:
     host = furnished(is_host=True).host
-    wanted = [("first", "ipv4/conf/{}/rp_filter"), ("br", "ipv4/conf/{}/rp_filter"), ("v1", "ipv4/conf/{}/nonsense")]
-    found = attach_facts(host, host, ["first", "v1"], check_routes=False, sysctls=wanted)
-    assert found.sysctls == {"ipv4/conf/v0/rp_filter": "2"}
+    specs = [
+        InterfaceSpec("first", sysctls={"net.ipv4.conf.IFNAME.rp_filter": "2"}),
+        InterfaceSpec(Bridge("br"), sysctls={"net.ipv4.conf.IFNAME.rp_filter": "2"}),
+        InterfaceSpec("v1", sysctls={"net.ipv4.conf.IFNAME.nonsense": "2"}),
+    ]
+    found = attach_facts(host, host, specs, is_host=True)
+    off = {f"ipv6/conf/{name}/disable_ipv6": "0" for name in ("v0", "v1")}
+    assert found.sysctls == {"ipv4/conf/v0/rp_filter": "2", **off}
 
 
 def test_links_of_the_sandbox_are_found_by_index_and_by_any_name() -> None:
@@ -132,7 +139,7 @@ def test_a_link_that_has_vanished_is_left_out_and_a_lower_one_is_read() -> None:
 
 def test_a_change_of_a_link_does_not_change_facts_that_were_read() -> None:
     host = furnished().host
-    facts = attach_facts(host, FakeKernel(), ["v0"], check_routes=False)
+    facts = attach_facts(host, FakeKernel(), [InterfaceSpec("v0")])
     send(host, links.change(7, mtu=1300))
     assert facts.sources["v0"].link.mtu == 1500
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from netsandbox._kernel import HOST
-from netsandbox._plan.model import Group, Plan, Target, single
+from netsandbox._plan.model import Group, Plan, Target, plan_of
 from netsandbox._record import Attachment
 from netsandbox._steps import CreateLink, Lost, Move, Place, SetMtu, SetUp
 from netsandbox.netlink.link import Link
@@ -32,9 +32,9 @@ def test_a_plan_is_its_steps_in_order_whatever_their_groups() -> None:
 
 
 def test_a_plan_of_a_few_steps_has_no_span() -> None:
-    plan = single(WEB, "bring eth0 up", "eth0", UP)
+    plan = plan_of(WEB, "bring eth0 up", "eth0", UP)
     assert plan == Plan("bring eth0 up", "web", "eth0", Group("", {}, (UP,)))
-    assert str(single(WEB, "do nothing", None)) == ""
+    assert str(plan_of(WEB, "do nothing", None)) == ""
 
 
 def test_the_host_has_no_name_for_ip() -> None:
