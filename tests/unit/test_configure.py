@@ -1,4 +1,4 @@
-"""Gateways, routes, addresses, neighbours and settings: what the verbs come to, on a fake sandbox."""
+"""Gateways, routes, addresses, neighbors and sysctls: the plans of each operation, on a fake sandbox."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def handle(rig: Rig) -> Handle:
 
 
 def carried_out(rig: Rig, plan: Plan) -> list[str]:
-    """Carry out a plan, undo and redo it, and return its commands."""
+    """Execute a plan, roll it back, execute it again, and return its commands."""
     before = rig.state()
-    rig.faults.fail(_calls(plan) + 1, errno.EIO)  # the last look, which stands for the writing of the record
+    rig.faults.fail(_calls(plan) + 1, errno.EIO)  # the last call, links(), which replaces writing the record
     if plan.steps:
         with pytest.raises(KernelError, match="EIO"):
             rig.carry_out(plan)
@@ -64,21 +64,22 @@ def carried_out(rig: Rig, plan: Plan) -> list[str]:
 
 
 def _calls(plan: Plan) -> int:
-    """Return how many calls the steps of a plan make."""
+    """Return how many kernel calls the steps of a plan make."""
     return len(plan.steps) - sum(text.startswith("#") for text in plan.commands)
 
 
 def main(rig: Rig) -> list[str]:
-    """Return the routes that somebody made, as ip(8) says them."""
+    """Return the static routes of the main table, as ip(8) writes them."""
     names = {link.index: link.name for link in rig.box.links()}
     entries = rig.box.routes(table=route.TABLE_MAIN)
     return [f"{item.to} via {item.via} dev {names[item.index or 0]}" for item in entries if item.protocol == route.BOOT]
 
 
-# --- which link is meant ---
+# --- finding a link ---
 
 
-def test_a_link_is_named_or_an_interface(rig: Rig, handle: Handle) -> None:
+def test_link_is_given_by_name_or_interface(rig: Rig, handle: Handle) -> None:
+    """A link is given by its name or as an Interface; one that does not exist raises InterfaceNotFoundError."""
     rig.host.add_link("v1", index=20)
     rig.add(InterfaceSpec("v1"))
     interface = read_interfaces(rig, rig.box, rig.box.links(), rig.plugged)[0]
@@ -119,7 +120,8 @@ def test_a_gateway_is_set_and_unset(
     assert len(_configure.unset_gateway(handle, version)) == 0
 
 
-def test_gateways_are_chosen_for_each_family_and_one_that_is_not_offered_is_deleted(rig: Rig, handle: Handle) -> None:
+def test_one_gateway_per_family_is_chosen(rig: Rig, handle: Handle) -> None:
+    """Choosing gateways sets one default route per family, and deletes that of a family without a candidate."""
     both = [Gateway("eth1", "10.1.0.1"), Gateway("eth0", "10.0.0.1"), Gateway("eth0", "fd00::1", priority=-3)]
     plan = _configure.choose_gateways(handle, both)
     assert plan.operation == "choose the gateways via 10.0.0.1 dev eth0 and via fd00::1 dev eth0 of sandbox web"
@@ -133,7 +135,8 @@ def test_gateways_are_chosen_for_each_family_and_one_that_is_not_offered_is_dele
     assert main(rig) == []
 
 
-def test_a_gateway_takes_the_place_and_the_metric_of_the_one_before(rig: Rig, handle: Handle) -> None:
+def test_gateway_replaces_the_preferred_default_route(rig: Rig, handle: Handle) -> None:
+    """Setting a gateway replaces the default route with the lowest metric and keeps that metric."""
     send(rig.box, route.add(route_entry("0.0.0.0/0", 8, "10.1.0.1", metric=50)))
     send(rig.box, route.add(route_entry("0.0.0.0/0", 8, "10.1.0.1", metric=60)))
     plan = _configure.set_gateway(handle, ip_address("10.5.0.1"), "eth0", onlink=True, version=4)
@@ -143,7 +146,8 @@ def test_a_gateway_takes_the_place_and_the_metric_of_the_one_before(rig: Rig, ha
 
 
 @pytest.mark.parametrize("via", ["10.9.0.1", "10.0.0.2", "10.8.0.1"])
-def test_a_gateway_that_is_not_reached_directly_is_refused(rig: Rig, handle: Handle, via: str) -> None:
+def test_gateway_must_be_directly_reachable(rig: Rig, handle: Handle, via: str) -> None:
+    """A gateway that is local, unreachable or behind another gateway raises KernelError."""
     send(
         rig.box,
         route.add(route_entry("10.9.0.0/16", 7, "10.0.0.1")),
@@ -154,7 +158,8 @@ def test_a_gateway_that_is_not_reached_directly_is_refused(rig: Rig, handle: Han
     assert info.value.errno in {errno.ENETUNREACH, errno.EHOSTUNREACH}
 
 
-def test_without_interface_there_must_be_a_next_hop(handle: Handle) -> None:
+def test_route_needs_a_next_hop_or_an_interface(handle: Handle) -> None:
+    """A route without a next hop and without an interface raises SpecError."""
     with pytest.raises(SpecError, match="via None: must be given without an interface"):
         _configure.add_route(handle, Route("10.9.0.0/16"))
 
@@ -170,6 +175,7 @@ def test_without_interface_there_must_be_a_next_hop(handle: Handle) -> None:
     ids=str,
 )
 def test_a_route_is_added_and_removed(rig: Rig, handle: Handle, wish: Route) -> None:
+    """A route is added once, and removing it restores the previous state."""
     before = rig.state()
     assert carried_out(rig, _configure.add_route(handle, wish))
     assert len(main(rig)) == 1
@@ -189,9 +195,8 @@ def test_a_route_is_added_and_removed(rig: Rig, handle: Handle, wish: Route) -> 
     ],
     ids=str,
 )
-def test_what_a_removal_leaves_open_matches_the_preferred_route(
-    rig: Rig, handle: Handle, wish: Route, left: list[int]
-) -> None:
+def test_partial_route_removes_the_preferred_match(rig: Rig, handle: Handle, wish: Route, left: list[int]) -> None:
+    """Of the routes that match an incomplete Route, the one with the lowest metric is removed."""
     send(rig.box, route.add(route_entry("10.9.0.0/16", 7, "10.0.0.254", metric=9)))
     send(rig.box, route.add(route_entry("10.9.0.0/16", 8, metric=5)))
     carried_out(rig, _configure.remove_route(handle, wish))
@@ -199,7 +204,8 @@ def test_what_a_removal_leaves_open_matches_the_preferred_route(
 
 
 @pytest.mark.parametrize("wish", [Route("10.9.0.0/16"), Route("10.8.0.0/16", via="10.0.0.3")], ids=str)
-def test_a_route_that_is_not_there_is_not_removed(rig: Rig, handle: Handle, wish: Route) -> None:
+def test_removing_a_missing_route_is_refused(rig: Rig, handle: Handle, wish: Route) -> None:
+    """Removing a route that does not exist raises KernelError with ESRCH."""
     send(rig.box, route.add(route_entry("10.8.0.0/16", 7, "10.0.0.254")))
     with pytest.raises(KernelError, match=f"delete route {wish} from sandbox web: ESRCH"):
         _configure.remove_route(handle, wish)
@@ -210,6 +216,7 @@ def test_a_route_that_is_not_there_is_not_removed(rig: Rig, handle: Handle, wish
 
 @pytest.mark.parametrize("text", ["10.0.0.3/24", "fd00::3/64", "10.9.9.9/32"])
 def test_an_address_is_added_once_and_removed(rig: Rig, handle: Handle, text: str) -> None:
+    """An address is added once, and removing it restores the previous state."""
     wish = ip_interface(text)
     before = rig.state()
     assert carried_out(rig, _configure.add_address(handle, "eth0", wish))
@@ -221,7 +228,8 @@ def test_an_address_is_added_once_and_removed(rig: Rig, handle: Handle, text: st
         _configure.remove_address(handle, "eth0", wish)
 
 
-def test_with_a_primary_address_only_that_one_goes_and_the_routes_stay(rig: Rig, handle: Handle) -> None:
+def test_secondary_addresses_and_routes_survive(rig: Rig, handle: Handle) -> None:
+    """After a primary address is removed, secondary addresses and routes without that source are added back."""
     for text in ("10.0.0.3/24", "10.0.0.4/24"):
         carried_out(rig, _configure.add_address(handle, "eth0", ip_interface(text)))
     for to, via, source in (
@@ -245,14 +253,15 @@ def test_with_a_primary_address_only_that_one_goes_and_the_routes_stay(rig: Rig,
     assert len(main(rig)) == 2
 
 
-def test_with_the_last_address_the_routes_go_and_come_back_when_that_is_undone(rig: Rig, handle: Handle) -> None:
+def test_removing_the_last_address_removes_the_routes(rig: Rig, handle: Handle) -> None:
+    """Removing the last address of a link removes its routes, and rolling that back restores them."""
     carried_out(rig, _configure.add_route(handle, Route("0.0.0.0/0", "10.0.0.1", interface="eth0")))
     commands = carried_out(rig, _configure.remove_address(handle, "eth0", ip_interface("10.0.0.2/24")))
     assert commands == ["ip -n web address delete 10.0.0.2/24 dev eth0"]
     assert main(rig) == []
 
 
-# --- neighbours ---
+# --- neighbors ---
 
 
 @pytest.mark.parametrize(
@@ -278,7 +287,8 @@ def test_with_the_last_address_the_routes_go_and_come_back_when_that_is_undone(r
     ],
     ids=str,
 )
-def test_a_neighbour_is_set_and_forgotten(rig: Rig, handle: Handle, wish: Neighbor, command: str) -> None:
+def test_neighbor_is_set_and_removed(rig: Rig, handle: Handle, wish: Neighbor, command: str) -> None:
+    """A neighbor or forwarding entry is set by one command, and removing it restores the previous state."""
     before = rig.state()
     assert carried_out(rig, _configure.add_neighbor(handle, wish)) == [command]
     assert rig.changes(before)
@@ -288,7 +298,8 @@ def test_a_neighbour_is_set_and_forgotten(rig: Rig, handle: Handle, wish: Neighb
         _configure.remove_neighbor(handle, wish)
 
 
-def test_a_neighbour_takes_the_place_of_the_one_before(rig: Rig, handle: Handle) -> None:
+def test_neighbor_replaces_the_entry_of_the_same_link(rig: Rig, handle: Handle) -> None:
+    """Setting a neighbor replaces the entry of that link, and not the entry of another link."""
     send(rig.box, neighbor.replace(neighbor_entry("10.0.0.9", 7, "02:00:00:00:00:01")))
     send(
         rig.box, neighbor.replace(neighbor_entry("10.0.0.9", 8, "02:00:00:00:00:02")), neighbor.replace(forwarding(10))
@@ -299,10 +310,11 @@ def test_a_neighbour_takes_the_place_of_the_one_before(rig: Rig, handle: Handle)
     assert {item.index: item.mac for item in rig.box.neighbors()} == {7: MAC, 8: "02:00:00:00:00:02"}
 
 
-# --- settings ---
+# --- sysctls ---
 
 
-def test_arp_is_disabled_for_virtual_addresses_and_only_what_differs_is_written(rig: Rig, handle: Handle) -> None:
+def test_disable_arp_for_vip_writes_only_differences(rig: Rig, handle: Handle) -> None:
+    """Disabling ARP for virtual addresses writes only the sysctls that differ."""
     rig.box.set_sysctl("ipv4/conf/eth0/arp_announce", "2")
     assert carried_out(rig, _configure.disable_arp_for_vip(handle, "eth0")) == [
         "ip netns exec web sysctl -qw net.ipv4.conf.eth0.arp_ignore=1"
@@ -310,7 +322,8 @@ def test_arp_is_disabled_for_virtual_addresses_and_only_what_differs_is_written(
     assert len(_configure.disable_arp_for_vip(handle, "eth0")) == 0
 
 
-def test_tweaks_change_the_settings_that_there_are(rig: Rig, handle: Handle) -> None:
+def test_os_tweaks_set_only_existing_sysctls(rig: Rig, handle: Handle) -> None:
+    """OS tweaks write the sysctls that exist and differ, and skip those that the kernel lacks."""
     rig.box.sysctls |= {"ipv4/vs/conn_reuse_mode": "1", "core/somaxconn": "128", "ipv4/tcp_rmem": "4096 131072"}
     assert carried_out(rig, _configure.os_tweaks(handle, "ingress")) == [
         "ip netns exec web sysctl -qw net.ipv4.vs.conn_reuse_mode=0"
@@ -332,13 +345,15 @@ def test_tweaks_change_the_settings_that_there_are(rig: Rig, handle: Handle) -> 
     ],
     ids=str,
 )
-def test_what_is_no_setting_is_refused(handle: Handle, tweaks: Any, text: str) -> None:  # noqa: ANN401
+def test_invalid_os_tweaks_are_refused(handle: Handle, tweaks: Any, text: str) -> None:  # noqa: ANN401
+    """An unknown set of tweaks or an invalid sysctl key raises SpecError."""
     with pytest.raises(SpecError) as info:
         _configure.os_tweaks(handle, tweaks)
     assert text in str(info.value)
 
 
-def test_every_verb_names_the_sandbox(rig: Rig, handle: Handle) -> None:
+def test_every_operation_names_the_sandbox(rig: Rig, handle: Handle) -> None:
+    """The operation of every plan ends with the name of the sandbox."""
     made: list[Callable[[], Plan]] = [
         lambda: _configure.set_gateway(handle, ip_address("10.0.0.1"), None, onlink=False, version=4),
         lambda: _configure.add_address(handle, "eth0", ip_interface("10.0.0.9/24")),
