@@ -398,11 +398,8 @@ def test_move_drops_the_configuration_of_a_link(twins: Twins) -> None:
 
 
 @pytest.mark.parametrize(
-    (
-        "there",
-        "name",
-        "code",
-    ),  # the kernel moves the link by its old name if that is free there, and only then renames it
+    ("there", "name", "code"),
+    # The kernel moves the link by its old name if that is free there, and only then renames it.
     [
         (("eth0",), None, 0),
         (("v0",), None, errno.EEXIST),

@@ -132,7 +132,7 @@ def test_replaced_route_is_reported_as_changed(kernel: FakeKernel, known: Change
 
 @pytest.mark.parametrize("gone", [True, False], ids=["gone", "down"])
 def test_link_down_or_deleted_makes_the_state_stale(known: Changes, gone: bool) -> None:  # noqa: FBT001
-    """The state is stale once a link with IPv4 routes is down or deleted: the kernel removes them silently."""
+    """The state is stale once a link with IPv4 routes is down or deleted: the kernel removes routes silently."""
     known.hear(say_link(link.NEWLINK, 9, "v9", flags=0))
     assert not known.is_stale
     known.hear(say_link(link.DELLINK if gone else link.NEWLINK, 7, "v0", flags=0))
@@ -141,7 +141,7 @@ def test_link_down_or_deleted_makes_the_state_stale(known: Changes, gone: bool) 
 
 @pytest.mark.parametrize("source", [None, "10.5.0.1"])
 def test_deleted_source_address_makes_the_state_stale(kernel: FakeKernel, known: Changes, source: str | None) -> None:
-    """The state is stale once the source address of an IPv4 route is deleted: the kernel removes it silently."""
+    """The state is stale once the source address of an IPv4 route is deleted: the route goes silently."""
     known.hear(say(address.NEWADDR, address_entry("10.5.0.1/32", 9)))
     known.hear(say(address.NEWADDR, address_entry("fd00::1/64", 7)))
     known.hear(say(address.DELADDR, address_entry("fd00::1/64", 7)))
