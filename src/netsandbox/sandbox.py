@@ -107,10 +107,12 @@ class Sandbox(Network):
         _require_linux()
         return cls(lifecycle.create(name, replace_old=replace_old, host=host, attach=cls._attachment(specs)))
 
-    @classmethod
-    def _attachment(cls, specs: Sequence[InterfaceSpec]) -> lifecycle.Attach | None:
+    @staticmethod
+    def _attachment(specs: Sequence[InterfaceSpec]) -> lifecycle.Attach | None:
         """Return what attaches interfaces to a sandbox that is being created; None if there are none."""
-        return (lambda handle: _interfaces.add_interfaces(cls(handle), specs, is_new=True)) if specs else None
+        if not specs:
+            return None
+        return lambda handle, record: _interfaces.attach(handle, record, specs, is_new=True)[:2]
 
     @classmethod
     def create_many(

@@ -11,6 +11,7 @@ import pytest
 from netsandbox import (
     Bridge,
     InterfaceSpec,
+    KernelError,
     NameConflictError,
     Route,
     RouteConflictError,
@@ -654,3 +655,12 @@ def test_create_pins_the_namespace_and_brings_lo_up(rig: Rig) -> None:
     plan = plan_create(rig.target, PIN, (4, 1))
     assert list(plan.commands) == ["ip netns add web", "ip -n web link set dev lo up"]
     assert plan.operation == "create sandbox web"
+
+
+def test_an_immobile_link_is_refused_in_the_plan(rig: Rig) -> None:
+    """The plan refuses a link that cannot leave its namespace with the request and the words of the kernel."""
+    rig.host.add_link("br0", index=9, kind="bridge", is_immobile=True)
+    with pytest.raises(
+        KernelError, match=r"set link 9: move to .* name eth0: EINVAL .The interface netns is immutable"
+    ):
+        rig.plan(InterfaceSpec("br0"))

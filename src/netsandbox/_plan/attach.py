@@ -90,7 +90,7 @@ def plan_attach(
             groups.append(group)
             made.append(new)
     except NetSandboxError as error:
-        error.operation = operation
+        error.operation, error.link = operation, specs[0].source_name
         raise
     # All are plugged in before one is waited for: they come up side by side, and a bridge does by its ports.
     waits = (
@@ -145,6 +145,7 @@ class _Attach:
             old = place(HOST, link)
             there = replace(old, netns=netns, index=index, name=name)
             move = Move(old, replace(there, mac=spec.mac or link.mac, mtu=spec.mtu or link.mtu))
+            move.refuse_immobile(link)
             lost = tuple(map(Lost, reversed(restore_steps(HOST, state))))
             arrive = [Group("moveLink", {"ifaceName": name}, (*lost, _traced(move, spec, names)))]
             undoing = (*lost, move)
