@@ -70,6 +70,7 @@ BR0 = Link(
     operstate="UP",
     carrier=True,
     txqlen=1000,
+    is_immobile=True,
 )
 LO = Link(
     index=1,
@@ -81,6 +82,7 @@ LO = Link(
     operstate="UNKNOWN",
     carrier=True,
     txqlen=1000,
+    is_immobile=True,
 )
 
 

@@ -52,8 +52,7 @@ class Link:
         kind: Kind of virtual link, such as "veth"; None for hardware and loopback.
         type: Hardware type (ARPHRD_*): 1 is Ethernet, 772 loopback.
         mac: Link-layer address in lower-case colon notation; None if it has none.
-        is_immobile: Whether it cannot leave its namespace, as a bridge cannot; False as well before Linux 6.16, which does
-            not say it.
+        is_immobile: Whether it cannot leave its namespace, as a bridge; False before Linux 6.16, which does not say it.
         mtu: Largest packet, in bytes.
         flags: IFF_* bits.
         operstate: Operational state (RFC 2863).
