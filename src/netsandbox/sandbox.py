@@ -29,7 +29,7 @@ from netsandbox._system.store import Store
 from netsandbox.adverts import COUNT_MAX, AdvertiseLike, Adverts, parse_advertise
 from netsandbox.errors import InterfaceNotFoundError, NetSandboxError, Problem, SpecError
 from netsandbox.interface import Interface, read_foreign, read_interfaces, recorded, with_dropped
-from netsandbox.links import Kind, Veth
+from netsandbox.links import Kind
 from netsandbox.netlink.conf import disable_ipv6, sysctl_path
 from netsandbox.network import Network, nothing
 from netsandbox.spec import (
@@ -686,15 +686,13 @@ class Sandbox(Network):
             for spec in specs:
                 paths = [sysctl_path(key, "{}") for key, _ in spec.sysctls]
                 sysctls += ((spec.source_name, path) for path in (disable_ipv6("{}"), *paths))
-        kinds = [spec.kind for spec in specs if spec.kind]
-        ends = [(kind.host, kind.master) for kind in kinds if isinstance(kind, Veth)]
         return attach_facts(
             handle.host,
             handle.box,
             [spec.source for spec in specs if isinstance(spec.source, str)],
             check_routes=not is_new and any(spec.addresses and spec.on_conflict == "error" for spec in specs),
             sysctls=sysctls,
-            others=dict.fromkeys(filter(None, (*chain.from_iterable(ends), *(kind.lower for kind in kinds)))),
+            others=dict.fromkeys(chain.from_iterable(spec.kind.host_names for spec in specs if spec.kind)),
             is_leaving=handle.is_leaving,
         )
 

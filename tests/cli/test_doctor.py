@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from netsandbox.cli import doctor
+from netsandbox.links import KINDS
 from tests.kernel import lab
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def test_here_all_is_well_and_nothing_is_changed(cli: Cli) -> None:
 def test_the_kinds_of_link_are_those_that_ip_can_make(cli: Cli) -> None:
     found = next(check for check in cli("doctor -j").json["checks"] if check["name"] == "kinds of link")["found"]
     told = set(found.split(" (not")[0].split())
-    for kind in doctor.KINDS:
+    for kind in (kind.kind for kind in KINDS.values()):
         done = subprocess.run(["ip", "link", "add", "probe", "type", kind], capture_output=True, text=True, check=False)
         assert (kind in told) == ("Unknown device type" not in done.stderr), kind
         lab.ip("link delete probe", check=False)

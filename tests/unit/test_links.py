@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from netsandbox import Bridge, Dummy, Ifb, InterfaceSpec, Ipvlan, Kind, Macvlan, SpecError, Tap, Veth, Vlan, Vxlan
 from netsandbox._checks import NAME_MAX, name_problem
 from netsandbox.errors import Problem
-from netsandbox.netlink import attrs, kinds
+from netsandbox.links import KINDS
+from netsandbox.netlink import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -431,10 +432,10 @@ OPTIONS: list[tuple[Kind, str, dict[int, bytes]]] = [
 def test_options_are_said_as_ip_says_them_and_packed_as_the_kernel_wants_them(
     kind: Kind, words: str, attributes: dict[int, bytes]
 ) -> None:
-    assert kinds.words(kind.kind, kind.options) == words
-    assert attrs.unpack(kinds.pack(kind.kind, kind.options, lower=9)) == attributes
+    assert kind.words(kind.options) == words
+    assert attrs.unpack(kind.pack(kind.options, lower=9)) == attributes
 
 
 def test_every_option_in_the_table_can_be_given() -> None:
-    for kind in (Veth, Bridge, Macvlan, Ipvlan, Vlan, Vxlan, Dummy, Ifb, Tap):
-        assert {*kinds.OPTIONS[kind.kind]} <= {item.name for item in fields(kind)}
+    for kind in KINDS.values():
+        assert list(kind.declared) == [item.name for item in fields(kind)]

@@ -8,6 +8,7 @@ from typing import TypeVar
 from netsandbox._kernel import Kernel
 from netsandbox._record import Attachment
 from netsandbox.errors import KernelError
+from netsandbox.links import find_kind
 from netsandbox.netlink.address import Address
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.neighbor import AF_BRIDGE, MASTER, NOARP, NeighborEntry
@@ -122,7 +123,7 @@ def classify(host: Kernel | None, box: Kernel, plugged: Sequence[Attachment]) ->
 
 def read_state(kernel: Kernel, link: Link) -> LinkState:
     """Return *link* with all that its namespace knows of it."""
-    is_bridge = link.kind == "bridge"
+    kind = find_kind(link.kind)
     fixed = [item for item in kernel.neighbors(AF_BRIDGE, link.index) if item.state & NOARP] if link.master else []
     return LinkState(
         link=link,
@@ -130,7 +131,7 @@ def read_state(kernel: Kernel, link: Link) -> LinkState:
         routes=tuple(kernel.routes(index=link.index)),
         neighbors=(*kernel.neighbors(index=link.index), *(replace(item, flags=item.flags | MASTER) for item in fixed)),
         master=kernel.link(link.master) if link.master else None,
-        ports=tuple(port for port in kernel.links() if port.master == link.index) if is_bridge else (),
+        ports=tuple(port for port in kernel.links() if port.master == link.index) if kind and kind.takes_ports else (),
     )
 
 
