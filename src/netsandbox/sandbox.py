@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
 
 from netsandbox import _bulk
 from netsandbox._checks import items
-from netsandbox._events.iterator import Events
 from netsandbox._kernel import Kernel
 from netsandbox._plan.model import Plan
 from netsandbox._run import interfaces as _interfaces

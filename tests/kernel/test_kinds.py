@@ -28,13 +28,14 @@ from netsandbox import (
     Veth,
     Vlan,
     Vxlan,
+    links,
 )
 from netsandbox._run.transaction import Records
 from netsandbox._steps import Move, SetMtu, delete_links
 from netsandbox._system import kernel as _kernel
 from netsandbox._system import namespace, tap
 from netsandbox._system.kernel import LinuxKernel
-from netsandbox.netlink import attrs, kinds
+from netsandbox.netlink import attrs
 from tests.kernel import lab
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ LINKS: list[tuple[Kind, str, dict[str, object]]] = [
         },
     ),
 ]
-IDS = [f"{n} {kind.kind}{kinds.words(kind.kind, kind.options)}"[:60] for n, (kind, *_) in enumerate(LINKS)]
+IDS = [f"{n} {kind.kind}{kind.words(kind.options)}"[:60] for n, (kind, *_) in enumerate(LINKS)]
 
 
 @pytest.mark.parametrize(("kind", "name", "told"), LINKS, ids=IDS)
@@ -439,7 +440,7 @@ def test_a_duplicate_macvlan_mac_elsewhere_is_rolled_back(box: Sandbox) -> None:
 
 def test_an_unsupported_kind_is_reported_with_its_module(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Dummy, "kind", "nonsense")
-    monkeypatch.setitem(kinds.OPTIONS, "nonsense", {})
+    monkeypatch.setitem(links._WORDS, "nonsense", "dummy")
     with (
         lab.comes_back(box.path),
         pytest.raises(KernelError, match=r"no links of the kind nonsense \(module nonsense\)"),

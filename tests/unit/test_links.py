@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from netsandbox import Bridge, Dummy, Ifb, InterfaceSpec, Ipvlan, Kind, Macvlan, SpecError, Tap, Veth, Vlan, Vxlan
 from netsandbox._checks import NAME_MAX, name_problem
 from netsandbox.errors import Problem
-from netsandbox.netlink import attrs, kinds
+from netsandbox.links import KINDS
+from netsandbox.netlink import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -439,11 +440,11 @@ OPTIONS: list[tuple[Kind, str, dict[int, bytes]]] = [
 )
 def test_options_have_ip_words_and_netlink_attributes(kind: Kind, words: str, attributes: dict[int, bytes]) -> None:
     """The options of a kind are written in the syntax of ip(8) and packed as netlink attributes."""
-    assert kinds.words(kind.kind, kind.options) == words
-    assert attrs.unpack(kinds.pack(kind.kind, kind.options, lower=9)) == attributes
+    assert kind.words(kind.options) == words
+    assert attrs.unpack(kind.pack(kind.options, lower=9)) == attributes
 
 
-def test_every_option_in_the_table_is_a_field() -> None:
-    """Every option in the table of options is a field of the class of its kind."""
-    for kind in (Veth, Bridge, Macvlan, Ipvlan, Vlan, Vxlan, Dummy, Ifb, Tap):
-        assert {*kinds.OPTIONS[kind.kind]} <= {item.name for item in fields(kind)}
+def test_every_declared_option_is_a_field() -> None:
+    """Every declared option of a kind is a field of its class, in the same order."""
+    for kind in KINDS.values():
+        assert list(kind.declared) == [item.name for item in fields(kind)]

@@ -46,7 +46,7 @@ from netsandbox.errors import (
     RouteConflictError,
     SpecError,
 )
-from netsandbox.links import Bridge, Kind, Veth
+from netsandbox.links import Kind, Veth, find_kind
 from netsandbox.netlink import address as _address
 from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
@@ -122,7 +122,7 @@ class _Attach:
         link = state.link if state else None
         stays = link is not None and self.target.is_host
         source = link.name if link else spec.source_name
-        name = source if self.target.is_host and (link or isinstance(kind, Bridge)) else self._name(spec)
+        name = source if self.target.is_host and (link or (kind and kind.keeps_name)) else self._name(spec)
         if not stays:
             self._claim(source, name, link)
         index = link.index if link and (stays or link.index not in self.indexes) else self._free_index(link)
@@ -134,9 +134,10 @@ class _Attach:
         arrive: list[Step | Group]
         undoing: tuple[Step, ...] = ()
         if state is None:
-            create = self._birth(spec, cast("Kind", kind), at)
+            kind = cast("Kind", kind)
+            create = self._birth(spec, kind, at)
             arrive, undoing = [create], (create,)
-            if isinstance(kind, Bridge) and spec.mtu is not None:  # asked for in one request, it would not be kept
+            if not kind.mtu_with_birth and spec.mtu is not None:  # asked for in one request, it would not be kept
                 arrive.append(SetMtu(*at, None, spec.mtu))
         elif stays:
             arrive = in_place(spec, state, at, names)
@@ -184,7 +185,7 @@ class _Attach:
                 kind.host_mtu or spec.mtu,
                 master.index if master else None,
                 master.name if master else "",
-                master.mac if master and master.kind == "bridge" else None,
+                master.mac if master and _takes_port_mac(master) else None,
                 self.target.mark,
                 ipv6=kind.ipv6,
                 hairpin=kind.hairpin,
@@ -195,7 +196,7 @@ class _Attach:
             self.indexes.add(end.index)
             return CreateVeth(*at, spec.mac, spec.mtu, end)
         lower = outside[kind.lower] if kind.lower else None
-        mtu = None if isinstance(kind, Bridge) else spec.mtu
+        mtu = spec.mtu if kind.mtu_with_birth else None
         below = (lower.index, lower.name) if lower else (None, "")
         return CreateLink(*at, kind.kind, spec.mac, mtu, kind.options, *below)
 
@@ -268,6 +269,11 @@ class _Attach:
 
     def _sysctl(self, at: tuple[str, int, str], path: str, value: str, *, optional: bool = False) -> SetSysctl:
         return SetSysctl(*at, self.facts.sysctls.get(path), value, path, optional)
+
+
+def _takes_port_mac(master: Link) -> bool:
+    kind = find_kind(master.kind)
+    return kind is not None and kind.takes_port_mac
 
 
 def _host_mac(sandbox: str, host: str) -> str:

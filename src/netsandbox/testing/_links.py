@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from netsandbox._checks import NAME_MAX, name_problem
+from netsandbox.links import KINDS
 from netsandbox.netlink import attrs
 from netsandbox.netlink import link as _link
 from netsandbox.netlink import neighbor as _neighbor
@@ -17,7 +18,7 @@ from netsandbox.netlink.message import Message
 from netsandbox.testing._faults import Refusal
 from netsandbox.testing._ip import CONF, Ip, copied
 
-BORN = frozenset(("bridge", "dummy", "ifb", "ipvlan", "macvlan", "veth", "vlan", "vxlan"))  # what a request can make
+BORN = frozenset(kind.kind for kind in KINDS.values() if kind.by_request)  # the kinds that a request can make
 _INFO_SIZE = 16  # struct ifinfomsg, whose last field is ifi_change
 _NET_NS_FD, _NEW_IFINDEX, _LINKINFO, _INFO_DATA, _VETH_PEER = 28, 49, 18, 2, 1  # IFLA_*, VETH_INFO_PEER
 _NUMBERS = {13: "txqlen", 27: "group"}  # IFLA_TXQLEN, IFLA_GROUP
