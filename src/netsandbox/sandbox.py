@@ -29,6 +29,7 @@ from netsandbox.spec import InterfaceOptions, InterfaceSpec, expect_all
 if TYPE_CHECKING:
     import subprocess
 
+    from netsandbox._events.iterator import Events
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -603,6 +604,8 @@ class Sandbox(Network):
         Args:
             timeout: After how many seconds without an event an iteration ends; None: never.
         """
+        from netsandbox._events.iterator import Events  # noqa: PLC0415  most do not ask
+
         return Events([self], timeout=timeout)
 
     # --- running inside ---
