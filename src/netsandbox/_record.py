@@ -195,6 +195,7 @@ class Pending:
 _CLASSES |= {"Record": Record, "Pending": Pending, "Attachment": Attachment}
 _FIELDS = {name: tuple(item.name for item in fields(kind)) for name, kind in _CLASSES.items()}
 _RENAMED = {"Plugged": "Attachment"}  # what records of netsandbox 0.1.0 call a class
+_DROPPED: dict[str, tuple[str, ...]] = {"SetUp": ("source", "prefix")}  # fields of that version which are not read
 _STEPS = tuple(kind for kind in _CLASSES.values() if hasattr(kind, "inverse"))
 _TEXT = re.compile("[^\0\ud800-\udc7f\udd00-\udfff]*")  # without NUL, and surrogates that stand for no byte (PEP 383)
 _SUM = b',"sum":'
@@ -262,11 +263,11 @@ def _unpack(value: Any) -> Any:  # noqa: ANN401  JSON
         return tuple(_unpack(item) for item in value)
     if not isinstance(value, dict):
         return value
-    name = value.pop("is")
+    name: str = value.pop("is")
     name = _RENAMED.get(name, name)
     if name in _VALUES:
         return _VALUES[name](Message(0, 0, 0, bytes.fromhex(value["bytes"])))
-    known = {key: _unpack(item) for key, item in value.items()}
+    known = {key: _unpack(item) for key, item in value.items() if key not in _DROPPED.get(name, ())}
     if name == "Port":
         known["settings"] = bytes.fromhex(known["settings"])
     for field, fits in _checks(name).items():

@@ -491,7 +491,7 @@ def test_interfaces_are_detached_newest_first(rig: Rig) -> None:
         "ip -n web link delete dev eth1",
         "ip -n web link set dev eth0 netns $$ name a",
     ]
-    assert (plan.operation, plan.link, plan.lenient) == ("detach eth0, eth1, eth2 from sandbox web", "eth0", True)
+    assert (plan.operation, plan.link, plan.idempotent) == ("detach eth0, eth1, eth2 from sandbox web", "eth0", True)
     assert plan_detach((), rig.target, rig.detach_facts(())).link is None
 
 
@@ -627,7 +627,7 @@ def test_joined_plan_has_the_name_of_the_second(rig: Rig) -> None:
     second = rig.plan(InterfaceSpec("a"))[0]
     both = joined(first, second)
     assert both.steps == (*first.steps, *second.steps)
-    assert (both.operation, both.lenient) == (second.operation, True)
+    assert (both.operation, both.idempotent) == (second.operation, True)
 
 
 @pytest.mark.parametrize(
