@@ -333,7 +333,7 @@ def test_all_that_does_not_fit_is_told_at_once(rig: Rig) -> None:
     ) == [
         "source 'a': is already plugged in as eth0",
         "mtu 1000: is below 1280, the least that IPv6 needs",
-        "master 'nowhere': no bridge of that source is plugged in",
+        "master 'nowhere': no bridge of that source is attached",
         "source 'b': is given twice",
         "source 'gone': no such link on the host",
         "master 'a': is no bridge",
@@ -341,7 +341,7 @@ def test_all_that_does_not_fit_is_told_at_once(rig: Rig) -> None:
         "master 'br': has vanished from web",
         "source 'br': is already plugged in as eth1",
         "source 'br2': is given twice",
-        "master 'c': no bridge of that source is plugged in",
+        "master 'c': no bridge of that source is attached",
     ]
 
 

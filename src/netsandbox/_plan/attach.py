@@ -18,7 +18,7 @@ from netsandbox._plan.check import check_sources
 from netsandbox._plan.convert import route_entry
 from netsandbox._plan.host import in_place
 from netsandbox._plan.model import Group, Plan, Target
-from netsandbox._plan.restore import port_of, restore_steps
+from netsandbox._plan.restore import lost_when_down, port_of, restore_steps
 from netsandbox._plan.state import Facts, LinkState
 from netsandbox._record import Attachment
 from netsandbox._steps import (
@@ -239,6 +239,9 @@ class _Attach:
     ) -> Iterator[Step | Group]:
         """Yield what is done between arrival and link up."""
         name = at[2]
+        enslave = self._enslave(spec, at, state, names)
+        if self._is_cycled(spec):
+            yield from enslave
         local = [address for address in spec.addresses if address.is_link_local]
         usual = [address for address in spec.addresses if not address.is_link_local]
         for address in usual:
@@ -252,19 +255,36 @@ class _Attach:
         if ipv6:
             first = next((str(item) for item in spec.addresses if item.version == 6), "")
             yield Group("setInterfaceIPv6", {**names, "i.AddressIPv6": first}, tuple(ipv6))
-        if spec.master is not None:
-            master = next(item for item in self.plugged if item.source == spec.master)
-            found = self.facts.link(master.index)
-            was = port_of(state) if state and self.target.is_host else None
-            step = SetMaster(*at, was, Port(master.index, found.name if found else master.name))
-            former = [item for item in state.neighbors if item.family == _neighbor.AF_BRIDGE] if state and was else []
-            lost = [Lost(SetNeighbor(*at, None, item)) for item in former]
-            yield Group("setInterfaceMaster", names, (*lost, step))
+        yield from enslave  # nothing, if it was yielded before
         if local:
             yield Group("setInterfaceLinkLocalIPs", names, tuple(add_step(at, address) for address in local))
         if spec.sysctls:
             steps = (self._sysctl(at, sysctl_path(key, name), value) for key, value in spec.sysctls)
             yield Group("setSysctls", {"ifName": name}, tuple(steps))
+
+    def _enslave(
+        self, spec: InterfaceSpec, at: tuple[str, int, str], state: LinkState | None, names: Mapping[str, str]
+    ) -> Iterator[Group]:
+        """Yield what makes a link a port of the master that is asked for."""
+        if spec.master is None:
+            return
+        master = self._attached(spec.master)
+        found = self.facts.link(master.index)
+        was = port_of(state) if state and self.target.is_host else None
+        step = SetMaster(*at, was, Port(master.index, found.name if found else master.name))
+        former = [item for item in state.neighbors if item.family == _neighbor.AF_BRIDGE] if state and was else []
+        lost: list[Step] = [SetNeighbor(*at, None, item) for item in former]
+        if state and state.link.is_up and self.target.is_host and self._is_cycled(spec):
+            lost += lost_when_down(state)
+        yield Group("setInterfaceMaster", names, (*map(Lost, lost), step))
+
+    def _is_cycled(self, spec: InterfaceSpec) -> bool:
+        """Whether the master that is asked for takes a link down and up again when it becomes its port."""
+        kind = self._attached(spec.master).made_kind if spec.master else None
+        return kind is not None and kind.cycles_ports
+
+    def _attached(self, source: str) -> Attachment:
+        return next(item for item in self.plugged if item.source == source)
 
     def _sysctl(self, at: tuple[str, int, str], path: str, value: str, *, optional: bool = False) -> SetSysctl:
         return SetSysctl(*at, self.facts.sysctls.get(path), value, path, optional)
