@@ -86,7 +86,7 @@ def test_a_master_that_is_no_bridge_is_refused(box: Sandbox) -> None:
 def test_a_bridge_that_nobody_plugged_in_is_no_master(box: Sandbox) -> None:
     veth()
     ip("link add br9 type bridge", netns=box.path)
-    with fails(box, SpecError, match="no bridge of that source is attached"):
+    with fails(box, SpecError, match="no bridge or vrf of that source is attached"):
         box.add_interface("v0", master="br9")
 
 

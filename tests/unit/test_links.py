@@ -30,6 +30,7 @@ from netsandbox import (
     Tap,
     Veth,
     Vlan,
+    Vrf,
     Vxlan,
     links,
 )
@@ -122,6 +123,7 @@ def test_a_bridge_is_a_value() -> None:
         (Vlan("wan", 5), "vlan@wan", "wan"),
         (Vxlan(42), "vxlan", None),
         (Vxlan(42, link="wan"), "vxlan@wan", "wan"),
+        (Vrf("red", 10), "red", None),
         (Dummy(), "dummy", None),
         (Ifb(), "ifb", None),
         (Tap(), "tap", None),
@@ -211,6 +213,8 @@ RULES = [
     (lambda: Vxlan(1, external=True), "id 1: is not 0, as that of external ones is"),
     (lambda: Vxlan(1, vnifilter=True), "vnifilter True: is for external ones"),
     (lambda: Vxlan(1, external=False, gpe=True), "gpe True: is for external ones"),
+    (lambda: Vrf("red", 0), "table 0: is not a number from 1 to 4294967295"),
+    (lambda: Vrf("a b", 1), f"source 'a b': {HELD}"),
     (lambda: Tap(owner=-1), "owner -1: is not a number from 0 to 4294967294"),
     (lambda: Tap(mode="xxx"), "mode 'xxx': is none of tap, tun"),  # type: ignore[arg-type]
 ]
@@ -441,6 +445,7 @@ OPTIONS: list[tuple[Kind, str, dict[int, bytes]]] = [
             3: pack("=I", 9),
         },
     ),
+    (Vrf("red", 2**32 - 1), " table 4294967295", {1: pack("=I", 2**32 - 1)}),
     (Dummy(), "", {}),
     (Ifb(), "", {}),
 ]

@@ -24,8 +24,11 @@ _NET_NS_FD, _NEW_IFINDEX, _LINKINFO, _INFO_DATA, _VETH_PEER = 28, 49, 18, 2, 1  
 _NUMBERS = {13: "txqlen", 27: "group"}  # IFLA_TXQLEN, IFLA_GROUP
 BASE = 0x1002  # IFF_BROADCAST, IFF_MULTICAST
 MACS = itertools.count()  # of links that are made without one: another each time
-# Settings of new ports by the kind of master: IFLA_BRPORT_PRIORITY, _COST, _MODE (hairpin).
-_PORTS = {"bridge": {2: struct.pack("=H", 32), 3: struct.pack("=I", 2), 4: b"\0"}}
+# Settings of new ports by the kind of master: IFLA_BRPORT_PRIORITY, _COST, _MODE (hairpin); IFLA_VRF_PORT_TABLE.
+_PORTS = {
+    "bridge": {2: struct.pack("=H", 32), 3: struct.pack("=I", 2), 4: b"\0"},
+    "vrf": {1: struct.pack("=I", 10)},
+}
 
 
 class Namespace(Ip):
