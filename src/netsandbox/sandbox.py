@@ -488,7 +488,7 @@ class Sandbox(Network):
                 mtu: largest packet in bytes, 68..65535, with IPv6 at least 1280.
                 addresses: IP addresses with prefix length, such as "10.0.0.2/24" and "fd00::2/64", usable at once
                 (no duplicate address detection). IPv6 is off on the link unless one of them is IPv6.
-                master: source name of a bridge that was added before.
+                master: source name of a bridge or vrf that was attached before.
                 routes: routes out of this link, as networks ("192.168.2.1/32") or `Route` values.
                 sysctls: settings of this link, {"net.ipv4.conf.IFNAME.rp_filter": "2"}, the word IFNAME verbatim.
                 on_conflict: "error" (refuse an address that overlaps another link's network) or "ignore".

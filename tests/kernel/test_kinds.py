@@ -27,6 +27,7 @@ from netsandbox import (
     Tap,
     Veth,
     Vlan,
+    Vrf,
     Vxlan,
     links,
 )
@@ -126,6 +127,7 @@ LINKS: list[tuple[Kind, str, dict[str, object]]] = [
     ),
     (Vxlan(7, remote="fd00::9", local="fd00::8"), "vxlan", {"id": 7, "remote6": "fd00::9", "local6": "fd00::8"}),
     (Vxlan(8, remote="10.0.0.9"), "vxlan", {"id": 8, "remote": "10.0.0.9", "port": 4789}),
+    (Vrf("red", 10), "vrf", {"table": 10}),
     (Dummy(), "dummy", {}),
     (Ifb(), "ifb", {}),
     (Tap(owner=1000, group=1001, vnet_hdr=True), "tun", {"type": "tap", "vnet_hdr": True, "persist": True}),
@@ -788,3 +790,18 @@ def test_a_failed_detach_on_the_host_recreates_in_order(
 
 def _refuse(*_: object) -> bool:
     raise KernelError(errno.EPERM, "move")
+
+
+# A vrf
+
+
+def test_ports_of_a_vrf_keep_their_ipv6_addresses(box: Sandbox) -> None:
+    """An interface that becomes a port of a vrf has all its addresses, and leaves it for the host."""
+    lab.needs("vrf")
+    lab.veth("v0", "p0", up=True)
+    with lab.comes_back():
+        box.add_interface(Vrf("red", 10), name="red")
+        port = box.add_interface("v0", master="red", addresses=["10.0.0.2/24", "fd00::2/64"])
+        assert port.master == "red"
+        assert lab.addresses("eth0", box.path) >= {"10.0.0.2/24", "fd00::2/64"}
+        box.remove_interfaces(box.interfaces)

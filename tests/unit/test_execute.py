@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import replace
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest

@@ -18,7 +18,7 @@ from netsandbox._plan.check import check_sources
 from netsandbox._plan.convert import route_entry
 from netsandbox._plan.host import in_place
 from netsandbox._plan.model import Draft, Plan, Target
-from netsandbox._plan.restore import port_of, restore_steps
+from netsandbox._plan.restore import lost_when_down, port_of, restore_steps
 from netsandbox._plan.state import Facts, LinkState
 from netsandbox._record import Attachment
 from netsandbox._steps import (
@@ -239,6 +239,8 @@ class _Attach:
     ) -> None:
         """Plan what is done between arrival and link up."""
         draft, name = self.draft, at[2]
+        if self._is_cycled(spec):  # before the addresses, which it would lose
+            self._enslave(spec, at, state, names)
         local = [address for address in spec.addresses if address.is_link_local]
         usual = [address for address in spec.addresses if not address.is_link_local]
         for address in usual:
@@ -252,22 +254,37 @@ class _Attach:
             elif not (self.target.is_host and state and state.link.is_up):  # in use, it keeps its IPv6
                 draft.add(self._sysctl(at, disable_ipv6(name), "1", optional=True))
             draft.add(*(add_step(at, address) for address in usual if address.version == 6))
-        if spec.master is not None:
-            with draft.span("setInterfaceMaster", names):
-                self._enslave(spec.master, at, state)
+        if not self._is_cycled(spec):
+            self._enslave(spec, at, state, names)
         with draft.span("setInterfaceLinkLocalIPs", names):
             draft.add(*(add_step(at, address) for address in local))
         with draft.span("setSysctls", {"ifName": name}):
             draft.add(*(self._sysctl(at, sysctl_path(key, name), value) for key, value in spec.sysctls))
 
-    def _enslave(self, source: str, at: tuple[str, int, str], state: LinkState | None) -> None:
-        """Plan to make the link a port of the interface whose link was called *source*."""
-        master = next(item for item in self.plugged if item.source == source)
+    def _enslave(
+        self, spec: InterfaceSpec, at: tuple[str, int, str], state: LinkState | None, names: Mapping[str, str]
+    ) -> None:
+        """Plan to make the link a port of the master that is asked for."""
+        if spec.master is None:
+            return
+        master = self._attached(spec.master)
         found = self.facts.link(master.index)
         was = port_of(state) if state and self.target.is_host else None
         entries = [item for item in state.neighbors if item.family == _neighbor.AF_BRIDGE] if state and was else []
-        self.draft.add(*(Lost(SetNeighbor(*at, None, item)) for item in entries))
-        self.draft.add(SetMaster(*at, was, Port(master.index, found.name if found else master.name)))
+        lost: list[Step] = [SetNeighbor(*at, None, item) for item in entries]
+        if state and state.link.is_up and self.target.is_host and self._is_cycled(spec):
+            lost += lost_when_down(state)
+        with self.draft.span("setInterfaceMaster", names):
+            self.draft.add(*map(Lost, lost))
+            self.draft.add(SetMaster(*at, was, Port(master.index, found.name if found else master.name)))
+
+    def _is_cycled(self, spec: InterfaceSpec) -> bool:
+        """Whether the master that is asked for takes a link down and up again when it becomes its port."""
+        kind = self._attached(spec.master).made_kind if spec.master else None
+        return kind is not None and kind.cycles_ports
+
+    def _attached(self, source: str) -> Attachment:
+        return next(item for item in self.plugged if item.source == source)
 
     def _sysctl(self, at: tuple[str, int, str], path: str, value: str, *, optional: bool = False) -> SetSysctl:
         return SetSysctl(*at, self.facts.sysctls.get(path), value, path, optional)

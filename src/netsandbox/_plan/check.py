@@ -7,7 +7,7 @@ from netsandbox._plan.model import Target
 from netsandbox._plan.state import Facts, LinkState
 from netsandbox._record import Attachment
 from netsandbox.errors import Problem, SourceNotFoundError, SpecError
-from netsandbox.links import Kind
+from netsandbox.links import KINDS, Kind
 from netsandbox.netlink import address as _address
 from netsandbox.spec import InterfaceSpec
 
@@ -103,8 +103,13 @@ def _check_master(
         return
     master = known.get(spec.master)
     if spec.master not in before:
-        yield Problem("master", spec.master, "no bridge of that source is plugged in")
+        yield Problem("master", spec.master, f"no {_masters()} of that source is attached")
     elif not before[spec.master]:
-        yield Problem("master", spec.master, "is no bridge")
+        yield Problem("master", spec.master, f"is no {_masters()}")
     elif master and not master.holds(facts.link(master.index)):
         yield Problem("master", spec.master, f"has vanished from {target.name}")
+
+
+def _masters() -> str:
+    """Return the kinds of link that take ports, in words."""
+    return " or ".join(word for word, kind in KINDS.items() if kind.takes_ports)

@@ -31,7 +31,7 @@ _OPTIONS = (
     click.option(
         "--address", "addresses", metavar="A", multiple=True, help="IP address with prefix length; repeatable."
     ),
-    click.option("--master", metavar="S", help="Source name of a bridge that was attached before."),
+    click.option("--master", metavar="S", help="Source name of a bridge or vrf that was attached before."),
     click.option(
         "--route", "routes", metavar="R", multiple=True, help="Network, or 'NET via IP metric N'; repeatable."
     ),

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from netsandbox.links.tap import Tap
     from netsandbox.links.veth import Veth
     from netsandbox.links.vlan import Vlan
+    from netsandbox.links.vrf import Vrf
     from netsandbox.links.vxlan import Vxlan
 
-__all__ = ["Bridge", "Dummy", "Ifb", "Ipvlan", "Kind", "Macvlan", "Tap", "Veth", "Vlan", "Vxlan"]
+__all__ = ["Bridge", "Dummy", "Ifb", "Ipvlan", "Kind", "Macvlan", "Tap", "Veth", "Vlan", "Vrf", "Vxlan"]
 _FILES = {"Kind": "base", "Ipvlan": "macvlan", "Dummy": "plain", "Ifb": "plain"}  # others: the name in lower case
 _WORDS = {"tun": "tap"}  # the word of ip(8) for a kind that the kernel calls otherwise
 

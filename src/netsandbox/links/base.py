@@ -29,7 +29,8 @@ class Kind:
     key_field: ClassVar[str | None] = None  # the field that is its source name, unique in a sandbox
     keeps_name: ClassVar[bool] = False  # on the host it is called by its source name
     takes_ports: ClassVar[bool] = False  # it may be the master of others
-    ports_first: ClassVar[bool] = False  # a link that becomes its port loses its IPv6 addresses
+    cycles_ports: ClassVar[bool] = False  # it sets a link down and up that becomes its port: IPv6 addresses are lost
+    port_settings: ClassVar[bool] = False  # the settings of a port can be changed
     takes_port_mac: ClassVar[bool] = False  # it takes the MAC of a port, unless it was given one
     mtu_with_birth: ClassVar[bool] = True  # the request that makes it sets its MTU
     unique_mac: ClassVar[bool] = False  # no two on one lower link may have the same MAC

@@ -93,5 +93,5 @@ class Bridge(Kind):
     nf_call_arptables: Annotated[bool | None, Switch(38, "Pass forwarded ARP packets to arptables")] = None
     kind = "bridge"
     source_field = key_field = "name"
-    keeps_name = takes_ports = takes_port_mac = True
+    keeps_name = takes_ports = takes_port_mac = port_settings = True
     mtu_with_birth = False
