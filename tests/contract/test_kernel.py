@@ -20,8 +20,9 @@ import pytest
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox.errors import KernelError
 from netsandbox.netlink import address, attrs, neighbor, route
-from netsandbox.netlink import link as links
-from netsandbox.netlink.neighbor import AF_BRIDGE, NeighborEntry
+from netsandbox.netlink import link_requests as requests
+from netsandbox.netlink.constants import AF_BRIDGE, RT_SCOPE_LINK
+from netsandbox.netlink.neighbor import NeighborEntry
 from netsandbox.netlink.route import RouteEntry
 from netsandbox.testing import FakeKernel
 from tests.kernel import lab
@@ -72,12 +73,12 @@ class Twins:
         return index
 
     def bridge(self, name: str, index: int, side: str = HERE) -> int:
-        assert self.ask(links.create("bridge", name, index=index, mac=MAC.format(index)), side) == 0
+        assert self.ask(requests.create("bridge", name, index=index, mac=MAC.format(index)), side) == 0
         return index
 
     def up(self, *indexes: int) -> None:
         for index in indexes:
-            assert self.ask(links.change(index, up=True)) == 0
+            assert self.ask(requests.modify(index, up=True)) == 0
 
     def ask(self, request: Request | Callable[[Mapping[str, Kernel]], Request], side: str = HERE) -> int:
         """Send a request to both; return the errno, 0 for success, that both answer."""
@@ -90,7 +91,7 @@ class Twins:
 
     def move(self, index: int, name: str | None = None, **changes: Any) -> int:  # noqa: ANN401
         def request(world: Mapping[str, Kernel]) -> Request:
-            return links.change(index, namespace=world[THERE].fd, name=name, **changes)
+            return requests.modify(index, namespace=world[THERE].fd, name=name, **changes)
 
         return self.ask(request)
 
@@ -183,7 +184,7 @@ def _delete(text: str, index: int = 7) -> Request:
 
 def _entry(to: str, via: str | None = None, index: int | None = 7, **fields: object) -> RouteEntry:
     hop = None if via is None else ip_address(via)
-    usual = {"scope": 0 if via or ":" in to else route.LINK}
+    usual = {"scope": 0 if via or ":" in to else RT_SCOPE_LINK}
     return RouteEntry(ip_network(to), index, hop, **usual | fields)  # type: ignore[arg-type]
 
 
@@ -211,7 +212,7 @@ def test_the_loopback_link_has_its_addresses_once_it_is_up(twins: Twins) -> None
     twins.up(1)
     found = twins.look(lambda kernel: [(str(item.interface), item.scope) for item in kernel.addresses(1)])
     assert found == [("127.0.0.1/8", 254), ("::1/128", 254)]
-    twins.ask(links.change(1, up=False))
+    twins.ask(requests.modify(1, up=False))
     assert twins.look(lambda kernel: [str(item.interface) for item in kernel.addresses(1)]) == ["127.0.0.1/8"]
 
 
@@ -229,7 +230,7 @@ def test_no_link_is_none(twins: Twins, key: int | str) -> None:
 
 
 def test_a_bridge_is_made_with_its_name_index_mac_and_mtu(twins: Twins) -> None:
-    assert twins.ask(links.create("bridge", "br0", index=9, mac=MAC.format(9), mtu=1400)) == 0
+    assert twins.ask(requests.create("bridge", "br0", index=9, mac=MAC.format(9), mtu=1400)) == 0
     found = twins.look(lambda kernel: [(link.name, link.mac, link.mtu, link.kind) for link in kernel.links()[1:]])
     assert found == [("br0", MAC.format(9), 1400, "bridge")]
 
@@ -247,16 +248,16 @@ def test_a_bridge_is_made_with_its_name_index_mac_and_mtu(twins: Twins) -> None:
 )
 def test_a_link_is_not_made(twins: Twins, kind: str, name: str, index: int, code: int) -> None:
     twins.veth("v0", 7, HERE, "other")
-    assert twins.ask(links.create(kind, name, index=index)) == code
+    assert twins.ask(requests.create(kind, name, index=index)) == code
 
 
 def test_a_link_is_renamed_up_or_down_and_keeps_its_settings(twins: Twins) -> None:
     twins.veth("v0", 7)
     twins.set("v0", "ipv4/conf/{}/rp_filter", "2")
-    assert twins.ask(links.change(7, name="w0")) == 0
+    assert twins.ask(requests.modify(7, name="w0")) == 0
     twins.up(7)
-    assert twins.ask(links.change(7, name="eth0")) == 0
-    assert twins.ask(links.change(7, name="eth0")) == 0
+    assert twins.ask(requests.modify(7, name="eth0")) == 0
+    assert twins.ask(requests.modify(7, name="eth0")) == 0
     assert twins.look(lambda kernel: kernel.sysctl("ipv4/conf/eth0/rp_filter")) == "2"
     assert twins.look(lambda kernel: kernel.sysctl("ipv4/conf/v0/rp_filter")) is None
 
@@ -276,7 +277,7 @@ def test_a_link_is_renamed_up_or_down_and_keeps_its_settings(twins: Twins) -> No
 def test_a_name_is_refused_or_ignored(twins: Twins, name: str, code: int) -> None:
     twins.veth("v0", 7, HERE, "own")
     twins.veth("w0", 8, HERE, "other")
-    assert twins.ask(links.change(7, name=name)) == code
+    assert twins.ask(requests.modify(7, name=name)) == code
 
 
 @pytest.mark.parametrize(
@@ -296,59 +297,59 @@ def test_a_name_is_refused_or_ignored(twins: Twins, name: str, code: int) -> Non
 )
 def test_a_link_is_changed(twins: Twins, change: dict[str, object], code: int) -> None:
     twins.veth("v0", 7)
-    assert twins.ask(links.change(7, **change)) == code  # type: ignore[arg-type]
+    assert twins.ask(requests.modify(7, **change)) == code  # type: ignore[arg-type]
 
 
 def test_a_link_gets_and_loses_texts_and_numbers(twins: Twins) -> None:
     twins.veth("v0", 7)
-    assert twins.ask(links.change(7, alias="some text", group=5)) == 0
-    assert twins.ask(links.change(7, alias="", group=0)) == 0
+    assert twins.ask(requests.modify(7, alias="some text", group=5)) == 0
+    assert twins.ask(requests.modify(7, alias="", group=0)) == 0
 
 
 def test_alternative_names_come_and_go(twins: Twins) -> None:
     twins.veth("v0", 7)
     twins.veth("v1", 8)
-    assert twins.ask(links.altnames(7, ["one", "two"], add=True)) == 0
-    assert twins.ask(links.altnames(7, ["one"], add=True)) == errno.EEXIST
-    assert twins.ask(links.altnames(8, ["v0"], add=True)) == errno.EEXIST
-    assert twins.ask(links.altnames(7, ["one"], add=False)) == 0
-    assert twins.ask(links.altnames(7, ["one"], add=False)) == errno.ENOENT
-    assert twins.ask(links.altnames(77, ["one"], add=True)) == errno.ENODEV
+    assert twins.ask(requests.altnames(7, ["one", "two"], add=True)) == 0
+    assert twins.ask(requests.altnames(7, ["one"], add=True)) == errno.EEXIST
+    assert twins.ask(requests.altnames(8, ["v0"], add=True)) == errno.EEXIST
+    assert twins.ask(requests.altnames(7, ["one"], add=False)) == 0
+    assert twins.ask(requests.altnames(7, ["one"], add=False)) == errno.ENOENT
+    assert twins.ask(requests.altnames(77, ["one"], add=True)) == errno.ENODEV
 
 
 def test_a_change_of_no_link_is_refused(twins: Twins) -> None:
-    assert twins.ask(links.change(77, up=True)) == errno.ENODEV
-    assert twins.ask(links.change(77, port=("bridge", b""))) == errno.ENODEV
-    assert twins.ask(links.delete(77)) == errno.ENODEV
+    assert twins.ask(requests.modify(77, up=True)) == errno.ENODEV
+    assert twins.ask(requests.modify(77, port=("bridge", b""))) == errno.ENODEV
+    assert twins.ask(requests.delete(77)) == errno.ENODEV
 
 
 def test_a_link_is_deleted_with_all_that_belongs_to_it(twins: Twins) -> None:
     twins.veth("v0", 7)
     twins.ask(_add("10.0.0.2/24"))
     twins.up(7)
-    assert twins.ask(links.delete(7)) == 0
+    assert twins.ask(requests.delete(7)) == 0
     assert twins.look(lambda kernel: kernel.link(7)) is None
 
 
 def test_links_of_a_group_are_deleted_together(twins: Twins) -> None:
     for index in (7, 8):
         twins.bridge(f"br{index}", index)
-        assert twins.ask(links.change(index, group=9)) == 0
+        assert twins.ask(requests.modify(index, group=9)) == 0
     twins.bridge("br9", 9)
     assert twins.look(lambda kernel: kernel.free_group() in {0, 9}) is False
-    assert twins.ask(links.delete_group(9)) == 0
+    assert twins.ask(requests.delete_group(9)) == 0
     assert [link.index for link in twins.real[HERE].links()] == [1, 9]
-    assert twins.ask(links.delete_group(9)) == errno.ENODEV
-    ends = links.peer("b", index=11, mac=MAC.format(11))
-    assert twins.ask(links.create("veth", "a", index=10, mac=MAC.format(10), data=ends)) == 0
+    assert twins.ask(requests.delete_group(9)) == errno.ENODEV
+    ends = requests.peer("b", index=11, mac=MAC.format(11))
+    assert twins.ask(requests.create("veth", "a", index=10, mac=MAC.format(10), data=ends)) == 0
     for index in (10, 11):  # the second one goes with the first
-        assert twins.ask(links.change(index, group=9)) == 0
-    assert twins.ask(links.delete_group(9)) == 0
+        assert twins.ask(requests.modify(index, group=9)) == 0
+    assert twins.ask(requests.delete_group(9)) == 0
     assert [link.index for link in twins.real[HERE].links()] == [1, 9]
 
 
 def test_the_loopback_link_stays(twins: Twins) -> None:
-    assert twins.ask(links.delete(1)) == errno.EOPNOTSUPP
+    assert twins.ask(requests.delete(1)) == errno.EOPNOTSUPP
     assert twins.move(1) == errno.EINVAL
 
 
@@ -359,7 +360,7 @@ def test_of_two_macvlans_with_one_mac_the_second_does_not_come_up(twins: Twins) 
         twins.ip(f"link add {name} index {index} link v0 address 02:00:00:00:00:99 type macvlan mode bridge")
         twins.fake[HERE].add_link(name, index=index, kind="macvlan", lower=lower, mac="02:00:00:00:00:99")
     twins.up(8)
-    assert twins.ask(links.change(9, up=True)) == errno.EADDRINUSE
+    assert twins.ask(requests.modify(9, up=True)) == errno.EADDRINUSE
 
 
 # --- moving ---
@@ -375,7 +376,7 @@ def test_a_link_is_moved_renamed_and_changed_in_one_request(twins: Twins) -> Non
 def test_a_move_drops_addresses_routes_master_neighbours_and_settings_and_sets_the_link_down(twins: Twins) -> None:
     twins.veth("v0", 7, HERE, "other")
     twins.bridge("br0", 9)
-    twins.ask(links.change(7, master=9))
+    twins.ask(requests.modify(7, master=9))
     for text in ("10.0.0.2/24", "fd00::2/64"):
         twins.ask(_add(text))
     twins.up(7)
@@ -432,12 +433,12 @@ def test_a_bridge_does_not_move(twins: Twins) -> None:
 def test_a_move_to_where_the_link_is_does_nothing(twins: Twins) -> None:
     twins.veth("v0", 7)
     twins.up(7)
-    assert twins.ask(lambda world: links.change(7, namespace=world[HERE].fd)) == 0
+    assert twins.ask(lambda world: requests.modify(7, namespace=world[HERE].fd)) == 0
 
 
 def test_a_move_to_no_namespace_is_refused(twins: Twins) -> None:
     twins.veth("v0", 7)
-    assert twins.ask(links.change(7, namespace=999)) == errno.EBADF
+    assert twins.ask(requests.modify(7, namespace=999)) == errno.EBADF
 
 
 # --- masters ---
@@ -446,28 +447,28 @@ def test_a_move_to_no_namespace_is_refused(twins: Twins) -> None:
 def test_a_port_has_settings_until_it_is_released(twins: Twins) -> None:
     twins.veth("v0", 7)
     twins.bridge("br0", 9)
-    assert twins.ask(links.change(7, port=("bridge", attrs.pack_u8(4, 1)))) == errno.EOPNOTSUPP
-    assert twins.ask(links.change(7, master=9)) == 0
-    assert twins.ask(links.change(7, master=9)) == 0
-    assert twins.ask(links.change(7, port=("bridge", attrs.pack_u8(4, 1) + attrs.pack_u32(3, 55)))) == 0
-    assert twins.ask(links.change(7, master=0)) == 0
-    assert twins.ask(links.change(7, master=0)) == 0
-    assert twins.ask(links.change(7, master=9)) == 0
+    assert twins.ask(requests.modify(7, port=("bridge", attrs.pack_u8(4, 1)))) == errno.EOPNOTSUPP
+    assert twins.ask(requests.modify(7, master=9)) == 0
+    assert twins.ask(requests.modify(7, master=9)) == 0
+    assert twins.ask(requests.modify(7, port=("bridge", attrs.pack_u8(4, 1) + attrs.pack_u32(3, 55)))) == 0
+    assert twins.ask(requests.modify(7, master=0)) == 0
+    assert twins.ask(requests.modify(7, master=0)) == 0
+    assert twins.ask(requests.modify(7, master=9)) == 0
 
 
 def test_a_link_that_has_a_master_gets_another(twins: Twins) -> None:
     twins.veth("v0", 7)
     twins.bridge("br0", 8)
     twins.bridge("br1", 9)
-    twins.ask(links.change(7, master=8))
-    assert twins.ask(links.change(7, master=9)) == 0
+    twins.ask(requests.modify(7, master=8))
+    assert twins.ask(requests.modify(7, master=9)) == 0
 
 
 def test_ports_are_released_when_their_bridge_is_deleted(twins: Twins) -> None:
     twins.veth("v0", 7)
     twins.bridge("br0", 9)
-    twins.ask(links.change(7, master=9))
-    assert twins.ask(links.delete(9)) == 0
+    twins.ask(requests.modify(7, master=9))
+    assert twins.ask(requests.delete(9)) == 0
 
 
 @pytest.mark.parametrize(
@@ -479,7 +480,7 @@ def test_not_every_link_is_a_master_or_a_port(twins: Twins, index: int, master: 
     twins.veth("v1", 8)
     twins.bridge("br0", 9)
     twins.bridge("br1", 10)
-    assert twins.ask(links.change(index, master=master)) == code
+    assert twins.ask(requests.modify(index, master=master)) == code
 
 
 # --- addresses ---
@@ -609,7 +610,7 @@ def test_ipv6_goes_when_the_link_goes_down_and_ipv4_addresses_stay(twins: Twins)
     twins.ask(route.add(_entry("fd09::/32", "fd00::1")))
     twins.ask(neighbor.replace(_neighbor("10.0.0.9")))
     twins.ask(neighbor.replace(_neighbor("fd00::9")))
-    assert twins.ask(links.change(7, up=False)) == 0
+    assert twins.ask(requests.modify(7, up=False)) == 0
     assert twins.look(lambda kernel: [str(item.interface) for item in kernel.addresses(7)]) == ["10.0.0.2/24"]
     assert twins.look(lambda kernel: kernel.routes(table=254)) == []
     twins.up(7)
@@ -794,7 +795,7 @@ def test_a_neighbour_is_set_replaced_and_deleted(routed: Twins, ip: str) -> None
 def test_permanent_neighbours_go_with_the_mac_of_the_link(routed: Twins) -> None:
     for ip in ("10.0.0.9", "fd00::9"):
         routed.ask(neighbor.replace(_neighbor(ip)))
-    assert routed.ask(links.change(7, mac="02:00:00:00:00:77")) == 0
+    assert routed.ask(requests.modify(7, mac="02:00:00:00:00:77")) == 0
     assert routed.look(lambda kernel: [item for item in kernel.neighbors(index=7) if item.state & 0x80]) == []
 
 
@@ -803,12 +804,12 @@ def test_forwarding_entries_belong_to_the_link_or_to_its_bridge(routed: Twins) -
     own = NeighborEntry(AF_BRIDGE, 7, None, f"{OURS}00:00:00:01", neighbor.PERMANENT, neighbor.SELF)
     of_bridge = NeighborEntry(AF_BRIDGE, 7, None, f"{OURS}00:00:00:02", neighbor.NOARP, neighbor.MASTER)
     assert routed.ask(neighbor.replace(of_bridge)) == errno.EOPNOTSUPP
-    routed.ask(links.change(7, master=11))
+    routed.ask(requests.modify(7, master=11))
     assert routed.ask(neighbor.replace(of_bridge)) == 0
     assert routed.ask(neighbor.replace(own)) == 0
     assert routed.ask(neighbor.delete(own)) == 0
     assert routed.ask(neighbor.delete(own)) == errno.ENOENT
-    assert routed.ask(links.change(7, master=0)) == 0
+    assert routed.ask(requests.modify(7, master=0)) == 0
 
 
 # --- settings, pins ---

@@ -26,7 +26,7 @@ from netsandbox import (
 )
 from netsandbox._run import lifecycle, transaction
 from netsandbox._system import kernel, libc, namespace, store, sysctl, transport
-from netsandbox.netlink import link
+from netsandbox.netlink import link_requests as requests
 from tests.kernel import faults, lab
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def talking(*answers: tuple[bytes, int, tuple[int, int]] | int) -> transport.Tra
 def test_a_full_receive_buffer_is_told_apart_from_a_lost_answer() -> None:
     """After ENOBUFS it goes on receiving; with nothing there, the answer is lost, and may have been carried out."""
     with pytest.raises(KernelError, match="no answer arrived") as info:
-        talking(errno.ENOBUFS).ask(link.change(1, up=True))
+        talking(errno.ENOBUFS).ask(requests.modify(1, up=True))
     assert info.value.errno == errno.EAGAIN
     assert not info.value.answered
 
@@ -108,18 +108,18 @@ def test_a_send_that_fails_may_have_been_carried_out(monkeypatch: pytest.MonkeyP
     made = talking()
     monkeypatch.setattr(made._socket, "send", refuse(errno.ENOMEM), raising=False)
     with pytest.raises(KernelError, match="ENOMEM") as info:
-        made.ask(link.dump())
+        made.ask(requests.dump())
     assert not info.value.answered
 
 
 def test_messages_of_other_processes_are_not_heard() -> None:
     with pytest.raises(KernelError, match="EAGAIN"):
-        talking((b"x" * 16, 0, (4242, 0))).ask(link.dump())
+        talking((b"x" * 16, 0, (4242, 0))).ask(requests.dump())
 
 
 def test_an_answer_that_was_cut_is_an_error() -> None:
     with pytest.raises(ProtocolError, match="an answer of more than"):
-        talking((b"", socket.MSG_TRUNC, (0, 0))).ask(link.dump())
+        talking((b"", socket.MSG_TRUNC, (0, 0))).ask(requests.dump())
 
 
 def test_without_a_socket_no_descriptor_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

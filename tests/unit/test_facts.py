@@ -13,7 +13,7 @@ from netsandbox._plan.state import Facts, LinkState, attach_facts, classify, det
 from netsandbox._record import Attachment
 from netsandbox._steps import Move, Place
 from netsandbox.errors import KernelError
-from netsandbox.netlink import link as links
+from netsandbox.netlink import link_requests as requests
 from netsandbox.netlink import neighbor, route
 from netsandbox.netlink.neighbor import PERMANENT, SELF
 from netsandbox.testing import FakeKernel
@@ -133,7 +133,7 @@ def test_a_link_that_has_vanished_is_left_out_and_a_lower_one_is_read() -> None:
 def test_a_change_of_a_link_does_not_change_facts_that_were_read() -> None:
     host = furnished().host
     facts = attach_facts(host, FakeKernel(), ["v0"], check_routes=False)
-    send(host, links.change(7, mtu=1300))
+    send(host, requests.modify(7, mtu=1300))
     assert facts.sources["v0"].link.mtu == 1500
 
 

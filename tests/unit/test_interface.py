@@ -21,9 +21,10 @@ from netsandbox import (
 )
 from netsandbox._plan.convert import read_neighbors, read_route, read_routes
 from netsandbox.interface import read_foreign, read_interfaces, recorded
-from netsandbox.netlink import link as links
+from netsandbox.netlink import link_requests as requests
 from netsandbox.netlink import neighbor, route
-from netsandbox.netlink.neighbor import AF_BRIDGE, PERMANENT, SELF, NeighborEntry
+from netsandbox.netlink.constants import AF_BRIDGE
+from netsandbox.netlink.neighbor import PERMANENT, SELF, NeighborEntry
 from tests.unit.rig import Rig, furnished, send
 from tests.unit.values import forwarding, neighbor_entry, route_entry
 
@@ -67,14 +68,14 @@ def test_an_interface_is_what_the_kernel_has(rig: Rig) -> None:
 
 def test_a_snapshot_stays_and_is_read_anew(rig: Rig) -> None:
     old = read(rig)[1]
-    send(rig.box, links.change(old.index, name="renamed", mtu=1300))
+    send(rig.box, requests.modify(old.index, name="renamed", mtu=1300))
     assert (old.name, old.mtu) == ("eth0", 1400)
     assert (read(rig)[1].name, read(rig)[1].mtu) == ("renamed", 1300)
 
 
 def test_a_link_that_has_vanished_or_is_another_is_left_out(rig: Rig) -> None:
     _, port = read(rig)
-    send(rig.box, links.delete(port.index))
+    send(rig.box, requests.delete(port.index))
     assert [item.name for item in read(rig)] == ["br0"]
     rig.box.add_link("eth0", index=port.index, kind="dummy")
     assert [item.name for item in read(rig)] == ["br0"]
@@ -94,16 +95,16 @@ def test_a_failure_to_read_is_told(rig: Rig) -> None:
 def test_statistics_are_read_now_and_of_the_right_link(rig: Rig) -> None:
     _, port = read(rig)
     assert port.statistics() == Statistics()
-    send(rig.box, links.change(port.index, name="renamed"))
+    send(rig.box, requests.modify(port.index, name="renamed"))
     assert port.statistics() == Statistics()
-    send(rig.box, links.delete(port.index))
+    send(rig.box, requests.delete(port.index))
     with pytest.raises(InterfaceNotFoundError, match=r"read the statistics of eth0 of sandbox web: ENODEV .it is gone"):
         port.statistics()
 
 
 def test_an_old_snapshot_removes_the_right_interface(rig: Rig) -> None:
     _, port = read(rig)
-    send(rig.box, links.change(port.index, name="renamed"))
+    send(rig.box, requests.modify(port.index, name="renamed"))
     port.remove()
     assert rig.host.link("v1")
     assert [item.name for item in read(rig)] == ["br0"]
@@ -111,7 +112,7 @@ def test_an_old_snapshot_removes_the_right_interface(rig: Rig) -> None:
 
 def test_a_renamed_one_has_the_name_it_was_given_beside_its_own(rig: Rig) -> None:
     old = read(rig)[1]
-    send(rig.box, links.change(old.index, name="renamed"))
+    send(rig.box, requests.modify(old.index, name="renamed"))
     assert [(item.name, item.given_name) for item in read(rig)] == [("br0", "br0"), ("renamed", "eth0")]
 
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from netsandbox import stats
 from netsandbox.errors import ProtocolError
 from netsandbox.netlink import attrs, link
-from netsandbox.netlink.link import AF_INET, AF_INET6, Link
+from netsandbox.netlink import link_requests as requests
+from netsandbox.netlink.constants import AF_INET, AF_INET6, IFF_UP
+from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import Message, Request
 from tests.unit.recorded import as_sent, messages, sent, shape
 
@@ -163,18 +165,18 @@ def test_an_attribute_becomes_its_field(attribute: bytes, field: str, value: obj
 @given(st.binary(min_size=1, max_size=15).filter(lambda raw: b"\0" not in raw))
 def test_a_name_that_is_no_text_is_found_again(raw: bytes) -> None:
     name = unpack(attrs.pack(IFNAME, raw + b"\0")).name
-    assert attrs.unpack(link.get(name).body, INFO)[IFNAME] == raw + b"\0"
-    assert attrs.unpack(link.change(7, name=name).body, INFO)[IFNAME] == raw + b"\0"
+    assert attrs.unpack(requests.get(name).body, INFO)[IFNAME] == raw + b"\0"
+    assert attrs.unpack(requests.modify(7, name=name).body, INFO)[IFNAME] == raw + b"\0"
 
 
 @given(st.binary(min_size=6, max_size=6))
 def test_a_mac_survives(raw: bytes) -> None:
-    assert link.mac_bytes(link.mac_text(raw)) == raw
+    assert attrs.mac_bytes(attrs.mac_text(raw)) == raw
 
 
 def test_a_link_layer_address_that_is_none_is_told() -> None:
     with pytest.raises(ProtocolError, match="link-layer address 'x'"):
-        link.mac_bytes("x")
+        attrs.mac_bytes("x")
 
 
 @pytest.mark.parametrize(
@@ -214,16 +216,19 @@ def test_noise_gives_a_link_or_a_protocol_error(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("request_", "command"),
     [
-        (link.change(7, name="eth0"), "ip link set dev v0 name eth0"),
-        (link.change(7, mac="02:42:ac:11:00:02", mtu=1300), "ip link set dev eth0 address 02:42:ac:11:00:02 mtu 1300"),
-        (link.change(7, master=5), "ip link set dev eth0 master br0"),
-        (link.change(7, master=0), "ip link set dev eth0 nomaster"),
-        (link.change(7, up=False), "ip link set dev eth0 down"),
-        (link.change(7, up=True), "ip link set dev eth0 up"),
-        (link.change(7, alias="web"), "ip link set dev eth0 alias web"),
-        (link.delete(40), "ip link delete dev br1"),
-        (link.altnames(7, ["third"], add=True), "ip link property add dev eth0 altname third"),
-        (link.altnames(7, ["third"], add=False), "ip link property del dev eth0 altname third"),
+        (requests.modify(7, name="eth0"), "ip link set dev v0 name eth0"),
+        (
+            requests.modify(7, mac="02:42:ac:11:00:02", mtu=1300),
+            "ip link set dev eth0 address 02:42:ac:11:00:02 mtu 1300",
+        ),
+        (requests.modify(7, master=5), "ip link set dev eth0 master br0"),
+        (requests.modify(7, master=0), "ip link set dev eth0 nomaster"),
+        (requests.modify(7, up=False), "ip link set dev eth0 down"),
+        (requests.modify(7, up=True), "ip link set dev eth0 up"),
+        (requests.modify(7, alias="web"), "ip link set dev eth0 alias web"),
+        (requests.delete(40), "ip link delete dev br1"),
+        (requests.altnames(7, ["third"], add=True), "ip link property add dev eth0 altname third"),
+        (requests.altnames(7, ["third"], add=False), "ip link property del dev eth0 altname third"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -235,7 +240,7 @@ def test_a_request_is_byte_for_byte_that_of_ip(request_: Request, command: str) 
 
 
 def test_a_bridge_is_made_as_by_ip() -> None:
-    ours = as_sent(link.create("bridge", "br1", index=40, mac="02:00:00:00:00:40", mtu=1300))
+    ours = as_sent(requests.create("bridge", "br1", index=40, mac="02:00:00:00:00:40", mtu=1300))
     theirs = sent("ip link add br1 index 40 address 02:00:00:00:00:40 mtu 1300 type bridge")
     (header, made), (wanted_header, wanted) = shape(ours.body, INFO), shape(theirs.body, INFO)
     assert (ours.kind, ours.flags, header) == (theirs.kind, theirs.flags, wanted_header)
@@ -244,11 +249,11 @@ def test_a_bridge_is_made_as_by_ip() -> None:
 
 
 def test_a_link_can_be_made_with_what_the_kernel_chooses() -> None:
-    assert shape(link.create("dummy", "d0", index=0).body, INFO)[1].keys() == {IFNAME, LINKINFO}
+    assert shape(requests.create("dummy", "d0", index=0).body, INFO)[1].keys() == {IFNAME, LINKINFO}
 
 
 def test_all_changes_go_into_one_request() -> None:
-    request = link.change(
+    request = requests.modify(
         7,
         namespace=3,
         new_index=9,
@@ -264,7 +269,7 @@ def test_all_changes_go_into_one_request() -> None:
     )
     header, found = shape(request.body, INFO)
     assert request.kind == link.SETLINK
-    assert header == struct.pack("=BxHiII", 0, 0, 7, 0, link.UP)
+    assert header == struct.pack("=BxHiII", 0, 0, 7, 0, IFF_UP)
     families = attrs.unpack(found.pop(26))
     assert attrs.unpack(attrs.unpack(families[AF_INET])[1]) == {8: struct.pack("=I", 1), 27: struct.pack("=I", 0)}
     numbers = {28: 3, 49: 9, MTU: 1300, 10: 0, 13: 5, 27: 2}
@@ -282,7 +287,7 @@ def test_all_changes_go_into_one_request() -> None:
 @pytest.mark.parametrize(("kind", "kept"), [("bridge", {2}), ("team", {1, 2, 36})])
 def test_of_the_settings_of_a_port_those_of_bridges_that_can_be_set_are_sent(kind: str, kept: set[int]) -> None:
     settings = b"".join(attrs.pack_u8(key, 1) for key in (1, 2, 36))
-    request = link.change(7, master=5, port=(kind, settings))
+    request = requests.modify(7, master=5, port=(kind, settings))
     found = attrs.unpack(attrs.unpack(request.body, INFO)[LINKINFO])
     assert request.kind == link.NEWLINK
     assert found[4] == kind.encode() + b"\0"
@@ -293,14 +298,14 @@ def test_of_the_settings_of_a_port_those_of_bridges_that_can_be_set_are_sent(kin
 @pytest.mark.parametrize(
     ("request_", "text"),
     [
-        (link.get(7), "look up link 7"),
-        (link.get("eth0"), "look up link eth0"),
-        (link.dump(), "list links"),
-        (link.delete(7), "delete link 7"),
-        (link.create("bridge", "br0", index=5), "create bridge br0"),
-        (link.change(7, up=True, master=5), "set link 7: master 5, up"),
-        (link.altnames(7, ["a", "b"], add=True), "add alternative names a, b of link 7"),
-        (link.altnames(7, ["a"], add=False), "delete alternative names a of link 7"),
+        (requests.get(7), "look up link 7"),
+        (requests.get("eth0"), "look up link eth0"),
+        (requests.dump(), "list links"),
+        (requests.delete(7), "delete link 7"),
+        (requests.create("bridge", "br0", index=5), "create bridge br0"),
+        (requests.modify(7, up=True, master=5), "set link 7: master 5, up"),
+        (requests.altnames(7, ["a", "b"], add=True), "add alternative names a, b of link 7"),
+        (requests.altnames(7, ["a"], add=False), "delete alternative names a of link 7"),
     ],
 )
 def test_a_request_says_what_it_asks(request_: Request, text: str) -> None:
@@ -309,10 +314,10 @@ def test_a_request_says_what_it_asks(request_: Request, text: str) -> None:
 
 @pytest.mark.parametrize(("name", "kind"), [("x" * 15, IFNAME), ("x" * 16, 53), ("é" * 8, 53)])
 def test_a_name_too_long_for_a_link_is_looked_up_as_an_alternative_one(name: str, kind: int) -> None:
-    assert attrs.unpack(link.get(name).body, INFO)[kind] == name.encode() + b"\0"
+    assert attrs.unpack(requests.get(name).body, INFO)[kind] == name.encode() + b"\0"
 
 
 @pytest.mark.parametrize(("stats_", "mask"), [(False, 8), (True, 0)])
 def test_statistics_of_families_are_told_on_request(stats_: bool, mask: int) -> None:  # noqa: FBT001
-    for request in (link.get(7, stats=stats_), link.dump(stats=stats_)):
+    for request in (requests.get(7, stats=stats_), requests.dump(stats=stats_)):
         assert attrs.unpack(request.body, INFO)[29] == struct.pack("=I", mask)

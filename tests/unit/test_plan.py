@@ -27,7 +27,8 @@ from netsandbox._plan.state import LinkState
 from netsandbox._steps import CreateLink, Move, Place, SetAddress, SetUp
 from netsandbox.errors import Problem
 from netsandbox.netlink import address, neighbor, route
-from netsandbox.netlink import link as links
+from netsandbox.netlink import link_requests as requests
+from netsandbox.netlink.constants import IFF_LOOPBACK, IFF_UP
 from tests.unit.rig import PIN, Rig, furnished, send
 from tests.unit.values import address_entry, neighbor_entry, route_entry
 
@@ -236,7 +237,7 @@ def test_what_a_link_is_tied_to_is_remembered(rig: Rig) -> None:
 
 def test_a_master_is_named_by_its_source_and_found_by_its_index(rig: Rig) -> None:
     rig.add(InterfaceSpec(Bridge("br")))
-    rig.box.send(links.change(rig.plugged[0].index, name="renamed"))
+    rig.box.send(requests.modify(rig.plugged[0].index, name="renamed"))
     assert "ip -n web link set dev eth0 master renamed" in rig.commands(InterfaceSpec("a", master="br"))
 
 
@@ -317,7 +318,7 @@ def _problems(rig: Rig, *specs: InterfaceSpec) -> list[str]:
 
 def test_all_that_does_not_fit_is_told_at_once(rig: Rig) -> None:
     rig.add(InterfaceSpec("a"), InterfaceSpec(Bridge("br")))
-    rig.box.send(links.delete(rig.plugged[1].index))
+    rig.box.send(requests.delete(rig.plugged[1].index))
     rig.box.add_link("stray")
     rig.host.edit_link(6, mtu=1000)
     assert _problems(
@@ -359,7 +360,7 @@ def test_what_was_refused_before_is_told_as_well(rig: Rig) -> None:
 
 
 def test_the_loopback_link_stays_even_under_another_name(rig: Rig) -> None:
-    rig.host.send(links.change(1, name="loop"))
+    rig.host.send(requests.modify(1, name="loop"))
     assert _problems(rig, InterfaceSpec("loop")) == ["source 'loop': the loopback link cannot leave its namespace"]
 
 
@@ -426,7 +427,7 @@ def test_on_the_host_a_bridge_is_born_under_its_own_name(own: Rig) -> None:
 
 
 def test_what_does_not_fit_on_the_host_is_told_at_once(own: Rig) -> None:
-    send(own.host, links.change(5, mtu=1400))
+    send(own.host, requests.modify(5, mtu=1400))
     own.host.add_link("d", addresses=["fd04::1/64"])
     assert _problems(
         own,
@@ -484,7 +485,7 @@ def test_veths_leave_together_after_what_may_be_on_top_of_the_first_of_them(rig:
 def test_a_link_that_has_vanished_or_is_another_needs_nothing(rig: Rig) -> None:
     rig.add(InterfaceSpec("a"))
     index = rig.plugged[0].index
-    rig.box.send(links.delete(index))
+    rig.box.send(requests.delete(index))
     assert len(plan_detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged))) == 0
     rig.box.add_link("eth0", index=index, kind="dummy")
     assert len(plan_detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged))) == 0
@@ -501,7 +502,7 @@ def test_a_link_that_is_tied_otherwise_is_not_ours(rig: Rig) -> None:
 
 @pytest.mark.parametrize("taken", ["a", "uplink"])
 def test_a_name_that_is_taken_at_home_is_refused_and_nothing_done(rig: Rig, taken: str) -> None:
-    send(rig.host, links.altnames(5, ["uplink"], add=True))
+    send(rig.host, requests.altnames(5, ["uplink"], add=True))
     rig.add(InterfaceSpec("a"))
     rig.host.add_link(taken, index=30)
     with pytest.raises(NameConflictError) as info:
@@ -512,7 +513,7 @@ def test_a_name_that_is_taken_at_home_is_refused_and_nothing_done(rig: Rig, take
 
 
 def test_an_index_that_is_taken_at_home_is_replaced_by_a_free_one(rig: Rig) -> None:
-    send(rig.host, links.change(5, up=True))
+    send(rig.host, requests.modify(5, up=True))
     rig.host.add_link("d", index=31)
     rig.add(InterfaceSpec("a"))
     rig.host.add_link("taker", index=5)
@@ -532,15 +533,18 @@ def test_each_of_several_indexes_that_are_taken_at_home_is_replaced_by_another(r
 
 
 def test_a_link_that_was_changed_inside_comes_home_as_it_was(rig: Rig) -> None:
-    send(rig.host, links.altnames(5, ["uplink", "second"], add=True))
+    send(rig.host, requests.altnames(5, ["uplink", "second"], add=True))
     before = rig.host.state()
     rig.add(InterfaceSpec("a"))
     index = rig.plugged[0].index
-    send(rig.box, links.change(index, name="hacked", mac="02:00:00:00:66:66", mtu=900, alias="x", group=9, txqlen=3))
-    send(rig.box, links.altnames(index, ["uplink"], add=False), links.altnames(index, ["evil"], add=True))
+    send(
+        rig.box,
+        requests.modify(index, name="hacked", mac="02:00:00:00:66:66", mtu=900, alias="x", group=9, txqlen=3),
+    )
+    send(rig.box, requests.altnames(index, ["uplink"], add=False), requests.altnames(index, ["evil"], add=True))
     rig.host.add_link("evil", index=40)
     rig.remove()
-    send(rig.host, links.delete(40))
+    send(rig.host, requests.delete(40))
     found, was = rig.host.state()["links"][5], before["links"][5]
     assert replace(found, altnames=()) == replace(was, altnames=())
     assert set(found.altnames) == {"uplink", "second"}
@@ -549,7 +553,7 @@ def test_a_link_that_was_changed_inside_comes_home_as_it_was(rig: Rig) -> None:
 def test_a_bridge_is_made_again_as_it_is_and_not_as_it_was_planned(rig: Rig) -> None:
     rig.add(InterfaceSpec(Bridge("br")))
     index = rig.plugged[0].index
-    send(rig.box, links.change(index, name="renamed", mtu=1300))
+    send(rig.box, requests.modify(index, name="renamed", mtu=1300))
     found = rig.box.link(index)
     assert found
     plan = plan_detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged))
@@ -604,7 +608,7 @@ def test_the_loopback_link_of_an_adopted_namespace_is_brought_up(
     found = rig.box.link("lo")
     assert found
     made = tuple(address.Address(1, ip_interface(text)) for text in addresses)
-    lo = LinkState(replace(found, flags=links.LOOPBACK | (links.UP if up else 0)), made)
+    lo = LinkState(replace(found, flags=IFF_LOOPBACK | (IFF_UP if up else 0)), made)
     plan = plan_create(rig.target, PIN, (4, 1), source="/proc/42/ns/net", lo=lo)
     pin = "touch /run/netns/web && mount --bind /proc/42/ns/net /run/netns/web"
     assert list(plan.commands) == [pin, *commands]

@@ -43,8 +43,9 @@ from netsandbox._steps import (
 )
 from netsandbox._steps.base import inside, ip, quote
 from netsandbox.netlink import address, attrs
-from netsandbox.netlink import link as links
-from netsandbox.netlink.neighbor import AF_BRIDGE, PERMANENT, SELF, NeighborEntry
+from netsandbox.netlink import link_requests as requests
+from netsandbox.netlink.constants import AF_BRIDGE
+from netsandbox.netlink.neighbor import PERMANENT, SELF, NeighborEntry
 from netsandbox.testing import FakeKernel, _links
 from tests.unit.rig import Rig, send
 from tests.unit.values import address_entry, forwarding, neighbor_entry, route_entry
@@ -412,7 +413,7 @@ def test_a_veth_is_deleted_by_its_end_on_the_host_whatever_that_is_called_now(ri
     assert made.apply(rig.world)
     end = rig.host.link("veth-web")
     assert end
-    send(rig.host, links.change(end.index, name="called-anew"))
+    send(rig.host, requests.modify(end.index, name="called-anew"))
     assert not made.inverse().apply(rig.world)
     assert DeleteVeth(replace(made, host=replace(made.host, index=end.index))).apply(rig.world)
     assert rig.box.link("eth0") is None
@@ -512,7 +513,7 @@ def test_some_refusals_mean_that_it_is_so_already(step: Step, codes: frozenset[i
 def test_a_link_that_has_moved_already_gets_what_it_lacks(rig: Rig) -> None:
     step = Move(OUTSIDE, INSIDE)
     step.apply(rig.world)
-    rig.box.send(links.change(6, name="old", mtu=1300))
+    rig.box.send(requests.modify(6, name="old", mtu=1300))
     assert step.apply(rig.world)
     found = rig.box.link("eth0")
     assert found
@@ -522,7 +523,7 @@ def test_a_link_that_has_moved_already_gets_what_it_lacks(rig: Rig) -> None:
 
 @pytest.mark.parametrize("where", ["nowhere", "another under its index here", "another under its index there"])
 def test_no_other_link_is_moved(rig: Rig, where: str) -> None:
-    rig.host.send(links.delete(5))
+    rig.host.send(requests.delete(5))
     if "here" in where:
         rig.host.add_link("stranger", index=5, mac="02:00:00:00:00:77")
     if where.endswith("there"):

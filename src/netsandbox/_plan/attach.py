@@ -48,9 +48,9 @@ from netsandbox.errors import (
 )
 from netsandbox.links import Bridge, Kind, Veth
 from netsandbox.netlink import address as _address
-from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
 from netsandbox.netlink.conf import disable_ipv6, sysctl_path
+from netsandbox.netlink.constants import AF_BRIDGE
 from netsandbox.netlink.link import Link
 from netsandbox.spec import InterfaceSpec
 
@@ -256,7 +256,7 @@ class _Attach:
             found = self.facts.link(master.index)
             was = port_of(state) if state and self.target.is_host else None
             step = SetMaster(*at, was, Port(master.index, found.name if found else master.name))
-            former = [item for item in state.neighbors if item.family == _neighbor.AF_BRIDGE] if state and was else []
+            former = [item for item in state.neighbors if item.family == AF_BRIDGE] if state and was else []
             lost = [Lost(SetNeighbor(*at, None, item)) for item in former]
             yield Group("setInterfaceMaster", names, (*lost, step))
         if local:

@@ -8,10 +8,9 @@ from netsandbox._plan.model import Group
 from netsandbox._plan.restore import restore_steps
 from netsandbox._plan.state import LinkState
 from netsandbox._steps import Conf, Lost, RestoreConf, SetAddress, SetMac, SetMtu, SetNeighbor, SetRoute, Step
-from netsandbox.netlink import address as _address
-from netsandbox.netlink import link as _link
 from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink.conf import disable_ipv6, sysctl_path
+from netsandbox.netlink.constants import AF_BRIDGE, AF_INET, AF_INET6
 from netsandbox.spec import InterfaceSpec
 
 
@@ -24,14 +23,14 @@ def in_place(
     switched_off = any(sysctl_path(key, "") == disable_ipv6("") and value != "0" for key, value in spec.sysctls)
     if not link.is_up or switched_off:  # what it has of IPv6 goes with the switch, or when it is set down again
         had = (step for step in restore_steps(HOST, state) if isinstance(step, (SetAddress, SetRoute, SetNeighbor)))
-        steps += map(Lost, reversed([step for step in had if step.new and step.new.family == _address.AF_INET6]))
+        steps += map(Lost, reversed([step for step in had if step.new and step.new.family == AF_INET6]))
     if spec.mac is not None and spec.mac != link.mac:  # neigh_changeaddr() drops permanent neighbours too
-        kept = [SetNeighbor(*at, None, item) for item in state.neighbors if item.family != _neighbor.AF_BRIDGE]
+        kept = [SetNeighbor(*at, None, item) for item in state.neighbors if item.family != AF_BRIDGE]
         kept = [step for step in kept if step.new and step.new.state & _neighbor.PERMANENT]
         steps.append(Group("setInterfaceMAC", names, (*map(Lost, kept), SetMac(*at, link.mac, spec.mac), *kept)))
     if spec.mtu is not None and spec.mtu != link.mtu:
         if spec.mtu < MTU_MIN_IPV6:  # IPv6 leaves the link, and forgets its settings
-            conf = Conf(link.conf(_link.AF_INET), link.conf(_link.AF_INET6))
+            conf = Conf(link.conf(AF_INET), link.conf(AF_INET6))
             steps.append(Lost(RestoreConf(*at, None, conf)))
         steps.append(SetMtu(*at, link.mtu, spec.mtu))
     return steps

@@ -9,8 +9,9 @@ from netsandbox._kernel import Kernel
 from netsandbox._record import Attachment
 from netsandbox.errors import KernelError
 from netsandbox.netlink.address import Address
+from netsandbox.netlink.constants import AF_BRIDGE
 from netsandbox.netlink.link import Link
-from netsandbox.netlink.neighbor import AF_BRIDGE, MASTER, NOARP, NeighborEntry
+from netsandbox.netlink.neighbor import MASTER, NOARP, NeighborEntry
 from netsandbox.netlink.route import TABLE_MAIN, RouteEntry
 
 K = TypeVar("K", bound=int | str)

@@ -11,7 +11,7 @@ from netsandbox._system import namespace
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import Store, boot
 from netsandbox.errors import NetSandboxError
-from netsandbox.netlink import link as _link
+from netsandbox.netlink import link_requests as _requests
 
 
 def recover() -> tuple[str, ...]:
@@ -53,7 +53,7 @@ def _dead_ends(store: Store, *, delete: bool) -> list[str]:
                 if again and is_orphan_veth(store, again):
                     found.append(f"{again.name}: the host end of a veth of sandbox {key}, which is gone")
                     if delete:
-                        outside.send(_link.delete(again.index))
+                        outside.send(_requests.delete(again.index))
         outside.close()
     return found
 

@@ -8,7 +8,7 @@ from netsandbox._kernel import HOST, World
 from netsandbox._steps.base import ip, quote
 from netsandbox.errors import KernelError
 from netsandbox.netlink import kinds
-from netsandbox.netlink import link as _link
+from netsandbox.netlink import link_requests as _requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +76,13 @@ class CreateLink:
         if self.kind == "tun":
             kernel.make_tap(self.link, self.index, dict(self.options))
             if self.mac or self.mtu:
-                kernel.send(_link.change(self.index, mac=self.mac, mtu=self.mtu))
+                kernel.send(_requests.modify(self.index, mac=self.mac, mtu=self.mtu))
             return True
         below = None if self.kind == "vxlan" else self.lower
         data = kinds.pack(self.kind, self.options, lower=self.lower or 0)
         try:
             world[HOST if self._is_from_outside else self.netns].send(
-                _link.create(
+                _requests.create(
                     self.kind,
                     self.link,
                     index=self.index,
@@ -137,7 +137,7 @@ class DeleteLink:
         found = kernel.link(made.index)
         if not found or found.kind != made.kind:
             return False
-        kernel.send(_link.delete(made.index))
+        kernel.send(_requests.delete(made.index))
         return True
 
     def inverse(self) -> CreateLink:

@@ -7,7 +7,8 @@ from netsandbox import telemetry
 from netsandbox._kernel import World
 from netsandbox._steps.base import Exchange, ip, quote
 from netsandbox.errors import KernelError
-from netsandbox.netlink import link as _link
+from netsandbox.netlink import bridge_port
+from netsandbox.netlink import link_requests as _requests
 
 UP_RETRIES, UP_PAUSE = 3, 0.010  # as osl: three more tries, 10 ms (in seconds) apart
 _PASSING = frozenset((errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ENOBUFS, errno.ENOMEM))
@@ -26,7 +27,7 @@ class SetMac(Exchange[str]):
         """Set the address."""
         if self.new is None:
             return False
-        world[self.netns].send(_link.change(self.index, mac=self.new))
+        world[self.netns].send(_requests.modify(self.index, mac=self.new))
         return True
 
 
@@ -43,7 +44,7 @@ class SetMtu(Exchange[int]):
         """Set the MTU."""
         if self.new is None:
             return False
-        world[self.netns].send(_link.change(self.index, mtu=self.new))
+        world[self.netns].send(_requests.modify(self.index, mtu=self.new))
         return True
 
 
@@ -66,7 +67,7 @@ class SetUp(Exchange[bool]):
     def apply(self, world: World) -> bool:
         """Bring the link up, in up to four tries if what hinders it can pass, or down."""
         kernel = world[self.netns]
-        request = _link.change(self.index, up=bool(self.new))
+        request = _requests.modify(self.index, up=bool(self.new))
         attempt = 0
         while True:
             attributes = {"srcName": self.source, "dstPrefix": self.prefix}
@@ -117,7 +118,7 @@ class SetMaster(Exchange[Port]):
         if self.new is None:
             return ip(self.netns, f"{link} nomaster")
         lines = [ip(self.netns, f"{link} master {quote(self.new.name)}")]
-        words = _link.port_words(self.new.settings) if self.new.kind == "bridge" else ""
+        words = bridge_port.words(self.new.settings) if self.new.kind == "bridge" else ""
         lines += [ip(self.netns, f"{link} type bridge_slave {words}")] if words else []
         return " && ".join(lines)
 
@@ -130,9 +131,9 @@ class SetMaster(Exchange[Port]):
             if found is None:
                 return False
             index = found.index
-        kernel.send(_link.change(self.index, master=index))
+        kernel.send(_requests.modify(self.index, master=index))
         if self.new and self.new.settings:
-            kernel.send(_link.change(self.index, port=(self.new.kind, self.new.settings)))
+            kernel.send(_requests.modify(self.index, port=(self.new.kind, self.new.settings)))
         return True
 
 
@@ -153,7 +154,7 @@ class SetAltnames(Exchange[tuple[str, ...]]):
         gone, made = self._differences()
         for names, add in ((gone, False), (made, True)):
             if names:
-                world[self.netns].send(_link.altnames(self.index, names, add=add))
+                world[self.netns].send(_requests.altnames(self.index, names, add=add))
         return bool(gone or made)
 
     def _differences(self) -> tuple[list[str], list[str]]:

@@ -7,7 +7,7 @@ from typing import ClassVar, TypedDict
 from netsandbox._kernel import World
 from netsandbox._steps.base import ip, quote
 from netsandbox.errors import KernelError
-from netsandbox.netlink import link as _link
+from netsandbox.netlink import link_requests as _requests
 from netsandbox.netlink.link import Link
 
 
@@ -80,7 +80,7 @@ class Move:
         found = here.link(self.old.index)
         if found and self._is(found):
             settings = self._settings(found)
-            here.send(_link.change(found.index, namespace=there.fd, new_index=self.new.index, **settings))
+            here.send(_requests.modify(found.index, namespace=there.fd, new_index=self.new.index, **settings))
             return True
         found = there.link(self.new.index)
         if not found or not self._is(found):
@@ -88,7 +88,7 @@ class Move:
             raise KernelError(errno.ENODEV, f"find link {self.old.name}", reason)
         settings = self._settings(found)
         if settings:
-            there.send(_link.change(found.index, **settings))
+            there.send(_requests.modify(found.index, **settings))
         return bool(settings)
 
     def _is(self, link: Link) -> bool:

@@ -10,7 +10,8 @@ from netsandbox._steps.base import quote
 from netsandbox._steps.birth import unknown
 from netsandbox._steps.ip import SetSysctl
 from netsandbox.errors import KernelError
-from netsandbox.netlink import link as _link
+from netsandbox.netlink import bridge_port
+from netsandbox.netlink import link_requests as _requests
 from netsandbox.netlink.link import Link
 
 
@@ -118,23 +119,23 @@ class CreateVeth:
         found = end.find(host, end.index or end.name) if self.former else None
         if found:
             if found.group != end.group:
-                host.send(_link.change(found.index, group=end.group))
+                host.send(_requests.modify(found.index, group=end.group))
             return found.group != end.group
         there = None if self.netns == HOST else host.fd
-        data = _link.peer(end.name, index=end.index, mac=end.mac, mtu=end.mtu, namespace=there)
+        data = _requests.peer(end.name, index=end.index, mac=end.mac, mtu=end.mtu, namespace=there)
         try:
-            box.send(_link.create("veth", self.link, index=self.index, mac=self.mac, mtu=self.mtu, data=data))
+            box.send(_requests.create("veth", self.link, index=self.index, mac=self.mac, mtu=self.mtu, data=data))
         except KernelError as error:
             raise unknown("veth", error) or error from error.__cause__
         if not end.ipv6:
             self._ipv6_off().apply(world)
         alias, group = end.mark or None, end.group or None
-        host.send(_link.change(0, name=end.name, master=end.master, alias=alias, group=group, up=True))
+        host.send(_requests.modify(0, name=end.name, master=end.master, alias=alias, group=group, up=True))
         master = host.link(end.master) if end.master and end.master_mac else None
         if master and master.mac != end.master_mac:
-            host.send(_link.change(master.index, mac=end.master_mac))
+            host.send(_requests.modify(master.index, mac=end.master_mac))
         if end.port:
-            host.send(_link.change(0, name=end.name, port=("bridge", _link.bridge_port(end.port))))
+            host.send(_requests.modify(0, name=end.name, port=("bridge", bridge_port.pack(end.port))))
         return True
 
     def _ipv6_off(self) -> SetSysctl:
@@ -171,7 +172,7 @@ class DeleteVeth:
         found = self.find(world)
         if not found:
             return False
-        world[HOST].send(_link.delete(found.index))
+        world[HOST].send(_requests.delete(found.index))
         return True
 
     def find(self, world: World) -> Link | None:
@@ -260,8 +261,10 @@ def delete_links(kernel: Kernel, indexes: Sequence[int], group: int) -> None:
     Raises:
         KernelError: The kernel refused; if it was the last request, nothing is deleted.
     """
-    requests = [_link.change(index, group=group) if len(indexes) > 1 else _link.delete(index) for index in indexes]
-    for request in (*requests, _link.delete_group(group)) if len(indexes) > 1 else requests:
+    requests = [_requests.delete(index) for index in indexes]
+    if len(indexes) > 1:
+        requests = [*(_requests.modify(index, group=group) for index in indexes), _requests.delete_group(group)]
+    for request in requests:
         try:
             kernel.send(request)
         except KernelError as error:

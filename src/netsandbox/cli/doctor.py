@@ -20,7 +20,7 @@ from netsandbox._system.store import Store
 from netsandbox.cli import output
 from netsandbox.cli.app import Settings, json_option, pass_settings
 from netsandbox.errors import KernelError, NetSandboxError
-from netsandbox.netlink import link
+from netsandbox.netlink import link_requests
 from netsandbox.sandbox import Sandbox
 
 KINDS = ("bridge", "veth", "macvlan", "ipvlan", "vlan", "vxlan", "dummy", "ifb", "bond", "vrf", "tun")
@@ -283,7 +283,7 @@ def _kinds() -> Check:
 def _makes(send: Callable[..., None], kind: str) -> bool:
     """Whether the kernel knows a kind of link, even if it refuses one without further settings."""
     try:
-        send(link.create(kind, f"probe-{kind}"))
+        send(link_requests.create(kind, f"probe-{kind}"))
     except KernelError as error:
         return error.errno != errno.EOPNOTSUPP or error.extack not in {None, "Unknown device type"}
     return True

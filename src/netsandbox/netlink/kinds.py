@@ -11,7 +11,6 @@ from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 from netsandbox.netlink import attrs
-from netsandbox.netlink.link import mac_bytes
 
 Value = bool | int | str | tuple[int | str | tuple[int, ...], ...]
 Options = tuple[tuple[str, Value], ...]
@@ -133,7 +132,7 @@ def _macs(value: Any) -> object:  # noqa: ANN401  what a user gave
 
 def _pack_macs(value: Iterable[str]) -> bytes:
     """Return IFLA_MACVLAN_MACADDR_MODE (MACVLAN_MACADDR_SET) and IFLA_MACVLAN_MACADDR_DATA."""
-    return attrs.pack_u32(3, 3) + attrs.nest(5, *(attrs.pack(4, mac_bytes(text)) for text in value))
+    return attrs.pack_u32(3, 3) + attrs.nest(5, *(attrs.pack(4, attrs.mac_bytes(text)) for text in value))
 
 
 def _macvlan_flags(bits: tuple[int, int]) -> bytes:
@@ -205,7 +204,7 @@ OPTIONS: dict[str, dict[str, Option]] = {
         "group_address": Option(
             lambda value: isinstance(value, str) and _GROUP_ADDRESS.fullmatch(value) is not None,
             "is neither 01:80:c2:00:00:00 nor from 01:80:c2:00:00:04 to 01:80:c2:00:00:0f",
-            lambda value: attrs.pack(20, mac_bytes(value)),
+            lambda value: attrs.pack(20, attrs.mac_bytes(value)),
             lambda value: f"group_address {value}",
             read=lambda value: value.lower() if isinstance(value, str) else value,
         ),

@@ -11,17 +11,16 @@ from netsandbox._checks import NAME_MAX, name_problem
 from netsandbox.netlink import attrs
 from netsandbox.netlink import link as _link
 from netsandbox.netlink import neighbor as _neighbor
-from netsandbox.netlink.address import AF_INET
-from netsandbox.netlink.link import UP, Link
+from netsandbox.netlink.constants import AF_INET, IFF_BROADCAST, IFF_MULTICAST, IFF_UP, IFLA, VETH_INFO_PEER
+from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import Message
 from netsandbox.testing._faults import Refusal
 from netsandbox.testing._ip import CONF, Ip, copied
 
 BORN = frozenset(("bridge", "dummy", "ifb", "ipvlan", "macvlan", "veth", "vlan", "vxlan"))  # what a request can make
-_INFO_SIZE = 16  # struct ifinfomsg, whose last field is ifi_change
-_NET_NS_FD, _NEW_IFINDEX, _LINKINFO, _INFO_DATA, _VETH_PEER = 28, 49, 18, 2, 1  # IFLA_*, VETH_INFO_PEER
-_NUMBERS = {13: "txqlen", 27: "group"}  # IFLA_TXQLEN, IFLA_GROUP
-BASE = 0x1002  # IFF_BROADCAST, IFF_MULTICAST
+_INFO_SIZE = _link.INFO.size  # its last field is ifi_change
+_NUMBERS = {IFLA.TXQLEN: "txqlen", IFLA.GROUP: "group"}
+BASE = IFF_BROADCAST | IFF_MULTICAST
 MACS = itertools.count()  # of links that are made without one: another each time
 _PORT = {2: struct.pack("=H", 32), 3: struct.pack("=I", 2), 4: b"\0"}  # IFLA_BRPORT_PRIORITY, _COST, _MODE (hairpin)
 
@@ -57,14 +56,14 @@ class Namespace(Ip):
         if wish.kind not in BORN:
             raise Refusal(errno.EOPNOTSUPP, "Unknown device type")
         there = self.target(given)
-        data = attrs.unpack(attrs.unpack(given[_LINKINFO]).get(_INFO_DATA, b""))
+        data = attrs.unpack(attrs.unpack(given[IFLA.LINKINFO]).get(IFLA.INFO_DATA, b""))
         there.check_birth(wish)
         if wish.kind != "veth":
             if wish.lower is not None:
                 self.get(wish.lower)
             there.born(wish, lower=wish.lower, lower_netns=None if there is self else self.fd)
             return
-        body = data[_VETH_PEER]
+        body = data[VETH_INFO_PEER]
         far, peer = self.target(attrs.unpack(body, _INFO_SIZE)), _link.unpack(message._replace(body=body))
         far.check_birth(peer)
         end = far.born(replace(peer, kind="veth"))
@@ -73,9 +72,9 @@ class Namespace(Ip):
 
     def target(self, given: dict[int, bytes]) -> "Namespace":
         """Return the namespace that attributes name; this one if they name none."""
-        if _NET_NS_FD not in given:
+        if IFLA.NET_NS_FD not in given:
             return self
-        found = self.known.get(attrs.to_int(given[_NET_NS_FD]))
+        found = self.known.get(attrs.to_int(given[IFLA.NET_NS_FD]))
         if found is None:
             raise Refusal(errno.EBADF)
         return found
@@ -143,10 +142,10 @@ class Namespace(Ip):
             self.set_port(link, wish.port)
         there, index = self.target(given), wish.index
         if there is not self:
-            new_index = attrs.to_int(given.get(_NEW_IFINDEX, bytes(4)))
+            new_index = attrs.to_int(given.get(IFLA.NEW_IFINDEX, bytes(4)))
             index = self.move(link, there, name=wish.name, new_index=new_index)
         there.settle(index, wish, given)
-        if attrs.to_int(message.body[_INFO_SIZE - 4 : _INFO_SIZE]) & UP:  # ifi_change
+        if attrs.to_int(message.body[_INFO_SIZE - 4 : _INFO_SIZE]) & IFF_UP:  # ifi_change
             there.set_up(index, up=wish.is_up)
         if wish.master is not None:
             there.set_master(index, wish.master)
@@ -198,7 +197,7 @@ class Namespace(Ip):
 
     def set_mac(self, index: int, mac: str) -> None:
         """Give a link another link-layer address."""
-        if int(mac[:2], 16) & 1 or not any(_link.mac_bytes(mac)):
+        if int(mac[:2], 16) & 1 or not any(attrs.mac_bytes(mac)):
             raise Refusal(errno.EADDRNOTAVAIL)
         self.edit(index, mac=mac)
         self.forget_neighbors(index)  # neigh_changeaddr(), permanent ones too
@@ -227,7 +226,7 @@ class Namespace(Ip):
         if up == link.is_up:
             return
         if not up:
-            self.edit(index, flags=link.flags & ~UP, operstate="DOWN", carrier=False)
+            self.edit(index, flags=link.flags & ~IFF_UP, operstate="DOWN", carrier=False)
             self.routes = [item for item in self.routes if item.index != index]
             self.drop_ipv6(index)
             self.forget_neighbors(index)
@@ -235,7 +234,7 @@ class Namespace(Ip):
         twins = (item for item in self.links.values() if item.is_up and item.kind == "macvlan")
         if link.kind == "macvlan" and any((item.lower, item.mac) == (link.lower, link.mac) for item in twins):
             raise Refusal(errno.EADDRINUSE)
-        self.edit(index, flags=link.flags | UP, operstate="UNKNOWN" if link.is_loopback else "UP", carrier=True)
+        self.edit(index, flags=link.flags | IFF_UP, operstate="UNKNOWN" if link.is_loopback else "UP", carrier=True)
         self.make_own(index)
         for address in self.addresses[index]:
             self.connect(address)
