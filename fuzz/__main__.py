@@ -23,6 +23,7 @@ with atheris.instrument_imports(include=["netsandbox"]):
     from netsandbox.netlink import address, attrs, conf, link, message, neighbor, route
     from netsandbox.netlink import link_requests as requests
     from netsandbox.netlink.constants import AF_INET, AF_INET6
+from netsandbox.netlink.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +45,9 @@ def read_link(body: bytes) -> None:
     conf.ipv4_changes((), settings[0])
     conf.ipv6_changes((0,) * len(settings[1]), settings[1])
     stats.unpack(found.stats)
-    requests.modify(7, port=(found.port_kind or "bridge", found.port), alias=found.alias, mac=found.mac)
+    requests.modify(
+        7, settings=Settings(alias=found.alias, mac=found.mac), port=(found.port_kind or "bridge", found.port)
+    )
 
 
 def read_address(body: bytes) -> None:

@@ -24,6 +24,7 @@ from netsandbox.netlink import link_requests as requests
 from netsandbox.netlink.constants import AF_BRIDGE, RT_SCOPE_LINK
 from netsandbox.netlink.neighbor import NeighborEntry
 from netsandbox.netlink.route import RouteEntry
+from netsandbox.netlink.settings import Settings
 from netsandbox.testing import FakeKernel
 from tests.kernel import lab
 
@@ -73,7 +74,9 @@ class Twins:
         return index
 
     def bridge(self, name: str, index: int, side: str = HERE) -> int:
-        assert self.ask(requests.create("bridge", name, index=index, mac=MAC.format(index)), side) == 0
+        assert (
+            self.ask(requests.create("bridge", name, settings=Settings(mac=MAC.format(index)), index=index), side) == 0
+        )
         return index
 
     def up(self, *indexes: int) -> None:
@@ -83,15 +86,18 @@ class Twins:
     def ask(self, request: Request | Callable[[Mapping[str, Kernel]], Request], side: str = HERE) -> int:
         """Send a request to both; return the errno, 0 for success, that both answer."""
         worlds: tuple[Mapping[str, Kernel], ...] = (self.fake, self.real)
-        requests = [request(world) if callable(request) else request for world in worlds]
-        answers = [_outcome(partial(world[side].send, made)) for world, made in zip(worlds, requests, strict=True)]
+        asked = [request(world) if callable(request) else request for world in worlds]
+        answers = [_outcome(partial(world[side].send, made)) for world, made in zip(worlds, asked, strict=True)]
         assert answers[0] == answers[1]
         self.compare()
         return answers[1] or 0
 
-    def move(self, index: int, name: str | None = None, **changes: Any) -> int:  # noqa: ANN401
+    def move(self, index: int, name: str | None = None, *, new_index: int | None = None, **settings: Any) -> int:  # noqa: ANN401
         def request(world: Mapping[str, Kernel]) -> Request:
-            return requests.modify(index, namespace=world[THERE].fd, name=name, **changes)
+            there = world[THERE].fd
+            return requests.modify(
+                index, settings=Settings(**settings), namespace=there, name=name, new_index=new_index
+            )
 
         return self.ask(request)
 
@@ -230,7 +236,7 @@ def test_no_link_is_none(twins: Twins, key: int | str) -> None:
 
 
 def test_a_bridge_is_made_with_its_name_index_mac_and_mtu(twins: Twins) -> None:
-    assert twins.ask(requests.create("bridge", "br0", index=9, mac=MAC.format(9), mtu=1400)) == 0
+    assert twins.ask(requests.create("bridge", "br0", settings=Settings(mac=MAC.format(9), mtu=1400), index=9)) == 0
     found = twins.look(lambda kernel: [(link.name, link.mac, link.mtu, link.kind) for link in kernel.links()[1:]])
     assert found == [("br0", MAC.format(9), 1400, "bridge")]
 
@@ -283,16 +289,16 @@ def test_a_name_is_refused_or_ignored(twins: Twins, name: str, code: int) -> Non
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        ({"mac": "02:00:00:00:00:42"}, 0),
-        ({"mac": "01:00:00:00:00:42"}, errno.EADDRNOTAVAIL),
-        ({"mac": "00:00:00:00:00:00"}, errno.EADDRNOTAVAIL),
-        ({"mtu": 1400}, 0),
-        ({"mtu": 67}, errno.EINVAL),
-        ({"mtu": 65536}, errno.EINVAL),
+        ({"settings": Settings(mac="02:00:00:00:00:42")}, 0),
+        ({"settings": Settings(mac="01:00:00:00:00:42")}, errno.EADDRNOTAVAIL),
+        ({"settings": Settings(mac="00:00:00:00:00:00")}, errno.EADDRNOTAVAIL),
+        ({"settings": Settings(mtu=1400)}, 0),
+        ({"settings": Settings(mtu=67)}, errno.EINVAL),
+        ({"settings": Settings(mtu=65536)}, errno.EINVAL),
         ({"ipv4_conf": {8: 2, 19: 1}}, 0),
-        ({"alias": "some text", "txqlen": 77, "group": 5}, 0),
-        ({"alias": "", "txqlen": 0, "group": 0}, 0),
-        ({"up": True, "mtu": 1300, "name": "w0"}, 0),
+        ({"settings": Settings(alias="some text", txqlen=77, group=5)}, 0),
+        ({"settings": Settings(alias="", txqlen=0, group=0)}, 0),
+        ({"up": True, "settings": Settings(mtu=1300), "name": "w0"}, 0),
     ],
 )
 def test_a_link_is_changed(twins: Twins, change: dict[str, object], code: int) -> None:
@@ -302,8 +308,8 @@ def test_a_link_is_changed(twins: Twins, change: dict[str, object], code: int) -
 
 def test_a_link_gets_and_loses_texts_and_numbers(twins: Twins) -> None:
     twins.veth("v0", 7)
-    assert twins.ask(requests.modify(7, alias="some text", group=5)) == 0
-    assert twins.ask(requests.modify(7, alias="", group=0)) == 0
+    assert twins.ask(requests.modify(7, settings=Settings(alias="some text", group=5))) == 0
+    assert twins.ask(requests.modify(7, settings=Settings(alias="", group=0))) == 0
 
 
 def test_alternative_names_come_and_go(twins: Twins) -> None:
@@ -334,16 +340,16 @@ def test_a_link_is_deleted_with_all_that_belongs_to_it(twins: Twins) -> None:
 def test_links_of_a_group_are_deleted_together(twins: Twins) -> None:
     for index in (7, 8):
         twins.bridge(f"br{index}", index)
-        assert twins.ask(requests.modify(index, group=9)) == 0
+        assert twins.ask(requests.modify(index, settings=Settings(group=9))) == 0
     twins.bridge("br9", 9)
     assert twins.look(lambda kernel: kernel.free_group() in {0, 9}) is False
     assert twins.ask(requests.delete_group(9)) == 0
     assert [link.index for link in twins.real[HERE].links()] == [1, 9]
     assert twins.ask(requests.delete_group(9)) == errno.ENODEV
-    ends = requests.peer("b", index=11, mac=MAC.format(11))
-    assert twins.ask(requests.create("veth", "a", index=10, mac=MAC.format(10), data=ends)) == 0
+    ends = requests.peer("b", settings=Settings(mac=MAC.format(11)), index=11)
+    assert twins.ask(requests.create("veth", "a", settings=Settings(mac=MAC.format(10)), index=10, data=ends)) == 0
     for index in (10, 11):  # the second one goes with the first
-        assert twins.ask(requests.modify(index, group=9)) == 0
+        assert twins.ask(requests.modify(index, settings=Settings(group=9))) == 0
     assert twins.ask(requests.delete_group(9)) == 0
     assert [link.index for link in twins.real[HERE].links()] == [1, 9]
 
@@ -795,7 +801,7 @@ def test_a_neighbour_is_set_replaced_and_deleted(routed: Twins, ip: str) -> None
 def test_permanent_neighbours_go_with_the_mac_of_the_link(routed: Twins) -> None:
     for ip in ("10.0.0.9", "fd00::9"):
         routed.ask(neighbor.replace(_neighbor(ip)))
-    assert routed.ask(requests.modify(7, mac="02:00:00:00:00:77")) == 0
+    assert routed.ask(requests.modify(7, settings=Settings(mac="02:00:00:00:00:77"))) == 0
     assert routed.look(lambda kernel: [item for item in kernel.neighbors(index=7) if item.state & 0x80]) == []
 
 
@@ -883,3 +889,13 @@ def test_a_link_is_waited_for(twins: Twins) -> None:
 def test_pauses_pass(twins: Twins) -> None:
     assert twins.look(lambda kernel: kernel.pause(0)) is None
     assert twins.fake[HERE].pauses == [0]
+
+
+def test_links_are_created_with_settings(twins: Twins) -> None:
+    """A link gets its settings with the request that creates it, but for its alias; so does the other end of a veth."""
+    full = Settings(mtu=1400, alias="not at birth", txqlen=7, group=3)
+    assert twins.ask(requests.create("bridge", "br0", settings=replace(full, mac=MAC.format(9)), index=9)) == 0
+    end = requests.peer("b", settings=replace(full, mac=MAC.format(11)), index=11)
+    assert twins.ask(requests.create("veth", "a", settings=Settings(mac=MAC.format(10)), index=10, data=end)) == 0
+    assert twins.look(lambda kernel: [link.group for link in kernel.links() if link.name in {"b", "br0"}]) == [3, 3]
+    assert twins.look(lambda kernel: [link.alias for link in kernel.links() if link.name in {"b", "br0"}]) == [None] * 2

@@ -30,7 +30,7 @@ from netsandbox import (
     Vxlan,
 )
 from netsandbox._run import transaction as _transaction
-from netsandbox._steps import Move, SetMtu, delete_links
+from netsandbox._steps import Move, SetLink, delete_links
 from netsandbox._system import kernel as _kernel
 from netsandbox._system import namespace, tap
 from netsandbox._system.kernel import LinuxKernel
@@ -711,7 +711,7 @@ def test_a_failed_removal_makes_born_links_again_as_they_were(box: Sandbox, monk
         with monkeypatch.context() as patch, lab.comes_back(other.path), lab.comes_back():
             # p0 is the last to leave: the others are deleted by then. Undoing the move finds it where it is.
             patch.setattr(Move, "apply", _refuse)
-            patch.setattr(Move, "inverse", lambda _: SetMtu("", 1, "lo", None, None))
+            patch.setattr(Move, "inverse", lambda _: SetLink("", 1, "lo", None, None))
             with lab.fails(other, KernelError):
                 other.destroy()
         other.destroy()

@@ -17,6 +17,7 @@ from netsandbox.netlink import address, attrs, link, neighbor, route
 from netsandbox.netlink import link_requests as requests
 from netsandbox.netlink.constants import IFF_UP
 from netsandbox.netlink.message import F_REPLACE, Message
+from netsandbox.netlink.settings import Settings
 from netsandbox.testing import FakeKernel
 from tests.unit.rig import send
 from tests.unit.values import address_entry, forwarding, neighbor_entry, route_entry
@@ -67,7 +68,9 @@ def test_at_first_all_is_new_links_first(kernel: FakeKernel) -> None:
 def test_what_was_lost_is_found_out(kernel: FakeKernel, known: EventTracker) -> None:
     assert known.compare(kernel) == []
     kernel.add_link("v1", index=8)
-    send(kernel, requests.modify(7, mtu=1400), route.delete(route_entry("10.9.0.0/16", 7, "10.0.0.9")))
+    send(
+        kernel, requests.modify(7, settings=Settings(mtu=1400)), route.delete(route_entry("10.9.0.0/16", 7, "10.0.0.9"))
+    )
     assert short(known.compare(kernel)) == [
         ("route", "deleted", "v0"),
         ("link", "changed", "v0"),

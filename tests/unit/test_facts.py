@@ -16,11 +16,12 @@ from netsandbox.errors import KernelError
 from netsandbox.netlink import link_requests as requests
 from netsandbox.netlink import neighbor, route
 from netsandbox.netlink.neighbor import PERMANENT, SELF
+from netsandbox.netlink.settings import Settings
 from netsandbox.testing import FakeKernel
 from tests.unit.rig import furnished, send
 from tests.unit.values import forwarding, route_entry
 
-THERE, HOME = Place("web", 7, "eth0", None, 1500), Place(HOST, 7, "v0", None, 1500)
+THERE, HOME = Place("web", 7, "eth0", settings=Settings(mtu=1500)), Place(HOST, 7, "v0", settings=Settings(mtu=1500))
 PLUGGED = Attachment(1, "v0", 7, "eth0", "veth", born=False, back=(Move(THERE, HOME),))
 
 
@@ -133,7 +134,7 @@ def test_a_link_that_has_vanished_is_left_out_and_a_lower_one_is_read() -> None:
 def test_a_change_of_a_link_does_not_change_facts_that_were_read() -> None:
     host = furnished().host
     facts = attach_facts(host, FakeKernel(), ["v0"], check_routes=False)
-    send(host, requests.modify(7, mtu=1300))
+    send(host, requests.modify(7, settings=Settings(mtu=1300)))
     assert facts.sources["v0"].link.mtu == 1500
 
 

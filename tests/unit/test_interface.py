@@ -25,6 +25,7 @@ from netsandbox.netlink import link_requests as requests
 from netsandbox.netlink import neighbor, route
 from netsandbox.netlink.constants import AF_BRIDGE
 from netsandbox.netlink.neighbor import PERMANENT, SELF, NeighborEntry
+from netsandbox.netlink.settings import Settings
 from tests.unit.rig import Rig, furnished, send
 from tests.unit.values import forwarding, neighbor_entry, route_entry
 
@@ -68,7 +69,7 @@ def test_an_interface_is_what_the_kernel_has(rig: Rig) -> None:
 
 def test_a_snapshot_stays_and_is_read_anew(rig: Rig) -> None:
     old = read(rig)[1]
-    send(rig.box, requests.modify(old.index, name="renamed", mtu=1300))
+    send(rig.box, requests.modify(old.index, settings=Settings(mtu=1300), name="renamed"))
     assert (old.name, old.mtu) == ("eth0", 1400)
     assert (read(rig)[1].name, read(rig)[1].mtu) == ("renamed", 1300)
 

@@ -17,6 +17,7 @@ from netsandbox.netlink import link_requests as requests
 from netsandbox.netlink.constants import AF_INET, AF_INET6, IFF_UP
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import Message, Request
+from netsandbox.netlink.settings import Settings
 from tests.unit.recorded import as_sent, messages, sent, shape
 
 INFO = 16  # bytes of struct ifinfomsg
@@ -218,14 +219,14 @@ def test_noise_gives_a_link_or_a_protocol_error(body: bytes) -> None:
     [
         (requests.modify(7, name="eth0"), "ip link set dev v0 name eth0"),
         (
-            requests.modify(7, mac="02:42:ac:11:00:02", mtu=1300),
+            requests.modify(7, settings=Settings(mac="02:42:ac:11:00:02", mtu=1300)),
             "ip link set dev eth0 address 02:42:ac:11:00:02 mtu 1300",
         ),
         (requests.modify(7, master=5), "ip link set dev eth0 master br0"),
         (requests.modify(7, master=0), "ip link set dev eth0 nomaster"),
         (requests.modify(7, up=False), "ip link set dev eth0 down"),
         (requests.modify(7, up=True), "ip link set dev eth0 up"),
-        (requests.modify(7, alias="web"), "ip link set dev eth0 alias web"),
+        (requests.modify(7, settings=Settings(alias="web")), "ip link set dev eth0 alias web"),
         (requests.delete(40), "ip link delete dev br1"),
         (requests.altnames(7, ["third"], add=True), "ip link property add dev eth0 altname third"),
         (requests.altnames(7, ["third"], add=False), "ip link property del dev eth0 altname third"),
@@ -240,7 +241,7 @@ def test_a_request_is_byte_for_byte_that_of_ip(request_: Request, command: str) 
 
 
 def test_a_bridge_is_made_as_by_ip() -> None:
-    ours = as_sent(requests.create("bridge", "br1", index=40, mac="02:00:00:00:00:40", mtu=1300))
+    ours = as_sent(requests.create("bridge", "br1", settings=Settings(mac="02:00:00:00:00:40", mtu=1300), index=40))
     theirs = sent("ip link add br1 index 40 address 02:00:00:00:00:40 mtu 1300 type bridge")
     (header, made), (wanted_header, wanted) = shape(ours.body, INFO), shape(theirs.body, INFO)
     assert (ours.kind, ours.flags, header) == (theirs.kind, theirs.flags, wanted_header)
@@ -255,15 +256,11 @@ def test_a_link_can_be_made_with_what_the_kernel_chooses() -> None:
 def test_all_changes_go_into_one_request() -> None:
     request = requests.modify(
         7,
+        settings=Settings(mac="02:42:ac:11:00:02", mtu=1300, alias="", txqlen=5, group=2),
         namespace=3,
         new_index=9,
         name="eth0",
-        mac="02:42:ac:11:00:02",
-        mtu=1300,
         master=0,
-        alias="",
-        txqlen=5,
-        group=2,
         ipv4_conf={8: 1, 27: 0},
         up=False,
     )
@@ -279,8 +276,8 @@ def test_all_changes_go_into_one_request() -> None:
         IFALIAS: b"",
     }
     assert request.text == (
-        "set link 7: move to another namespace, with index 9, name eth0, address 02:42:ac:11:00:02, mtu 1300, "
-        "no master, alias '', txqlen 5, group 2, IPv4 settings, down"
+        "set link 7: move to another namespace, with index 9, name eth0, no master, address 02:42:ac:11:00:02, "
+        "mtu 1300, alias '', txqueuelen 5, group 2, IPv4 settings, down"
     )
 
 

@@ -9,11 +9,12 @@ import pytest
 from netsandbox._kernel import HOST
 from netsandbox._plan.model import Group, Plan, Target, single
 from netsandbox._record import Attachment
-from netsandbox._steps import CreateLink, Lost, Move, Place, SetMtu, SetUp
+from netsandbox._steps import CreateLink, Lost, Move, Place, SetLink, SetUp
 from netsandbox.netlink.link import Link
+from netsandbox.netlink.settings import Settings
 
 UP = SetUp("web", 7, "eth0", old=False, new=True)
-MTU = SetMtu("web", 7, "eth0", 1500, 1400)
+MTU = SetLink("web", 7, "eth0", Settings(mtu=1500), Settings(mtu=1400))
 WEB = Target("web", "web")
 LINK = Link(7, "eth0", kind="veth", lower=8, lower_netns=3)
 PLUGGED = Attachment(1, "v0", 7, "eth0", "veth", born=False, lower=8)
@@ -43,8 +44,8 @@ def test_the_host_has_no_name_for_ip() -> None:
 
 
 def test_home_is_where_the_way_back_leads() -> None:
-    home = Place(HOST, 5, "v0", None, 1500)
-    moved = replace(PLUGGED, back=(UP, Move(Place("web", 7, "eth0", None, 1500), home)))
+    home = Place(HOST, 5, "v0", settings=Settings(mtu=1500))
+    moved = replace(PLUGGED, back=(UP, Move(Place("web", 7, "eth0", settings=Settings(mtu=1500)), home)))
     assert moved.home == home
     assert replace(PLUGGED, back=(UP,)).home is None
 
@@ -53,7 +54,7 @@ def test_home_is_where_the_way_back_leads() -> None:
     ("kind", "born", "expected"), [("bridge", True, True), ("bridge", False, False), ("veth", True, False)]
 )
 def test_only_a_bridge_that_was_born_here_is_one(kind: str, *, born: bool, expected: bool) -> None:
-    made = replace(PLUGGED, kind=kind, born=born, back=(CreateLink("web", 7, "eth0", kind, None).inverse(),))
+    made = replace(PLUGGED, kind=kind, born=born, back=(CreateLink("web", 7, "eth0", kind).inverse(),))
     assert made.is_bridge is expected
 
 

@@ -29,10 +29,11 @@ from netsandbox.errors import Problem
 from netsandbox.netlink import address, neighbor, route
 from netsandbox.netlink import link_requests as requests
 from netsandbox.netlink.constants import IFF_LOOPBACK, IFF_UP
+from netsandbox.netlink.settings import Settings
 from tests.unit.rig import PIN, Rig, furnished, send
 from tests.unit.values import address_entry, neighbor_entry, route_entry
 
-PLACE = Place(HOST, 5, "a", "02:00:00:00:00:05", 1500)
+PLACE = Place(HOST, 5, "a", settings=Settings(mac="02:00:00:00:00:05", mtu=1500))
 
 
 @pytest.fixture
@@ -386,8 +387,7 @@ def test_on_the_host_nothing_is_moved_or_renamed(own: Rig) -> None:
     spec = InterfaceSpec("a", mac="02:42:ac:11:00:02", mtu=1400, addresses=["10.0.0.2/24"], routes=["10.9.0.0/16"])
     plan, (made,) = own.plan(spec)
     assert list(plan.commands) == [
-        "ip link set dev a address 02:42:ac:11:00:02",
-        "ip link set dev a mtu 1400",
+        "ip link set dev a address 02:42:ac:11:00:02 mtu 1400",
         "ip address add 10.0.0.2/24 broadcast 10.0.0.255 dev a",
         "sysctl -qw net.ipv6.conf.a.disable_ipv6=1",
         "ip link set dev a up",
@@ -398,8 +398,7 @@ def test_on_the_host_nothing_is_moved_or_renamed(own: Rig) -> None:
         "ip link set dev a down",
         "sysctl -qw net.ipv6.conf.a.disable_ipv6=0",
         "ip address delete 10.0.0.2/24 dev a",
-        "ip link set dev a mtu 1500",
-        "ip link set dev a address 02:00:00:00:00:05",
+        "ip link set dev a address 02:00:00:00:00:05 mtu 1500",
     ]
     assert (made.home, made.born, made.lower) == (None, False, None)
 
@@ -427,7 +426,7 @@ def test_on_the_host_a_bridge_is_born_under_its_own_name(own: Rig) -> None:
 
 
 def test_what_does_not_fit_on_the_host_is_told_at_once(own: Rig) -> None:
-    send(own.host, requests.modify(5, mtu=1400))
+    send(own.host, requests.modify(5, settings=Settings(mtu=1400)))
     own.host.add_link("d", addresses=["fd04::1/64"])
     assert _problems(
         own,
@@ -539,7 +538,9 @@ def test_a_link_that_was_changed_inside_comes_home_as_it_was(rig: Rig) -> None:
     index = rig.plugged[0].index
     send(
         rig.box,
-        requests.modify(index, name="hacked", mac="02:00:00:00:66:66", mtu=900, alias="x", group=9, txqlen=3),
+        requests.modify(
+            index, settings=Settings(mac="02:00:00:00:66:66", mtu=900, alias="x", group=9, txqlen=3), name="hacked"
+        ),
     )
     send(rig.box, requests.altnames(index, ["uplink"], add=False), requests.altnames(index, ["evil"], add=True))
     rig.host.add_link("evil", index=40)
@@ -553,7 +554,7 @@ def test_a_link_that_was_changed_inside_comes_home_as_it_was(rig: Rig) -> None:
 def test_a_bridge_is_made_again_as_it_is_and_not_as_it_was_planned(rig: Rig) -> None:
     rig.add(InterfaceSpec(Bridge("br")))
     index = rig.plugged[0].index
-    send(rig.box, requests.modify(index, name="renamed", mtu=1300))
+    send(rig.box, requests.modify(index, settings=Settings(mtu=1300), name="renamed"))
     found = rig.box.link(index)
     assert found
     plan = plan_detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged))

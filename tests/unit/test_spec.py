@@ -36,6 +36,7 @@ from netsandbox import (
 )
 from netsandbox._checks import sandbox_name_problem
 from netsandbox.errors import Problem
+from netsandbox.netlink.settings import TABLE, Settings
 from netsandbox.spec import InterfaceOptions, parse_address, parse_host, salvage
 
 if TYPE_CHECKING:
@@ -358,8 +359,9 @@ def test_a_gateway_says_its_way() -> None:
 
 def test_the_least_wish_is_a_source() -> None:
     wish = InterfaceSpec("veth1")
-    assert [getattr(wish, item.name) for item in fields(wish)] == [
-        "veth1", "eth", None, None, None, (), None, (), (), "error", Advertise(3, 1.0), None, 5.0,
+    assert wish.settings == Settings()
+    assert [getattr(wish, item.name) for item in fields(wish) if item.name not in TABLE] == [
+        "veth1", "eth", None, (), None, (), (), "error", Advertise(3, 1.0), None, 5.0,
     ]  # fmt: skip
     assert (wish.source_name, wish.has_ipv6) == ("veth1", False)
 

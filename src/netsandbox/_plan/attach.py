@@ -27,10 +27,11 @@ from netsandbox._steps import (
     HostEnd,
     Lost,
     Move,
+    Place,
     Port,
     SetAddress,
+    SetLink,
     SetMaster,
-    SetMtu,
     SetNeighbor,
     SetRoute,
     SetSysctl,
@@ -49,9 +50,11 @@ from netsandbox.errors import (
 from netsandbox.links import Bridge, Kind, Veth
 from netsandbox.netlink import address as _address
 from netsandbox.netlink import route as _route
+from netsandbox.netlink import settings as _settings
 from netsandbox.netlink.conf import disable_ipv6, sysctl_path
 from netsandbox.netlink.constants import AF_BRIDGE
 from netsandbox.netlink.link import Link
+from netsandbox.netlink.settings import Settings
 from netsandbox.spec import InterfaceSpec
 
 HALF = 1  # prefix length of the two halves of everything, with which VPNs stand in for a default route
@@ -134,17 +137,18 @@ class _Attach:
         arrive: list[Step | Group]
         undoing: tuple[Step, ...] = ()
         if state is None:
-            create = self._birth(spec, cast("Kind", kind), at)
+            late = ("mtu",) if isinstance(kind, Bridge) else ()  # asked for in one request, it would not be kept
+            birth, later = _settings.split(spec.settings, *late)
+            create = self._birth(spec, cast("Kind", kind), at, birth)
             arrive, undoing = [create], (create,)
-            if isinstance(kind, Bridge) and spec.mtu is not None:  # asked for in one request, it would not be kept
-                arrive.append(SetMtu(*at, None, spec.mtu))
+            arrive += [SetLink(*at, None, later)] if later else []
         elif stays:
             arrive = in_place(spec, state, at, names)
         else:
             link = state.link
             old = place(HOST, link)
-            there = replace(old, netns=netns, index=index, name=name)
-            move = Move(old, replace(there, mac=spec.mac or link.mac, mtu=spec.mtu or link.mtu))
+            there = Place(netns, index, name, settings=_settings.merged(old.settings, spec))
+            move = Move(old, there)
             lost = tuple(map(Lost, reversed(restore_steps(HOST, state))))
             arrive = [Group("moveLink", {"ifaceName": name}, (*lost, _traced(move, spec, names)))]
             undoing = (*lost, move)
@@ -168,7 +172,9 @@ class _Attach:
         self.plugged.append(new)
         return group, new
 
-    def _birth(self, spec: InterfaceSpec, kind: Kind, at: tuple[str, int, str]) -> CreateLink | CreateVeth:
+    def _birth(
+        self, spec: InterfaceSpec, kind: Kind, at: tuple[str, int, str], settings: Settings
+    ) -> CreateLink | CreateVeth:
         """Return the step that makes a link."""
         outside = self.facts.host_links
         if isinstance(kind, Veth):
@@ -179,12 +185,14 @@ class _Attach:
             master = outside[kind.master] if kind.master else None
             end = HostEnd(
                 kind.host,
-                kind.host_mac or _host_mac(self.target.name, kind.host),
-                kind.host_mtu or spec.mtu,
-                master.index if master else None,
-                master.name if master else "",
-                master.mac if master and master.kind == "bridge" else None,
-                self.target.mark,
+                settings=Settings(
+                    mac=kind.host_mac or _host_mac(self.target.name, kind.host),
+                    mtu=kind.host_mtu or spec.mtu,
+                    alias=self.target.mark or None,
+                ),
+                master=master.index if master else None,
+                master_name=master.name if master else "",
+                master_mac=master.mac if master and master.kind == "bridge" else None,
                 ipv6=kind.ipv6,
                 hairpin=kind.hairpin,
                 isolated=kind.isolated,
@@ -192,11 +200,16 @@ class _Attach:
                 index=self._free_index(None) if self.target.is_host else 0,  # or it would take that of the first end
             )
             self.indexes.add(end.index)
-            return CreateVeth(*at, spec.mac, spec.mtu, end)
+            return CreateVeth(*at, settings=settings, host=end)
         lower = outside[kind.lower] if kind.lower else None
-        mtu = None if isinstance(kind, Bridge) else spec.mtu
-        below = (lower.index, lower.name) if lower else (None, "")
-        return CreateLink(*at, kind.kind, spec.mac, mtu, kind.options, *below)
+        return CreateLink(
+            *at,
+            kind.kind,
+            settings=settings,
+            options=kind.options,
+            lower=lower.index if lower else None,
+            lower_name=lower.name if lower else "",
+        )
 
     def _name(self, spec: InterfaceSpec) -> str:
         """Choose the name inside: the one asked for, or the prefix with the lowest free number."""

@@ -1,7 +1,7 @@
 """Steps that make a link in its place, and delete it."""
 
 import errno
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
 from netsandbox._kernel import HOST, World
@@ -9,19 +9,20 @@ from netsandbox._steps.base import ip, quote
 from netsandbox.errors import KernelError
 from netsandbox.netlink import kinds
 from netsandbox.netlink import link_requests as _requests
+from netsandbox.netlink import settings as _settings
+from netsandbox.netlink.settings import NONE, Settings
 
 
 @dataclass(frozen=True, slots=True)
 class CreateLink:
-    """Make a virtual link in its place, with its name, index, MAC and MTU, in one request.
+    """Make a virtual link in its place, with its name, index and settings, in one request.
 
     Attributes:
         netns: The namespace, by its name in the World.
         index: Index of the link.
         link: Its name.
         kind: Its kind.
-        mac: Its link-layer address; None leaves it to the kernel.
-        mtu: Its MTU, in bytes; None leaves it to the kernel.
+        settings: Its settings.
         options: What its kind is told.
         lower: Index, on the host, of the link below; None: there is none.
         lower_name: Name of that.
@@ -32,8 +33,8 @@ class CreateLink:
     index: int
     link: str
     kind: str
-    mac: str | None
-    mtu: int | None = None
+    _: KW_ONLY
+    settings: Settings = NONE
     options: kinds.Options = ()
     lower: int | None = None
     lower_name: str = ""
@@ -52,8 +53,7 @@ class CreateLink:
     def __str__(self) -> str:
         """Say the ip(8) commands it equals."""
         words = kinds.words(self.kind, self.options)
-        settings = f" address {self.mac}" if self.mac else ""
-        settings += f" mtu {self.mtu}" if self.mtu else ""
+        settings = "".join(f" {word}" for word in _settings.words(self.settings))
         if self.kind == "tun":
             dev = quote(self.link)
             made = ip(self.netns, f"tuntap add dev {dev}{words}")
@@ -75,8 +75,8 @@ class CreateLink:
             return False
         if self.kind == "tun":
             kernel.make_tap(self.link, self.index, dict(self.options))
-            if self.mac or self.mtu:
-                kernel.send(_requests.modify(self.index, mac=self.mac, mtu=self.mtu))
+            if self.settings != NONE:
+                kernel.send(_requests.modify(self.index, settings=self.settings))
             return True
         below = None if self.kind == "vxlan" else self.lower
         data = kinds.pack(self.kind, self.options, lower=self.lower or 0)
@@ -86,8 +86,7 @@ class CreateLink:
                     self.kind,
                     self.link,
                     index=self.index,
-                    mac=self.mac,
-                    mtu=self.mtu,
+                    settings=self.settings,
                     lower=below,
                     namespace=kernel.fd if self._is_from_outside else None,
                     data=data,

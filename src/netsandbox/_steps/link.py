@@ -9,42 +9,32 @@ from netsandbox._steps.base import Exchange, ip, quote
 from netsandbox.errors import KernelError
 from netsandbox.netlink import bridge_port
 from netsandbox.netlink import link_requests as _requests
+from netsandbox.netlink import settings as _settings
+from netsandbox.netlink.settings import Settings
 
 UP_RETRIES, UP_PAUSE = 3, 0.010  # as osl: three more tries, 10 ms (in seconds) apart
 _PASSING = frozenset((errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ENOBUFS, errno.ENOMEM))
 
 
-class SetMac(Exchange[str]):
-    """Give a link another link-layer address."""
+class SetLink(Exchange[Settings]):
+    """Give a link other settings, in one request."""
 
     __slots__ = ()
 
-    def __str__(self) -> str:
-        """Say the ip(8) command it equals."""
-        return ip(self.netns, f"link set dev {quote(self.link)} address {self.new}")
-
-    def apply(self, world: World) -> bool:
-        """Set the address."""
-        if self.new is None:
-            return False
-        world[self.netns].send(_requests.modify(self.index, mac=self.new))
-        return True
-
-
-class SetMtu(Exchange[int]):
-    """Give a link another MTU (bytes)."""
-
-    __slots__ = ()
+    @property
+    def atomic(self) -> bool:
+        """Whether a refusal means that nothing was changed: the kernel makes one setting after the other."""
+        return self.new is None or len(_settings.only(self.new)) < 2
 
     def __str__(self) -> str:
         """Say the ip(8) command it equals."""
-        return ip(self.netns, f"link set dev {quote(self.link)} mtu {self.new}")
+        return ip(self.netns, " ".join(("link set dev", quote(self.link), *_settings.words(self.new))))
 
     def apply(self, world: World) -> bool:
-        """Set the MTU."""
+        """Give the link the settings."""
         if self.new is None:
             return False
-        world[self.netns].send(_requests.modify(self.index, mtu=self.new))
+        world[self.netns].send(_requests.modify(self.index, settings=self.new))
         return True
 
 

@@ -12,6 +12,7 @@ from netsandbox.errors import ProtocolError
 from netsandbox.netlink import attrs, bridge_port
 from netsandbox.netlink.constants import AF_BRIDGE, AF_INET, IFF_LOOPBACK, IFF_UP, IFLA
 from netsandbox.netlink.message import Message
+from netsandbox.netlink.settings import TABLE, Settings
 
 NEWLINK, DELLINK, GETLINK, SETLINK, NEWLINKPROP, DELLINKPROP = 16, 17, 18, 19, 108, 109  # RTM_*
 INFO = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
@@ -19,8 +20,8 @@ OPERSTATES = ("UNKNOWN", "NOTPRESENT", "DOWN", "LOWERLAYERDOWN", "TESTING", "DOR
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
-    """A network device, as the kernel describes it.
+class Link(Settings):
+    """A network device, as the kernel describes it; its settings (`settings.Settings`) are among its attributes.
 
     Attributes:
         index: Its number (ifindex), unique in its namespace.
@@ -52,18 +53,16 @@ class Link:
     altnames: tuple[str, ...] = ()
     kind: str | None = None
     type: int = 1
-    mac: str | None = None
     permanent_mac: str | None = None
-    mtu: int = 1500
+    mtu: int = field(default=1500, kw_only=True)
     flags: int = 0
     operstate: str = "UNKNOWN"
     carrier: bool = False
     master: int | None = None
     lower: int | None = None
     lower_netns: int | None = None
-    alias: str | None = None
-    txqlen: int = 0
-    group: int = 0
+    txqlen: int = field(default=0, kw_only=True)
+    group: int = field(default=0, kw_only=True)
     port_kind: str | None = None
     port: bytes = b""
     stats: bytes = b""
@@ -163,10 +162,6 @@ def unpack(message: Message) -> Link:
     return Link(index=index, type=type_, flags=flags, **fields)
 
 
-def _mac(data: bytes) -> str | None:
-    return attrs.mac_text(data) or None
-
-
 def _altnames(data: bytes) -> tuple[str, ...]:
     return tuple(attrs.to_text(name) for kind, name in attrs.walk(data) if kind == IFLA.ALT_IFNAME)
 
@@ -182,21 +177,17 @@ def _carrier(data: bytes) -> bool:
 
 # What becomes which field of Link, and how.
 _FIELDS: tuple[tuple[int, str, Callable[[bytes], object]], ...] = (
-    (IFLA.ADDRESS, "mac", _mac),
     (IFLA.IFNAME, "name", attrs.to_text),
-    (IFLA.MTU, "mtu", attrs.to_int),
     (IFLA.LINK, "lower", attrs.to_int),
     (IFLA.MASTER, "master", attrs.to_int),
-    (IFLA.TXQLEN, "txqlen", attrs.to_int),
     (IFLA.OPERSTATE, "operstate", _operstate),
-    (IFLA.IFALIAS, "alias", attrs.to_text),
     (IFLA.STATS64, "stats", bytes),
     (IFLA.AF_SPEC, "af_spec", bytes),
-    (IFLA.GROUP, "group", attrs.to_int),
     (IFLA.CARRIER, "carrier", _carrier),
     (IFLA.LINK_NETNSID, "lower_netns", attrs.to_int),
     (IFLA.PROP_LIST, "altnames", _altnames),
-    (IFLA.PERM_ADDRESS, "permanent_mac", _mac),
+    (IFLA.PERM_ADDRESS, "permanent_mac", TABLE["mac"].read),
+    *((row.number, name, row.read) for name, row in TABLE.items()),
 )
 _INFO_FIELDS: tuple[tuple[int, str, Callable[[bytes], object]], ...] = (
     (IFLA.INFO_KIND, "kind", attrs.to_text),

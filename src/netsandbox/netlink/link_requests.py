@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from netsandbox.netlink import attrs, bridge_port
+from netsandbox.netlink import settings as _settings
 from netsandbox.netlink.constants import AF_INET, IFF_UP, IFLA, VETH_INFO_PEER
 from netsandbox.netlink.link import DELLINK, DELLINKPROP, GETLINK, INFO, NEWLINK, NEWLINKPROP, SETLINK
 from netsandbox.netlink.message import F_APPEND, F_CREATE, F_DUMP, F_EXCL, Request
+from netsandbox.netlink.settings import NONE, Settings
 
 _SKIP_STATS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
 
@@ -32,52 +34,40 @@ def dump(*, stats: bool = False) -> Request:
 def modify(
     index: int,
     *,
+    settings: Settings = NONE,
     name: str | None = None,
-    mac: str | None = None,
-    mtu: int | None = None,
     master: int | None = None,
     up: bool | None = None,
     port: tuple[str, bytes] | None = None,
     ipv4_conf: dict[int, int] | None = None,
-    alias: str | None = None,
-    txqlen: int | None = None,
-    group: int | None = None,
     namespace: int | None = None,
     new_index: int | None = None,
 ) -> Request:
-    """Ask for changes to the link *index*, all in one request; None leaves a setting as it is.
+    """Ask for changes to the link *index*, all in one request; None leaves what it is about as it is.
 
     Args:
         index: The link; 0: the one that is called *name*.
+        settings: New settings.
         name: New name.
-        mac: New link-layer address, in colon notation.
-        mtu: New MTU, in bytes.
         master: Index of the new master; 0 releases the link.
         up: Administrative state.
         port: Kind of the master it is a port of, and the settings of that port, as the kernel encodes them.
         ipv4_conf: IPv4 settings by their number (IPV4_DEVCONF_*).
-        alias: Free text attached to the link; empty: none.
-        txqlen: Length of the transmit queue, in packets.
-        group: Number of the link group.
         namespace: Descriptor of the namespace to move to. The move comes first: if the request fails later, the link
             has moved all the same (behaviour.md K3).
         new_index: Index that the link gets there.
     """
-    settings: tuple[tuple[Any, str, Callable[[int, Any], bytes], int], ...] = (
+    place: tuple[tuple[Any, str, Callable[[int, Any], bytes], int], ...] = (
         (namespace, "move to another namespace", attrs.pack_u32, IFLA.NET_NS_FD),
         (new_index, f"with index {new_index}", attrs.pack_u32, IFLA.NEW_IFINDEX),
         (name, f"name {name}", attrs.pack_text, IFLA.IFNAME),
-        (None if mac is None else attrs.mac_bytes(mac), f"address {mac}", attrs.pack, IFLA.ADDRESS),
-        (mtu, f"mtu {mtu}", attrs.pack_u32, IFLA.MTU),
         (master, f"master {master}" if master else "no master", attrs.pack_u32, IFLA.MASTER),
-        (None if alias is None else attrs.to_bytes(alias), f"alias {alias!r}", attrs.pack, IFLA.IFALIAS),
-        (txqlen, f"txqlen {txqlen}", attrs.pack_u32, IFLA.TXQLEN),
-        (group, f"group {group}", attrs.pack_u32, IFLA.GROUP),
     )
-    given = [setting for setting in settings if setting[0] is not None]
+    given = [setting for setting in place if setting[0] is not None]
     parts = [INFO.pack(0, 0, index, IFF_UP if up else 0, 0 if up is None else IFF_UP)]
     parts += (pack(kind, value) for value, _, pack, kind in given)
-    words = [word for _, word, _, kind in given if index or kind != IFLA.IFNAME]
+    parts.append(_settings.pack(settings))
+    words = [word for _, word, _, kind in given if index or kind != IFLA.IFNAME] + _settings.words(settings)
     if port is not None:
         master_kind, data = port
         known = [item for item in attrs.walk(data) if master_kind != "bridge" or item[0] in bridge_port.SETTABLE]
@@ -99,9 +89,8 @@ def create(
     kind: str,
     name: str,
     *,
+    settings: Settings = NONE,
     index: int = 0,
-    mac: str | None = None,
-    mtu: int | None = None,
     lower: int | None = None,
     namespace: int | None = None,
     data: bytes = b"",
@@ -111,31 +100,26 @@ def create(
     Args:
         kind: Its kind, such as "bridge".
         name: Its name.
+        settings: Its settings; those that the kernel does not take with this request get lost, see `settings.split`.
         index: Its index; 0 leaves it to the kernel.
-        mac: Its link-layer address, in colon notation.
-        mtu: Its MTU, in bytes.
         lower: Index of the link below it, in the namespace of the socket.
         namespace: Descriptor of the namespace it is born in, if that is another one.
         data: What its kind is told, as the kernel wants it.
     """
     info = (attrs.pack_text(IFLA.INFO_KIND, kind), attrs.nest(IFLA.INFO_DATA, data) if data else b"")
-    body = _newborn(name, index, mac, mtu, namespace)
+    body = _newborn(name, settings, index, namespace)
     body += b"" if lower is None else attrs.pack_u32(IFLA.LINK, lower)
     return Request(f"create {kind} {name}", NEWLINK, body + attrs.nest(IFLA.LINKINFO, *info), F_CREATE | F_EXCL)
 
 
-def peer(
-    name: str, *, index: int = 0, mac: str | None = None, mtu: int | None = None, namespace: int | None = None
-) -> bytes:
+def peer(name: str, *, settings: Settings = NONE, index: int = 0, namespace: int | None = None) -> bytes:
     """Return what a veth is told of its other end; as in `create`, but the index counts only if both ends have one."""
-    return attrs.pack(VETH_INFO_PEER, _newborn(name, index, mac, mtu, namespace))
+    return attrs.pack(VETH_INFO_PEER, _newborn(name, settings, index, namespace))
 
 
-def _newborn(name: str, index: int, mac: str | None, mtu: int | None, namespace: int | None) -> bytes:
-    """Return what any link is told when it is made."""
-    parts = [INFO.pack(0, 0, index, 0, 0), attrs.pack_text(IFLA.IFNAME, name)]
-    parts += [] if mac is None else [attrs.pack(IFLA.ADDRESS, attrs.mac_bytes(mac))]
-    parts += [] if mtu is None else [attrs.pack_u32(IFLA.MTU, mtu)]
+def _newborn(name: str, settings: Settings, index: int, namespace: int | None) -> bytes:
+    """Return what the request that creates a link holds of any kind of link."""
+    parts = [INFO.pack(0, 0, index, 0, 0), attrs.pack_text(IFLA.IFNAME, name), _settings.pack(settings)]
     parts += [] if namespace is None else [attrs.pack_u32(IFLA.NET_NS_FD, namespace)]
     return b"".join(parts)
 

@@ -194,7 +194,7 @@ class FakeKernel:
         def work() -> None:
             wish = Link(index, name, kind="tun")
             self._inside.check_birth(wish)
-            self._inside.born(wish)
+            self._inside.born(wish, {})
 
         self._call(f"create tap {name}", work)
 

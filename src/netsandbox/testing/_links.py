@@ -4,6 +4,7 @@ import errno
 import itertools
 import struct
 import weakref
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -14,12 +15,12 @@ from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink.constants import AF_INET, IFF_BROADCAST, IFF_MULTICAST, IFF_UP, IFLA, VETH_INFO_PEER
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import Message
+from netsandbox.netlink.settings import TABLE, Value
 from netsandbox.testing._faults import Refusal
 from netsandbox.testing._ip import CONF, Ip, copied
 
 BORN = frozenset(("bridge", "dummy", "ifb", "ipvlan", "macvlan", "veth", "vlan", "vxlan"))  # what a request can make
 _INFO_SIZE = _link.INFO.size  # its last field is ifi_change
-_NUMBERS = {IFLA.TXQLEN: "txqlen", IFLA.GROUP: "group"}
 BASE = IFF_BROADCAST | IFF_MULTICAST
 MACS = itertools.count()  # of links that are made without one: another each time
 _PORT = {2: struct.pack("=H", 32), 3: struct.pack("=I", 2), 4: b"\0"}  # IFLA_BRPORT_PRIORITY, _COST, _MODE (hairpin)
@@ -61,13 +62,14 @@ class Namespace(Ip):
         if wish.kind != "veth":
             if wish.lower is not None:
                 self.get(wish.lower)
-            there.born(wish, lower=wish.lower, lower_netns=None if there is self else self.fd)
+            there.born(wish, given, lower=wish.lower, lower_netns=None if there is self else self.fd)
             return
         body = data[VETH_INFO_PEER]
-        far, peer = self.target(attrs.unpack(body, _INFO_SIZE)), _link.unpack(message._replace(body=body))
+        theirs, peer = attrs.unpack(body, _INFO_SIZE), _link.unpack(message._replace(body=body))
+        far = self.target(theirs)
         far.check_birth(peer)
-        end = far.born(replace(peer, kind="veth"))
-        near = there.born(wish, lower=end, lower_netns=None if far is there else far.fd)
+        end = far.born(replace(peer, kind="veth"), theirs)
+        near = there.born(wish, given, lower=end, lower_netns=None if far is there else far.fd)
         far.edit(end, lower=near, lower_netns=None if far is there else there.fd)
 
     def target(self, given: dict[int, bytes]) -> "Namespace":
@@ -79,12 +81,16 @@ class Namespace(Ip):
             raise Refusal(errno.EBADF)
         return found
 
-    def born(self, wish: Link, **fields: Any) -> int:  # noqa: ANN401
-        """Take a new link in; return its index."""
+    def born(self, wish: Link, given: Mapping[int, bytes], **fields: Any) -> int:  # noqa: ANN401
+        """Take a new link in, with the settings among the attributes *given* that count at birth; return its index."""
         index = wish.index or self.free_index()
-        mac = wish.mac or f"06:00:00:00:00:{next(MACS) % 256:02x}"
-        made = replace(wish, index=index, mac=mac, mtu=wish.mtu or 1500, flags=BASE, operstate="DOWN", txqlen=1000)
-        self.arrive(replace(made, **fields, raw=b""))
+        settings: dict[str, Any] = {
+            name: getattr(wish, name) if row.number in given and row.with_birth else _stored(row.usual)
+            for name, row in TABLE.items()
+        }
+        settings["mac"] = settings["mac"] or f"06:00:00:00:00:{next(MACS) % 256:02x}"
+        settings["mtu"] = settings["mtu"] or 1500
+        self.arrive(replace(wish, index=index, flags=BASE, operstate="DOWN", **settings, **fields, raw=b""))
         return index
 
     def check_name(self, name: str) -> None:
@@ -152,15 +158,14 @@ class Namespace(Ip):
 
     def settle(self, index: int, wish: Link, given: dict[int, bytes]) -> None:
         """Give a link, after a move, what else is asked for."""
-        if wish.mac:
-            self.set_mac(index, wish.mac)
-        if wish.mtu:
-            self.set_mtu(index, wish.mtu)
+        values = {name: getattr(wish, name) for name, row in TABLE.items() if row.number in given}
+        if "mac" in values:
+            self.set_mac(index, values.pop("mac"))
+        if "mtu" in values:
+            self.set_mtu(index, values.pop("mtu"))
         if wish.name:
             self.rename(index, wish.name)
-        texts = {"alias": wish.alias or None} if wish.alias is not None else {}
-        numbers = {field: getattr(wish, field) for kind, field in _NUMBERS.items() if kind in given}
-        self.edit(index, **texts, **numbers)
+        self.edit(index, **{name: _stored(value) for name, value in values.items()})
         settings = attrs.unpack(attrs.unpack(wish.af_spec).get(AF_INET, b"")).get(CONF[AF_INET], b"")
         for number, data in attrs.walk(settings):
             self.conf[self.links[index].name][AF_INET][number - 1] = attrs.to_int(data)
@@ -267,6 +272,11 @@ class Namespace(Ip):
         if link.master is None:
             raise Refusal(errno.EOPNOTSUPP)
         self.edit(link.index, port=_pack(attrs.unpack(link.port) | attrs.unpack(data)))
+
+
+def _stored(value: Value | None) -> Value | None:
+    """Return a setting as a link has it: an empty text is none."""
+    return None if value == "" else value
 
 
 def _pack(attributes: dict[int, bytes]) -> bytes:
