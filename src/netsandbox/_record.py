@@ -21,7 +21,8 @@ from netsandbox._steps import DeleteVeth, HostEnd, Move, Place, Step
 from netsandbox._steps.base import Exchange
 from netsandbox.adverts import NEVER, Advertise
 from netsandbox.errors import ProtocolError
-from netsandbox.netlink import address, kinds, neighbor, route
+from netsandbox.links import Kind, find_kind
+from netsandbox.netlink import address, neighbor, route
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import Message
 from netsandbox.netlink.settings import Settings, only
@@ -94,6 +95,11 @@ class Attachment:
     def is_bridge(self) -> bool:
         """Whether it is a bridge that was made here."""
         return self.born and self.kind == "bridge"
+
+    @property
+    def made_kind(self) -> type[Kind] | None:
+        """Its kind, if it was made here."""
+        return find_kind(self.kind) if self.born else None
 
     @property
     def home(self) -> Place | None:
@@ -277,8 +283,10 @@ def _unpack(value: Any) -> Any:  # noqa: ANN401  JSON
     for field, fits in _checks(name).items():
         if field in known and not fits(known[field]):
             raise ProtocolError(f"a damaged record: {field} of {name} is {known[field]!r:.99}")
-    if name == "CreateLink" and not kinds.fit(known["kind"], known.get("options", ())):
-        raise ProtocolError(f"a damaged record: a link of the kind {known['kind']} with {known.get('options')!r:.99}")
+    if name == "CreateLink":
+        kind, options = find_kind(known["kind"]), known.get("options", ())
+        if not kind or not kind.fits(options):
+            raise ProtocolError(f"a damaged record: a link of the kind {known['kind']} with {options!r:.99}")
     return _CLASSES[name](**known)
 
 

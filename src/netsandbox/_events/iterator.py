@@ -8,23 +8,16 @@ from collections.abc import Iterable
 from contextlib import closing
 from functools import partial
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 from weakref import ref
 
 from netsandbox._events.tracker import Event, EventTracker
-from netsandbox._run.handle import Handle
-from netsandbox._run.transaction import load
+from netsandbox._run.handle import Handle, Opened
+from netsandbox._run.transaction import Records as RecordFiles
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.listener import Listener, listen_at
-from netsandbox._system.store import Store
 from netsandbox._system.watch import Readable, Records, Waiter, after
 from netsandbox.errors import KernelError, Problem, ProtocolError, SpecError
-
-
-class Listenable(Protocol):
-    """A sandbox, as far as events need it."""
-
-    _handle: Handle
 
 
 class Events:
@@ -48,7 +41,7 @@ class Events:
     Names inside are chosen by whoever is inside: they are data, to be escaped before they are shown.
     """
 
-    def __init__(self, boxes: Iterable[Listenable] | None = None, *, timeout: float | None = None) -> None:
+    def __init__(self, boxes: Iterable[Opened] | None = None, *, timeout: float | None = None) -> None:
         """Begin to hear; what happens from here on is told.
 
         Args:
@@ -63,7 +56,7 @@ class Events:
             raise SpecError([Problem("timeout", timeout, "is not a number of seconds from 0")])
         self._timeout = timeout
         self._takes_all = boxes is None
-        self._store = Store()
+        self._store = RecordFiles()
         self._queue: deque[Event] = deque()
         self._heard: dict[str, _Heard] = {}  # by what their records are kept under
         self._unmet: set[str] = set()  # the keys of those whose records have changed since they were met
@@ -256,7 +249,7 @@ class Events:
         """Let go of a sandbox whose record is gone or is of another; hear of one that is new, if all are wanted."""
         heard = self._heard.get(key)
         try:
-            record = load(self._store, key)
+            record = self._store.load(key)
         except ProtocolError:  # it is damaged: what is heard of goes on
             return
         if heard and heard.identity and not (record and record.netns == heard.identity):

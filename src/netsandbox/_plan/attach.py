@@ -47,7 +47,7 @@ from netsandbox.errors import (
     RouteConflictError,
     SpecError,
 )
-from netsandbox.links import Bridge, Kind, Veth
+from netsandbox.links import Kind, Veth, find_kind
 from netsandbox.netlink import address as _address
 from netsandbox.netlink import route as _route
 from netsandbox.netlink import settings as _settings
@@ -93,7 +93,7 @@ def plan_attach(
             groups.append(group)
             made.append(new)
     except NetSandboxError as error:
-        error.operation = operation
+        error.operation, error.link = operation, specs[0].source_name
         raise
     # All are plugged in before one is waited for: they come up side by side, and a bridge does by its ports.
     waits = (
@@ -125,7 +125,7 @@ class _Attach:
         link = state.link if state else None
         stays = link is not None and self.target.is_host
         source = link.name if link else spec.source_name
-        name = source if self.target.is_host and (link or isinstance(kind, Bridge)) else self._name(spec)
+        name = source if self.target.is_host and (link or (kind and kind.keeps_name)) else self._name(spec)
         if not stays:
             self._claim(source, name, link)
         index = link.index if link and (stays or link.index not in self.indexes) else self._free_index(link)
@@ -137,9 +137,10 @@ class _Attach:
         arrive: list[Step | Group]
         undoing: tuple[Step, ...] = ()
         if state is None:
-            late = ("mtu",) if isinstance(kind, Bridge) else ()  # asked for in one request, it would not be kept
+            kind = cast("Kind", kind)
+            late = () if kind.mtu_with_birth else ("mtu",)  # in the request that creates the link, it would get lost
             birth, later = _settings.split(spec.settings, *late)
-            create = self._birth(spec, cast("Kind", kind), at, birth)
+            create = self._birth(spec, kind, at, birth)
             arrive, undoing = [create], (create,)
             arrive += [SetLink(*at, None, later)] if later else []
         elif stays:
@@ -149,6 +150,7 @@ class _Attach:
             old = place(HOST, link)
             there = Place(netns, index, name, settings=_settings.merged(old.settings, spec))
             move = Move(old, there)
+            move.refuse_immobile(link)
             lost = tuple(map(Lost, reversed(restore_steps(HOST, state))))
             arrive = [Group("moveLink", {"ifaceName": name}, (*lost, _traced(move, spec, names)))]
             undoing = (*lost, move)
@@ -192,7 +194,7 @@ class _Attach:
                 ),
                 master=master.index if master else None,
                 master_name=master.name if master else "",
-                master_mac=master.mac if master and master.kind == "bridge" else None,
+                master_mac=master.mac if master and _takes_port_mac(master) else None,
                 ipv6=kind.ipv6,
                 hairpin=kind.hairpin,
                 isolated=kind.isolated,
@@ -280,6 +282,11 @@ class _Attach:
 
     def _sysctl(self, at: tuple[str, int, str], path: str, value: str, *, optional: bool = False) -> SetSysctl:
         return SetSysctl(*at, self.facts.sysctls.get(path), value, path, optional)
+
+
+def _takes_port_mac(master: Link) -> bool:
+    kind = find_kind(master.kind)
+    return kind is not None and kind.takes_port_mac
 
 
 def _host_mac(sandbox: str, host: str) -> str:

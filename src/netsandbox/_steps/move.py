@@ -78,6 +78,21 @@ class Move:
         lacks = _settings.differing(self.new.settings, _settings.of(link)) or NONE
         return _requests.modify(link.index, settings=lacks, name=name, namespace=namespace, new_index=new_index)
 
+    def refuse_immobile(self, link: Link) -> None:
+        """Refuse to move a link of which the kernel says that it cannot leave its namespace.
+
+        Raises:
+            KernelError: The kernel would refuse the move in these words.
+        """
+        if link.is_immobile:
+            error = KernelError(
+                errno.EINVAL,
+                self._request(link, namespace=0, new_index=self.new.index).text,
+                "The interface netns is immutable",
+            )
+            error.step = str(self)
+            raise error
+
     def _is(self, link: Link) -> bool:
         """Whether *link*, found under the right index, is the one.
 

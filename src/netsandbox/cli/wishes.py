@@ -8,15 +8,13 @@ import click
 from netsandbox.cli import advertise, kinds, words
 from netsandbox.cli.app import complete_link, usage
 from netsandbox.errors import Problem, SpecError
-from netsandbox.links import Dummy, Kind
+from netsandbox.links import KINDS, Dummy, Kind
 from netsandbox.spec import InterfaceSpec, Route
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _OPTIONS = (
     click.argument("source", required=False, shell_complete=complete_link),
-    click.option(
-        "--type", "kind", type=click.Choice(list(kinds.KINDS)), help="Make a link of this kind, in its place."
-    ),
+    click.option("--type", "kind", type=click.Choice(list(KINDS)), help="Make a link of this kind, in its place."),
     click.option("--bridge", "kind", flag_value="bridge", help="The same as --type bridge."),
     click.option(
         "--set",

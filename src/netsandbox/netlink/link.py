@@ -30,7 +30,7 @@ class Link(Settings):
         kind: Kind of virtual link, such as "veth"; None for hardware and loopback.
         type: Hardware type (ARPHRD_*): 1 is Ethernet, 772 loopback.
         mac: Link-layer address in lower-case colon notation; None if it has none.
-        permanent_mac: The address the hardware was made with, if the kernel tells.
+        is_immobile: Whether it cannot leave its namespace, as a bridge; False before Linux 6.16, which does not say it.
         mtu: Largest packet, in bytes.
         flags: IFF_* bits.
         operstate: Operational state (RFC 2863).
@@ -53,7 +53,7 @@ class Link(Settings):
     altnames: tuple[str, ...] = ()
     kind: str | None = None
     type: int = 1
-    permanent_mac: str | None = None
+    is_immobile: bool = False
     mtu: int = field(default=1500, kw_only=True)
     flags: int = 0
     operstate: str = "UNKNOWN"
@@ -171,7 +171,7 @@ def _operstate(data: bytes) -> str:
     return OPERSTATES[number] if number < len(OPERSTATES) else "UNKNOWN"
 
 
-def _carrier(data: bytes) -> bool:
+def _switch(data: bytes) -> bool:
     return data != b"\0"
 
 
@@ -183,10 +183,10 @@ _FIELDS: tuple[tuple[int, str, Callable[[bytes], object]], ...] = (
     (IFLA.OPERSTATE, "operstate", _operstate),
     (IFLA.STATS64, "stats", bytes),
     (IFLA.AF_SPEC, "af_spec", bytes),
-    (IFLA.CARRIER, "carrier", _carrier),
+    (IFLA.CARRIER, "carrier", _switch),
     (IFLA.LINK_NETNSID, "lower_netns", attrs.to_int),
     (IFLA.PROP_LIST, "altnames", _altnames),
-    (IFLA.PERM_ADDRESS, "permanent_mac", TABLE["mac"].read),
+    (IFLA.NETNS_IMMUTABLE, "is_immobile", _switch),
     *((row.number, name, row.read) for name, row in TABLE.items()),
 )
 _INFO_FIELDS: tuple[tuple[int, str, Callable[[bytes], object]], ...] = (

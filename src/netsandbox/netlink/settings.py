@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from netsandbox.netlink import attrs
 from netsandbox.netlink.constants import IFLA
+from netsandbox.netlink.options import pack_mac
 
 Value = int | str
 MTU_MIN, MTU_MAX = 68, 65535  # RFC 791, what the kernel allows virtual links
@@ -60,22 +61,24 @@ def _number(number: int, word: str, least: int, most: int, doc: str, **more: Any
     return _row(number, word, attrs.pack_u32, attrs.to_int, parse, doc, **more)
 
 
-def _pack_mac(number: int, value: str) -> bytes:
-    return attrs.pack(number, attrs.mac_bytes(value))
-
-
 def _read_mac(data: bytes) -> str | None:
     return attrs.mac_text(data) or None
 
 
+def mac_problem(text: object) -> str | None:
+    """Return why *text* is not a unicast link-layer address in lower case, or None."""
+    if not isinstance(text, str) or not _MAC.fullmatch(text):
+        return "is not of the form 02:42:ac:11:00:02"
+    if text == "00:00:00:00:00:00":
+        return "is all zero"
+    return "is a multicast address, not that of one host" if int(text[:2], 16) & 1 else None  # IEEE 802: the group bit
+
+
 def _parse_mac(value: object) -> str:
     text = value.lower() if isinstance(value, str) else ""
-    if not _MAC.fullmatch(text):
-        raise ValueError("is not of the form 02:42:ac:11:00:02")
-    if text == "00:00:00:00:00:00":
-        raise ValueError("is all zero")
-    if int(text[:2], 16) & 1:  # IEEE 802: the group bit
-        raise ValueError("is a multicast address, not that of one host")
+    problem = mac_problem(text)
+    if problem:
+        raise ValueError(problem)
     return text
 
 
@@ -90,7 +93,7 @@ class Settings:
     mac: str | None = _row(
         IFLA.ADDRESS,
         "address",
-        _pack_mac,
+        pack_mac,
         _read_mac,
         _parse_mac,
         "Link-layer address, such as 02:42:ac:11:00:02.",

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from netsandbox._checks import NAME_MAX, name_problem
+from netsandbox.links import KINDS
 from netsandbox.netlink import attrs
 from netsandbox.netlink import link as _link
 from netsandbox.netlink import neighbor as _neighbor
@@ -19,7 +20,7 @@ from netsandbox.netlink.settings import TABLE, Value
 from netsandbox.testing._faults import Refusal
 from netsandbox.testing._ip import CONF, Ip, copied
 
-BORN = frozenset(("bridge", "dummy", "ifb", "ipvlan", "macvlan", "veth", "vlan", "vxlan"))  # what a request can make
+BORN = frozenset(kind.kind for kind in KINDS.values() if kind.by_request)  # the kinds that a request can make
 _INFO_SIZE = _link.INFO.size  # its last field is ifi_change
 BASE = IFF_BROADCAST | IFF_MULTICAST
 MACS = itertools.count()  # of links that are made without one: another each time
