@@ -13,7 +13,8 @@ from benchmarks.measure import Budget, Contestant, Figure, clock, compete, judge
 from netsandbox import _record, telemetry
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import Store
-from netsandbox.netlink.route import AF_INET, TABLE_MAIN
+from netsandbox.netlink.constants import AF_INET
+from netsandbox.netlink.route import TABLE_MAIN
 
 ROUTES = 5000
 CALLS = 20  # in one sample, of work that takes microseconds

@@ -21,21 +21,33 @@ with atheris.instrument_imports(include=["netsandbox"]):
     from netsandbox import stats
     from netsandbox.errors import KernelError, ProtocolError
     from netsandbox.netlink import address, attrs, conf, link, message, neighbor, route
+    from netsandbox.netlink import link_requests as requests
+    from netsandbox.netlink.constants import AF_INET, AF_INET6
+from netsandbox.netlink.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 DATA = Path(__file__).parent.parent / "tests" / "data"
-REQUESTS = (link.get(7), link.dump(), address.dump(), route.dump(), neighbor.dump(), link.delete(7))
+REQUESTS = (
+    requests.get(7),
+    requests.dump(),
+    address.dump(),
+    route.dump(),
+    neighbor.dump(),
+    requests.delete(7),
+)
 
 
 def read_link(body: bytes) -> None:
     found = link.unpack(message.Message(link.NEWLINK, 0, 0, body))
-    settings = found.conf(link.AF_INET), found.conf(link.AF_INET6)
+    settings = found.conf(AF_INET), found.conf(AF_INET6)
     conf.ipv4_changes((), settings[0])
     conf.ipv6_changes((0,) * len(settings[1]), settings[1])
     stats.unpack(found.stats)
-    link.change(7, port=(found.port_kind or "bridge", found.port), alias=found.alias, mac=found.mac)
+    requests.modify(
+        7, settings=Settings(alias=found.alias, mac=found.mac), port=(found.port_kind or "bridge", found.port)
+    )
 
 
 def read_address(body: bytes) -> None:

@@ -16,23 +16,23 @@ from ipaddress import (
     IPv6Network,
     ip_interface,
 )
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from netsandbox.errors import Problem, SpecError
+from netsandbox.netlink.settings import TABLE
 
 IPInterface = IPv4Interface | IPv6Interface
 IPNetwork = IPv4Network | IPv6Network
 IPAddress = IPv4Address | IPv6Address
 T = TypeVar("T")
 
-MTU_MIN, MTU_MIN_IPV6, MTU_MAX = 68, 1280, 65535  # RFC 791, RFC 8200, what the kernel allows virtual links
+MTU_MIN_IPV6 = 1280  # RFC 8200
 METRIC_MAX = 2**32 - 1
 SANDBOX_NAME_MAX = 64
 NAME_MAX = 15  # IFNAMSIZ without the final NUL
 
 _EVERYBODY = IPv4Address("255.255.255.255")
 _SPACE = re.compile(rb"[\s\xa0]")  # what the kernel's isspace() calls white space
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _PATH = re.compile(r"/[^\0\ud800-\udc7f\udd00-\udfff]*")  # of surrogates, those that stand for bytes (PEP 383)
 _SYSCTL_PART = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -65,15 +65,6 @@ def name_problem(field: str, name: object, *, longest: int = NAME_MAX) -> Proble
     else:
         return None
     return Problem(field, name, reason)
-
-
-def mac_problem(text: object) -> str | None:
-    """Return why *text* is not a unicast link-layer address in lower case, or None."""
-    if not isinstance(text, str) or not _MAC.fullmatch(text):
-        return "is not of the form 02:42:ac:11:00:02"
-    if text == "00:00:00:00:00:00":
-        return "is all zero"
-    return "is a multicast address, not that of one host" if int(text[:2], 16) & 1 else None  # IEEE 802: the group bit
 
 
 def sandbox_name_problem(name: object) -> Problem | None:
@@ -153,20 +144,24 @@ class Checks:
             return None
         return interface
 
+    def setting(self, name: str, value: object, field: str = "") -> Any:  # noqa: ANN401  as the field of `Settings`
+        """Return a setting of a link in its usual form; None if it makes no sense."""
+        try:
+            return TABLE[name].parse(value)
+        except ValueError as error:
+            self.wrong(field or name, value, str(error))
+            return None
+
     def mac(self, value: object, field: str = "mac") -> str:
         """Return a unicast link-layer address in lower case."""
-        text = value.lower() if isinstance(value, str) else ""
-        reason = mac_problem(text)
-        if reason:
-            self.wrong(field, value, reason)
-        return text
+        return self.setting("mac", value, field) or ""
 
-    def mtu(self, value: object, *, ipv6: bool, field: str = "mtu") -> None:
-        """Check an MTU; IPv6 needs more than IPv4."""
-        if not is_int(value, MTU_MIN, MTU_MAX):
-            self.wrong(field, value, f"is not a number from {MTU_MIN} to {MTU_MAX}")
-        elif ipv6 and not is_int(value, MTU_MIN_IPV6, MTU_MAX):
-            self.wrong(field, value, f"is below {MTU_MIN_IPV6}, the least that IPv6 needs")
+    def mtu(self, value: object, *, ipv6: bool, field: str = "mtu") -> int | None:
+        """Return an MTU; IPv6 needs more than IPv4."""
+        mtu: int | None = self.setting("mtu", value, field)
+        if ipv6 and mtu is not None and mtu < MTU_MIN_IPV6:
+            self.wrong(field, mtu, f"is below {MTU_MIN_IPV6}, the least that IPv6 needs")
+        return mtu
 
     def sysctls(self, given: object) -> tuple[tuple[str, str], ...]:
         """Return (key, value) pairs; the interface's part of each key is the word IFNAME."""

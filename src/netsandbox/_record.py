@@ -25,6 +25,7 @@ from netsandbox.links import Kind, find_kind
 from netsandbox.netlink import address, neighbor, route
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import Message
+from netsandbox.netlink.settings import Settings, only
 
 VERSION = 1
 _Check = Callable[[Any], object]  # true or false of a value
@@ -48,9 +49,8 @@ _CLASSES: dict[str, type] = {
         _steps.RestoreConf,
         _steps.SetAddress,
         _steps.SetAltnames,
-        _steps.SetMac,
+        _steps.SetLink,
         _steps.SetMaster,
-        _steps.SetMtu,
         _steps.SetNeighbor,
         _steps.SetRoute,
         _steps.SetSysctl,
@@ -58,6 +58,7 @@ _CLASSES: dict[str, type] = {
         _steps.Unpin,
         _steps.WaitUp,
         Advertise,
+        Settings,
     )
 }
 
@@ -194,6 +195,13 @@ class Pending:
 
 _CLASSES |= {"Record": Record, "Pending": Pending, "Attachment": Attachment}
 _FIELDS = {name: tuple(item.name for item in fields(kind)) for name, kind in _CLASSES.items()}
+_SETTERS = {"SetMac": "mac", "SetMtu": "mtu"}  # classes of netsandbox 0.1.0, and the setting that they changed
+_SET = {  # classes of netsandbox 0.1.0 with settings of their own: what they called them, and what they are called now
+    "Place": {name: name for name in ("mac", "mtu", "alias", "txqlen", "group")},
+    "CreateLink": {"mac": "mac", "mtu": "mtu"},
+    "CreateVeth": {"mac": "mac", "mtu": "mtu"},
+    "HostEnd": {"mac": "mac", "mtu": "mtu", "mark": "alias", "group": "group"},
+}
 _RENAMED = {"Plugged": "Attachment"}  # what records of netsandbox 0.1.0 call a class
 _DROPPED: dict[str, tuple[str, ...]] = {"SetUp": ("source", "prefix")}  # fields of that version which are not read
 _STEPS = tuple(kind for kind in _CLASSES.values() if hasattr(kind, "inverse"))
@@ -252,6 +260,8 @@ def _plain(value: object) -> dict[str, object] | str:
     name = type(value).__name__
     if isinstance(value, (address.Address, route.RouteEntry, neighbor.NeighborEntry)):
         return {"is": name, "bytes": value.pack().hex()}
+    if isinstance(value, Settings):
+        return {"is": name, **only(value)}
     return {"is": name, **{field: getattr(value, field) for field in _FIELDS[name]}}
 
 
@@ -263,6 +273,7 @@ def _unpack(value: Any) -> Any:  # noqa: ANN401  JSON
         return tuple(_unpack(item) for item in value)
     if not isinstance(value, dict):
         return value
+    value = _upgraded(value)
     name: str = value.pop("is")
     name = _RENAMED.get(name, name)
     if name in _VALUES:
@@ -278,6 +289,22 @@ def _unpack(value: Any) -> Any:  # noqa: ANN401  JSON
         if not kind or not kind.fits(options):
             raise ProtocolError(f"a damaged record: a link of the kind {known['kind']} with {options!r:.99}")
     return _CLASSES[name](**known)
+
+
+def _upgraded(value: dict[str, Any]) -> dict[str, Any]:
+    """Return an object of a record as it is written now: netsandbox 0.1.0 kept each setting of a link on its own."""
+    name = value["is"]
+    if name in _SETTERS:
+        sides = ((side, value[side]) for side in ("old", "new"))
+        settings = {side: None if old is None else {"is": "Settings", _SETTERS[name]: old} for side, old in sides}
+        return value | {"is": "SetLink"} | settings
+    if name not in _SET or "settings" in value:
+        return value
+    kept = {key: item for key, item in value.items() if key not in _SET[name]}
+    found = {new: value[old] for old, new in _SET[name].items() if old in value}
+    if name == "HostEnd":  # there, no mark and no group were an empty text and a zero
+        found = {key: item or None for key, item in found.items()}
+    return kept | {"settings": {"is": "Settings", **found}}
 
 
 @cache

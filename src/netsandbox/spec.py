@@ -23,6 +23,7 @@ from netsandbox._checks import (
 from netsandbox.adverts import Advertise, AdvertiseLike, parse_advertise
 from netsandbox.errors import Problem, SpecError
 from netsandbox.links import Kind
+from netsandbox.netlink.settings import TABLE, Settings, only
 
 T = TypeVar("T")
 WAIT_LIMIT, WAIT_MAX = 5.0, 3600  # seconds that are waited at most: unless said otherwise, and in any case
@@ -217,7 +218,7 @@ class InterfaceOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class InterfaceSpec:
+class InterfaceSpec(Settings):
     """What an interface shall be: the wish that `Sandbox.add_interface` fulfils.
 
     Attributes:
@@ -242,8 +243,6 @@ class InterfaceSpec:
     source: str | Kind
     prefix: str
     name: str | None
-    mac: str | None
-    mtu: int | None
     addresses: tuple[IPInterface, ...]
     master: str | None
     routes: tuple[Route, ...]
@@ -257,7 +256,7 @@ class InterfaceSpec:
         """Take text or ipaddress objects; refuse all that is wrong at once."""
         check = Checks(keyword_problems(options, InterfaceOptions.__annotations__))
         prefix, name, master = options.get("prefix", "eth"), options.get("name"), options.get("master")
-        mac, mtu, on_conflict = options.get("mac"), options.get("mtu"), options.get("on_conflict", "error")
+        on_conflict = options.get("on_conflict", "error")
         _check_names(check, source, prefix, name, master)
         addresses = tuple(filter(None, map(check.address, items(options.get("addresses", ())))))
         for twice in dict.fromkeys(address for address in addresses if addresses.count(address) > 1):
@@ -267,13 +266,7 @@ class InterfaceSpec:
         for route in routes:
             if route.to.version == 6 and not ipv6:
                 check.wrong("route", str(route), "needs an IPv6 address: without one, IPv6 is switched off")
-        if mac is not None:
-            mac = check.mac(mac)
-            rule = source.mac_rule if isinstance(source, Kind) else None
-            if rule:
-                check.wrong("mac", mac, rule)
-        if mtu is not None:
-            check.mtu(mtu, ipv6=ipv6)
+        settings = _settings(check, source, options, ipv6=ipv6)
         if on_conflict not in ("error", "ignore"):
             check.wrong("on_conflict", on_conflict, "is neither 'error' nor 'ignore'")
         wait, limit = options.get("wait"), options.get("wait_limit", WAIT_LIMIT)
@@ -281,7 +274,7 @@ class InterfaceSpec:
         sysctls = check.sysctls(options.get("sysctls", {}))
         advertise = _advertise(check, options.get("advertise", _USUAL))
         check.finish()
-        _assign(self, source=source, prefix=prefix, name=name, mac=mac, mtu=mtu, addresses=addresses, master=master)
+        _assign(self, source=source, prefix=prefix, name=name, addresses=addresses, master=master, **settings)
         _assign(self, routes=routes, sysctls=sysctls, on_conflict=on_conflict, advertise=advertise)
         _assign(self, wait=wait, wait_limit=float(limit))
 
@@ -289,6 +282,11 @@ class InterfaceSpec:
     def kind(self) -> Kind | None:
         """The link to make; None: it exists already."""
         return None if isinstance(self.source, str) else self.source
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the link that are asked for."""
+        return Settings(**only(self))
 
     @property
     def source_name(self) -> str:
@@ -395,6 +393,22 @@ def _check_names(check: Checks, source: object, prefix: object, name: object, ma
         check.add(name_problem("name", name))
     if master is not None:
         check.add(name_problem("master", master, longest=ALTNAME_MAX))
+
+
+def _settings(
+    check: Checks, source: object, options: Mapping[str, object], *, ipv6: bool
+) -> dict[str, int | str | None]:
+    """Return the settings of a link that are asked for; None for those that are not."""
+    found: dict[str, int | str | None] = dict.fromkeys(TABLE)
+    for name, row in TABLE.items():
+        value = options.get(name) if row.when != "never" else None
+        if value is None:
+            continue
+        found[name] = check.mtu(value, ipv6=ipv6) if name == "mtu" else check.setting(name, value)
+        rule = source.mac_rule if isinstance(source, Kind) and name == "mac" else None
+        if rule:
+            check.wrong(name, value, rule)
+    return found
 
 
 def _check_wait(check: Checks, wait: object, limit: object) -> None:

@@ -21,9 +21,11 @@ import pytest
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox.errors import KernelError
 from netsandbox.netlink import address, attrs, neighbor, route
-from netsandbox.netlink import link as links
-from netsandbox.netlink.neighbor import AF_BRIDGE, NeighborEntry
+from netsandbox.netlink import link_requests as requests
+from netsandbox.netlink.constants import AF_BRIDGE, RT_SCOPE_LINK
+from netsandbox.netlink.neighbor import NeighborEntry
 from netsandbox.netlink.route import RouteEntry
+from netsandbox.netlink.settings import Settings
 from netsandbox.testing import FakeKernel
 from tests.kernel import lab
 
@@ -73,25 +75,30 @@ class Twins:
         return index
 
     def bridge(self, name: str, index: int, side: str = HERE) -> int:
-        assert self.ask(links.create("bridge", name, index=index, mac=MAC.format(index)), side) == 0
+        assert (
+            self.ask(requests.create("bridge", name, settings=Settings(mac=MAC.format(index)), index=index), side) == 0
+        )
         return index
 
     def up(self, *indexes: int) -> None:
         for index in indexes:
-            assert self.ask(links.change(index, up=True)) == 0
+            assert self.ask(requests.modify(index, up=True)) == 0
 
     def ask(self, request: Request | Callable[[Mapping[str, Kernel]], Request], side: str = HERE) -> int:
         """Send a request to both; return the errno, 0 for success, that both answer."""
         worlds: tuple[Mapping[str, Kernel], ...] = (self.fake, self.real)
-        requests = [request(world) if callable(request) else request for world in worlds]
-        answers = [_outcome(partial(world[side].send, made)) for world, made in zip(worlds, requests, strict=True)]
+        asked = [request(world) if callable(request) else request for world in worlds]
+        answers = [_outcome(partial(world[side].send, made)) for world, made in zip(worlds, asked, strict=True)]
         assert answers[0] == answers[1]
         self.compare()
         return answers[1] or 0
 
-    def move(self, index: int, name: str | None = None, **changes: Any) -> int:  # noqa: ANN401
+    def move(self, index: int, name: str | None = None, *, new_index: int | None = None, **settings: Any) -> int:  # noqa: ANN401
         def request(world: Mapping[str, Kernel]) -> Request:
-            return links.change(index, namespace=world[THERE].fd, name=name, **changes)
+            there = world[THERE].fd
+            return requests.modify(
+                index, settings=Settings(**settings), namespace=there, name=name, new_index=new_index
+            )
 
         return self.ask(request)
 
@@ -184,7 +191,7 @@ def _delete(text: str, index: int = 7) -> Request:
 
 def _entry(to: str, via: str | None = None, index: int | None = 7, **fields: object) -> RouteEntry:
     hop = None if via is None else ip_address(via)
-    usual = {"scope": 0 if via or ":" in to else route.LINK}
+    usual = {"scope": 0 if via or ":" in to else RT_SCOPE_LINK}
     return RouteEntry(ip_network(to), index, hop, **usual | fields)  # type: ignore[arg-type]
 
 
@@ -213,7 +220,7 @@ def test_the_loopback_link_has_its_addresses_once_it_is_up(twins: Twins) -> None
     twins.up(1)
     found = twins.look(lambda kernel: [(str(item.interface), item.scope) for item in kernel.addresses(1)])
     assert found == [("127.0.0.1/8", 254), ("::1/128", 254)]
-    twins.ask(links.change(1, up=False))
+    twins.ask(requests.modify(1, up=False))
     assert twins.look(lambda kernel: [str(item.interface) for item in kernel.addresses(1)]) == ["127.0.0.1/8"]
 
 
@@ -231,7 +238,7 @@ def test_lookup_of_a_missing_link_returns_none(twins: Twins, key: int | str) -> 
 
 
 def test_bridge_is_created_with_name_index_mac_and_mtu(twins: Twins) -> None:
-    assert twins.ask(links.create("bridge", "br0", index=9, mac=MAC.format(9), mtu=1400)) == 0
+    assert twins.ask(requests.create("bridge", "br0", settings=Settings(mac=MAC.format(9), mtu=1400), index=9)) == 0
     found = twins.look(lambda kernel: [(link.name, link.mac, link.mtu, link.kind) for link in kernel.links()[1:]])
     assert found == [("br0", MAC.format(9), 1400, "bridge")]
 
@@ -250,17 +257,17 @@ def test_bridge_is_created_with_name_index_mac_and_mtu(twins: Twins) -> None:
 def test_invalid_link_creation_is_refused(twins: Twins, kind: str, name: str, index: int, code: int) -> None:
     """Creating a link is refused if the name or index is taken, the name is invalid or the kind is unknown."""
     twins.veth("v0", 7, HERE, "other")
-    assert twins.ask(links.create(kind, name, index=index)) == code
+    assert twins.ask(requests.create(kind, name, index=index)) == code
 
 
 def test_renamed_link_keeps_its_sysctls(twins: Twins) -> None:
     """A link can be renamed while it is down or up, and keeps its sysctls."""
     twins.veth("v0", 7)
     twins.set("v0", "ipv4/conf/{}/rp_filter", "2")
-    assert twins.ask(links.change(7, name="w0")) == 0
+    assert twins.ask(requests.modify(7, name="w0")) == 0
     twins.up(7)
-    assert twins.ask(links.change(7, name="eth0")) == 0
-    assert twins.ask(links.change(7, name="eth0")) == 0
+    assert twins.ask(requests.modify(7, name="eth0")) == 0
+    assert twins.ask(requests.modify(7, name="eth0")) == 0
     assert twins.look(lambda kernel: kernel.sysctl("ipv4/conf/eth0/rp_filter")) == "2"
     assert twins.look(lambda kernel: kernel.sysctl("ipv4/conf/v0/rp_filter")) is None
 
@@ -281,79 +288,79 @@ def test_invalid_rename_is_refused(twins: Twins, name: str, code: int) -> None:
     """Renaming a link to a taken or invalid name is refused, and an empty name is ignored."""
     twins.veth("v0", 7, HERE, "own")
     twins.veth("w0", 8, HERE, "other")
-    assert twins.ask(links.change(7, name=name)) == code
+    assert twins.ask(requests.modify(7, name=name)) == code
 
 
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        ({"mac": "02:00:00:00:00:42"}, 0),
-        ({"mac": "01:00:00:00:00:42"}, errno.EADDRNOTAVAIL),
-        ({"mac": "00:00:00:00:00:00"}, errno.EADDRNOTAVAIL),
-        ({"mtu": 1400}, 0),
-        ({"mtu": 67}, errno.EINVAL),
-        ({"mtu": 65536}, errno.EINVAL),
+        ({"settings": Settings(mac="02:00:00:00:00:42")}, 0),
+        ({"settings": Settings(mac="01:00:00:00:00:42")}, errno.EADDRNOTAVAIL),
+        ({"settings": Settings(mac="00:00:00:00:00:00")}, errno.EADDRNOTAVAIL),
+        ({"settings": Settings(mtu=1400)}, 0),
+        ({"settings": Settings(mtu=67)}, errno.EINVAL),
+        ({"settings": Settings(mtu=65536)}, errno.EINVAL),
         ({"ipv4_conf": {8: 2, 19: 1}}, 0),
-        ({"alias": "some text", "txqlen": 77, "group": 5}, 0),
-        ({"alias": "", "txqlen": 0, "group": 0}, 0),
-        ({"up": True, "mtu": 1300, "name": "w0"}, 0),
+        ({"settings": Settings(alias="some text", txqlen=77, group=5)}, 0),
+        ({"settings": Settings(alias="", txqlen=0, group=0)}, 0),
+        ({"up": True, "settings": Settings(mtu=1300), "name": "w0"}, 0),
     ],
 )
 def test_link_change_succeeds_or_is_refused(twins: Twins, change: dict[str, object], code: int) -> None:
     twins.veth("v0", 7)
-    assert twins.ask(links.change(7, **change)) == code  # type: ignore[arg-type]
+    assert twins.ask(requests.modify(7, **change)) == code  # type: ignore[arg-type]
 
 
 def test_alias_and_group_are_set_and_cleared(twins: Twins) -> None:
     twins.veth("v0", 7)
-    assert twins.ask(links.change(7, alias="some text", group=5)) == 0
-    assert twins.ask(links.change(7, alias="", group=0)) == 0
+    assert twins.ask(requests.modify(7, settings=Settings(alias="some text", group=5))) == 0
+    assert twins.ask(requests.modify(7, settings=Settings(alias="", group=0))) == 0
 
 
 def test_alternative_names_are_added_and_deleted(twins: Twins) -> None:
     twins.veth("v0", 7)
     twins.veth("v1", 8)
-    assert twins.ask(links.altnames(7, ["one", "two"], add=True)) == 0
-    assert twins.ask(links.altnames(7, ["one"], add=True)) == errno.EEXIST
-    assert twins.ask(links.altnames(8, ["v0"], add=True)) == errno.EEXIST
-    assert twins.ask(links.altnames(7, ["one"], add=False)) == 0
-    assert twins.ask(links.altnames(7, ["one"], add=False)) == errno.ENOENT
-    assert twins.ask(links.altnames(77, ["one"], add=True)) == errno.ENODEV
+    assert twins.ask(requests.altnames(7, ["one", "two"], add=True)) == 0
+    assert twins.ask(requests.altnames(7, ["one"], add=True)) == errno.EEXIST
+    assert twins.ask(requests.altnames(8, ["v0"], add=True)) == errno.EEXIST
+    assert twins.ask(requests.altnames(7, ["one"], add=False)) == 0
+    assert twins.ask(requests.altnames(7, ["one"], add=False)) == errno.ENOENT
+    assert twins.ask(requests.altnames(77, ["one"], add=True)) == errno.ENODEV
 
 
 def test_change_of_a_missing_link_is_refused(twins: Twins) -> None:
-    assert twins.ask(links.change(77, up=True)) == errno.ENODEV
-    assert twins.ask(links.change(77, port=("bridge", b""))) == errno.ENODEV
-    assert twins.ask(links.delete(77)) == errno.ENODEV
+    assert twins.ask(requests.modify(77, up=True)) == errno.ENODEV
+    assert twins.ask(requests.modify(77, port=("bridge", b""))) == errno.ENODEV
+    assert twins.ask(requests.delete(77)) == errno.ENODEV
 
 
 def test_deleting_a_link_deletes_its_configuration(twins: Twins) -> None:
     twins.veth("v0", 7)
     twins.ask(_add("10.0.0.2/24"))
     twins.up(7)
-    assert twins.ask(links.delete(7)) == 0
+    assert twins.ask(requests.delete(7)) == 0
     assert twins.look(lambda kernel: kernel.link(7)) is None
 
 
 def test_links_of_a_group_are_deleted_together(twins: Twins) -> None:
     for index in (7, 8):
         twins.bridge(f"br{index}", index)
-        assert twins.ask(links.change(index, group=9)) == 0
+        assert twins.ask(requests.modify(index, settings=Settings(group=9))) == 0
     twins.bridge("br9", 9)
     assert twins.look(lambda kernel: kernel.free_group() in {0, 9}) is False
-    assert twins.ask(links.delete_group(9)) == 0
+    assert twins.ask(requests.delete_group(9)) == 0
     assert [link.index for link in twins.real[HERE].links()] == [1, 9]
-    assert twins.ask(links.delete_group(9)) == errno.ENODEV
-    ends = links.peer("b", index=11, mac=MAC.format(11))
-    assert twins.ask(links.create("veth", "a", index=10, mac=MAC.format(10), data=ends)) == 0
+    assert twins.ask(requests.delete_group(9)) == errno.ENODEV
+    ends = requests.peer("b", settings=Settings(mac=MAC.format(11)), index=11)
+    assert twins.ask(requests.create("veth", "a", settings=Settings(mac=MAC.format(10)), index=10, data=ends)) == 0
     for index in (10, 11):  # the second one goes with the first
-        assert twins.ask(links.change(index, group=9)) == 0
-    assert twins.ask(links.delete_group(9)) == 0
+        assert twins.ask(requests.modify(index, settings=Settings(group=9))) == 0
+    assert twins.ask(requests.delete_group(9)) == 0
     assert [link.index for link in twins.real[HERE].links()] == [1, 9]
 
 
 def test_loopback_link_cannot_be_deleted_or_moved(twins: Twins) -> None:
-    assert twins.ask(links.delete(1)) == errno.EOPNOTSUPP
+    assert twins.ask(requests.delete(1)) == errno.EOPNOTSUPP
     assert twins.move(1) == errno.EINVAL
 
 
@@ -365,7 +372,7 @@ def test_second_macvlan_with_the_same_mac_stays_down(twins: Twins) -> None:
         twins.ip(f"link add {name} index {index} link v0 address 02:00:00:00:00:99 type macvlan mode bridge")
         twins.fake[HERE].add_link(name, index=index, kind="macvlan", lower=lower, mac="02:00:00:00:00:99")
     twins.up(8)
-    assert twins.ask(links.change(9, up=True)) == errno.EADDRINUSE
+    assert twins.ask(requests.modify(9, up=True)) == errno.EADDRINUSE
 
 
 # --- moving ---
@@ -382,7 +389,7 @@ def test_move_drops_the_configuration_of_a_link(twins: Twins) -> None:
     """A move drops addresses, routes, neighbors, the master and sysctls, sets the link down, and keeps altnames."""
     twins.veth("v0", 7, HERE, "other")
     twins.bridge("br0", 9)
-    twins.ask(links.change(7, master=9))
+    twins.ask(requests.modify(7, master=9))
     for text in ("10.0.0.2/24", "fd00::2/64"):
         twins.ask(_add(text))
     twins.up(7)
@@ -442,12 +449,12 @@ def test_bridge_cannot_be_moved(twins: Twins) -> None:
 def test_move_to_the_same_namespace_does_nothing(twins: Twins) -> None:
     twins.veth("v0", 7)
     twins.up(7)
-    assert twins.ask(lambda world: links.change(7, namespace=world[HERE].fd)) == 0
+    assert twins.ask(lambda world: requests.modify(7, namespace=world[HERE].fd)) == 0
 
 
 def test_move_to_an_invalid_descriptor_is_refused(twins: Twins) -> None:
     twins.veth("v0", 7)
-    assert twins.ask(links.change(7, namespace=999)) == errno.EBADF
+    assert twins.ask(requests.modify(7, namespace=999)) == errno.EBADF
 
 
 # --- masters ---
@@ -456,28 +463,28 @@ def test_move_to_an_invalid_descriptor_is_refused(twins: Twins) -> None:
 def test_port_settings_last_until_the_port_is_released(twins: Twins) -> None:
     twins.veth("v0", 7)
     twins.bridge("br0", 9)
-    assert twins.ask(links.change(7, port=("bridge", attrs.pack_u8(4, 1)))) == errno.EOPNOTSUPP
-    assert twins.ask(links.change(7, master=9)) == 0
-    assert twins.ask(links.change(7, master=9)) == 0
-    assert twins.ask(links.change(7, port=("bridge", attrs.pack_u8(4, 1) + attrs.pack_u32(3, 55)))) == 0
-    assert twins.ask(links.change(7, master=0)) == 0
-    assert twins.ask(links.change(7, master=0)) == 0
-    assert twins.ask(links.change(7, master=9)) == 0
+    assert twins.ask(requests.modify(7, port=("bridge", attrs.pack_u8(4, 1)))) == errno.EOPNOTSUPP
+    assert twins.ask(requests.modify(7, master=9)) == 0
+    assert twins.ask(requests.modify(7, master=9)) == 0
+    assert twins.ask(requests.modify(7, port=("bridge", attrs.pack_u8(4, 1) + attrs.pack_u32(3, 55)))) == 0
+    assert twins.ask(requests.modify(7, master=0)) == 0
+    assert twins.ask(requests.modify(7, master=0)) == 0
+    assert twins.ask(requests.modify(7, master=9)) == 0
 
 
 def test_master_can_be_replaced(twins: Twins) -> None:
     twins.veth("v0", 7)
     twins.bridge("br0", 8)
     twins.bridge("br1", 9)
-    twins.ask(links.change(7, master=8))
-    assert twins.ask(links.change(7, master=9)) == 0
+    twins.ask(requests.modify(7, master=8))
+    assert twins.ask(requests.modify(7, master=9)) == 0
 
 
 def test_ports_are_released_when_their_bridge_is_deleted(twins: Twins) -> None:
     twins.veth("v0", 7)
     twins.bridge("br0", 9)
-    twins.ask(links.change(7, master=9))
-    assert twins.ask(links.delete(9)) == 0
+    twins.ask(requests.modify(7, master=9))
+    assert twins.ask(requests.delete(9)) == 0
 
 
 @pytest.mark.parametrize(
@@ -490,7 +497,7 @@ def test_invalid_master_or_port_is_refused(twins: Twins, index: int, master: int
     twins.veth("v1", 8)
     twins.bridge("br0", 9)
     twins.bridge("br1", 10)
-    assert twins.ask(links.change(index, master=master)) == code
+    assert twins.ask(requests.modify(index, master=master)) == code
 
 
 # --- addresses ---
@@ -626,7 +633,7 @@ def test_link_down_drops_ipv6_and_keeps_ipv4_addresses(twins: Twins) -> None:
     twins.ask(route.add(_entry("fd09::/32", "fd00::1")))
     twins.ask(neighbor.replace(_neighbor("10.0.0.9")))
     twins.ask(neighbor.replace(_neighbor("fd00::9")))
-    assert twins.ask(links.change(7, up=False)) == 0
+    assert twins.ask(requests.modify(7, up=False)) == 0
     assert twins.look(lambda kernel: [str(item.interface) for item in kernel.addresses(7)]) == ["10.0.0.2/24"]
     assert twins.look(lambda kernel: kernel.routes(table=254)) == []
     twins.up(7)
@@ -817,7 +824,7 @@ def test_mac_change_drops_permanent_neighbors(routed: Twins) -> None:
     """A change of the MAC of a link drops the permanent neighbors on that link."""
     for ip in ("10.0.0.9", "fd00::9"):
         routed.ask(neighbor.replace(_neighbor(ip)))
-    assert routed.ask(links.change(7, mac="02:00:00:00:00:77")) == 0
+    assert routed.ask(requests.modify(7, settings=Settings(mac="02:00:00:00:00:77"))) == 0
     assert routed.look(lambda kernel: [item for item in kernel.neighbors(index=7) if item.state & 0x80]) == []
 
 
@@ -826,12 +833,12 @@ def test_forwarding_entries_belong_to_the_link_or_to_its_bridge(routed: Twins) -
     own = NeighborEntry(AF_BRIDGE, 7, None, f"{OURS}00:00:00:01", neighbor.PERMANENT, neighbor.SELF)
     of_bridge = NeighborEntry(AF_BRIDGE, 7, None, f"{OURS}00:00:00:02", neighbor.NOARP, neighbor.MASTER)
     assert routed.ask(neighbor.replace(of_bridge)) == errno.EOPNOTSUPP
-    routed.ask(links.change(7, master=11))
+    routed.ask(requests.modify(7, master=11))
     assert routed.ask(neighbor.replace(of_bridge)) == 0
     assert routed.ask(neighbor.replace(own)) == 0
     assert routed.ask(neighbor.delete(own)) == 0
     assert routed.ask(neighbor.delete(own)) == errno.ENOENT
-    assert routed.ask(links.change(7, master=0)) == 0
+    assert routed.ask(requests.modify(7, master=0)) == 0
 
 
 # --- sysctls, pins, waiting ---
@@ -908,3 +915,13 @@ def test_wait_link_returns_the_link_and_time_left(twins: Twins) -> None:
 def test_pause_is_recorded_by_the_fake(twins: Twins) -> None:
     assert twins.look(lambda kernel: kernel.pause(0)) is None
     assert twins.fake[HERE].pauses == [0]
+
+
+def test_links_are_created_with_settings(twins: Twins) -> None:
+    """A link gets its settings with the request that creates it, but for its alias; so does the other end of a veth."""
+    full = Settings(mtu=1400, alias="not at birth", txqlen=7, group=3)
+    assert twins.ask(requests.create("bridge", "br0", settings=replace(full, mac=MAC.format(9)), index=9)) == 0
+    end = requests.peer("b", settings=replace(full, mac=MAC.format(11)), index=11)
+    assert twins.ask(requests.create("veth", "a", settings=Settings(mac=MAC.format(10)), index=10, data=end)) == 0
+    assert twins.look(lambda kernel: [link.group for link in kernel.links() if link.name in {"b", "br0"}]) == [3, 3]
+    assert twins.look(lambda kernel: [link.alias for link in kernel.links() if link.name in {"b", "br0"}]) == [None] * 2

@@ -15,7 +15,8 @@ from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.transport import Transport
 from netsandbox.errors import KernelError
 from netsandbox.netlink import conf, link
-from netsandbox.netlink.link import AF_INET, AF_INET6
+from netsandbox.netlink import link_requests as requests
+from netsandbox.netlink.constants import AF_INET, AF_INET6
 from tests.kernel.lab import sysctl, veth
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def kernel(host: None) -> Iterator[Transport]:  # noqa: ARG001
 
 def told(kernel: Transport, family: int) -> tuple[int, ...]:
     """Return the sysctls of v0 that RTM_GETLINK reports."""
-    return link.unpack(kernel.ask(link.get("v0"))[0]).conf(family)
+    return link.unpack(kernel.ask(requests.get("v0"))[0]).conf(family)
 
 
 def files(family: str) -> set[str]:
@@ -120,7 +121,9 @@ def test_the_table_of_ipv4_sysctls_matches_the_kernel(kernel: Transport) -> None
         assert differences(before, after) == {IPV4.index(name): value}, name
         assert conf.ipv4_changes(before, after) == {IPV4.index(name) + 1: value}
         kernel.ask(
-            link.change(link.unpack(kernel.ask(link.get("v0"))[0]).index, ipv4_conf=conf.ipv4_changes(after, before))
+            requests.modify(
+                link.unpack(kernel.ask(requests.get("v0"))[0]).index, ipv4_conf=conf.ipv4_changes(after, before)
+            )
         )
         assert (sysctl(path), told(kernel, AF_INET)) == (was, before)
 

@@ -32,7 +32,7 @@ from netsandbox import (
     links,
 )
 from netsandbox._run.transaction import Records
-from netsandbox._steps import Move, SetMtu, delete_links
+from netsandbox._steps import Move, SetLink, delete_links
 from netsandbox._system import kernel as _kernel
 from netsandbox._system import namespace, tap
 from netsandbox._system.kernel import LinuxKernel
@@ -729,7 +729,7 @@ def test_a_failed_destroy_recreates_deleted_links(box: Sandbox, monkeypatch: pyt
         with monkeypatch.context() as patch, lab.comes_back(other.path), lab.comes_back():
             # p0 is detached last, after the other links have been deleted; rolling back its move finds nothing to do.
             patch.setattr(Move, "apply", _refuse)
-            patch.setattr(Move, "inverse", lambda _: SetMtu("", 1, "lo", None, None))
+            patch.setattr(Move, "inverse", lambda _: SetLink("", 1, "lo", None, None))
             with lab.fails(other, KernelError):
                 other.destroy()
         other.destroy()

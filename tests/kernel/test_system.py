@@ -26,7 +26,7 @@ from netsandbox import (
 )
 from netsandbox._run import transaction
 from netsandbox._system import kernel, libc, namespace, store, sysctl, transport
-from netsandbox.netlink import link
+from netsandbox.netlink import link_requests as requests
 from tests.kernel import faults, lab
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def talking(*answers: tuple[bytes, int, tuple[int, int]] | int) -> transport.Tra
 def test_an_overrun_without_an_answer_is_a_lost_answer() -> None:
     """After ENOBUFS the transport receives again; if nothing arrives, the request may have been executed."""
     with pytest.raises(KernelError, match="no answer arrived") as info:
-        talking(errno.ENOBUFS).ask(link.change(1, up=True))
+        talking(errno.ENOBUFS).ask(requests.modify(1, up=True))
     assert info.value.errno == errno.EAGAIN
     assert not info.value.answered
 
@@ -109,18 +109,18 @@ def test_a_failed_send_counts_as_unanswered(monkeypatch: pytest.MonkeyPatch) -> 
     made = talking()
     monkeypatch.setattr(made._socket, "send", refuse(errno.ENOMEM), raising=False)
     with pytest.raises(KernelError, match="ENOMEM") as info:
-        made.ask(link.dump())
+        made.ask(requests.dump())
     assert not info.value.answered
 
 
 def test_messages_of_other_processes_are_ignored() -> None:
     with pytest.raises(KernelError, match="EAGAIN"):
-        talking((b"x" * 16, 0, (4242, 0))).ask(link.dump())
+        talking((b"x" * 16, 0, (4242, 0))).ask(requests.dump())
 
 
 def test_a_truncated_answer_is_an_error() -> None:
     with pytest.raises(ProtocolError, match="an answer of more than"):
-        talking((b"", socket.MSG_TRUNC, (0, 0))).ask(link.dump())
+        talking((b"", socket.MSG_TRUNC, (0, 0))).ask(requests.dump())
 
 
 def test_without_a_socket_no_descriptor_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

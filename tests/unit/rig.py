@@ -13,7 +13,7 @@ from netsandbox._plan.state import Facts, attach_facts, classify, detach_facts
 from netsandbox._run.execute import execute
 from netsandbox.adverts import Adverts
 from netsandbox.interface import Interface, read_interfaces
-from netsandbox.netlink import link as links
+from netsandbox.netlink import link_requests as requests
 from netsandbox.netlink import neighbor, route
 from netsandbox.testing import FakeKernel, Faults
 from tests.unit.values import forwarding, neighbor_entry, route_entry
@@ -119,7 +119,7 @@ def furnished(*, is_host: bool = False) -> Rig:
         group=4,
         up=True,
     )
-    send(host, links.change(7, master=3), links.change(7, port=("bridge", b"\x05\0\x04\0\x01\0\0\0")))
+    send(host, requests.modify(7, master=3), requests.modify(7, port=("bridge", b"\x05\0\x04\0\x01\0\0\0")))
     send(host, route.add(route_entry("10.9.0.0/16", 7, "10.0.0.254")), route.add(route_entry("fd09::/32", 7)))
     send(host, neighbor.replace(neighbor_entry("10.0.0.9", 7)), neighbor.replace(forwarding(7)))
     host.set_sysctl("ipv4/conf/v0/rp_filter", "2")

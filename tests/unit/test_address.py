@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from netsandbox.errors import ProtocolError
 from netsandbox.netlink import address, attrs
-from netsandbox.netlink.address import AF_INET, AF_INET6, NODAD, PERMANENT, Address
+from netsandbox.netlink.address import NODAD, PERMANENT, Address
+from netsandbox.netlink.constants import AF_INET, AF_INET6
 from netsandbox.netlink.message import Message, Request
 from tests.unit.recorded import as_sent, messages, sent
 

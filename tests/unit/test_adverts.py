@@ -12,8 +12,8 @@ from netsandbox import Advertise, Adverts, InterfaceSpec, KernelError, SpecError
 from netsandbox._system import announce, packet
 from netsandbox._system.announce import Announcer, Series
 from netsandbox.adverts import NEVER, parse_advertise
-from netsandbox.netlink import link as _link
 from netsandbox.netlink.address import DADFAILED, NODAD, PERMANENT, TENTATIVE, Address
+from netsandbox.netlink.constants import IFF_LOWER_UP, IFF_UP
 from netsandbox.spec import parse_address
 from netsandbox.testing import FakeKernel
 
@@ -99,7 +99,7 @@ def test_advertise_mapping_with_unknown_keys_is_refused() -> None:
 # --- frames ---
 
 
-def fake(up: int = _link.UP | _link.LOWER_UP, **fields: Any) -> FakeKernel:  # noqa: ANN401
+def fake(up: int = IFF_UP | IFF_LOWER_UP, **fields: Any) -> FakeKernel:  # noqa: ANN401
     kernel = FakeKernel()
     kernel.add_link("eth0", index=7, addresses=["10.0.0.2/24", "169.254.1.1/32", "fe80::2/64"], up=True)
     kernel.edit_link(7, flags=up, **fields)
@@ -139,7 +139,7 @@ def test_missing_link_or_no_carrier_is_not_advertised() -> None:
     with pytest.raises(KernelError, match=r"advertise link 9: ENODEV .it is gone"):
         announce.frames(fake(), 9)
     with pytest.raises(KernelError, match=r"advertise eth0: ENETDOWN .it has no carrier"):
-        announce.frames(fake(_link.UP), 7)
+        announce.frames(fake(IFF_UP), 7)
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,11 @@ from netsandbox import (
 )
 from netsandbox._plan.convert import read_neighbors, read_route, read_routes
 from netsandbox.interface import read_foreign, read_interfaces, recorded
-from netsandbox.netlink import link as links
+from netsandbox.netlink import link_requests as requests
 from netsandbox.netlink import neighbor, route
-from netsandbox.netlink.neighbor import AF_BRIDGE, PERMANENT, SELF, NeighborEntry
+from netsandbox.netlink.constants import AF_BRIDGE
+from netsandbox.netlink.neighbor import PERMANENT, SELF, NeighborEntry
+from netsandbox.netlink.settings import Settings
 from tests.unit.rig import Rig, furnished, send
 from tests.unit.values import forwarding, neighbor_entry, route_entry
 
@@ -69,7 +71,7 @@ def test_interface_has_the_values_of_the_kernel(rig: Rig) -> None:
 def test_interface_is_a_snapshot(rig: Rig) -> None:
     """An Interface keeps the values it was read with, and reading again gives the current ones."""
     old = read(rig)[1]
-    send(rig.box, links.change(old.index, name="renamed", mtu=1300))
+    send(rig.box, requests.modify(old.index, settings=Settings(mtu=1300), name="renamed"))
     assert (old.name, old.mtu) == ("eth0", 1400)
     assert (read(rig)[1].name, read(rig)[1].mtu) == ("renamed", 1300)
 
@@ -77,7 +79,7 @@ def test_interface_is_a_snapshot(rig: Rig) -> None:
 def test_missing_or_different_link_is_left_out(rig: Rig) -> None:
     """An attached interface is left out if its link is missing or of another kind."""
     _, port = read(rig)
-    send(rig.box, links.delete(port.index))
+    send(rig.box, requests.delete(port.index))
     assert [item.name for item in read(rig)] == ["br0"]
     rig.box.add_link("eth0", index=port.index, kind="dummy")
     assert [item.name for item in read(rig)] == ["br0"]
@@ -99,9 +101,9 @@ def test_statistics_are_read_by_index(rig: Rig) -> None:
     """Statistics are those of the link with the index: a renamed link is found, a missing one is an error."""
     _, port = read(rig)
     assert port.statistics() == Statistics()
-    send(rig.box, links.change(port.index, name="renamed"))
+    send(rig.box, requests.modify(port.index, name="renamed"))
     assert port.statistics() == Statistics()
-    send(rig.box, links.delete(port.index))
+    send(rig.box, requests.delete(port.index))
     with pytest.raises(InterfaceNotFoundError, match=r"read the statistics of eth0 of sandbox web: ENODEV .it is gone"):
         port.statistics()
 
@@ -109,7 +111,7 @@ def test_statistics_are_read_by_index(rig: Rig) -> None:
 def test_remove_finds_a_renamed_link(rig: Rig) -> None:
     """Interface.remove() detaches a link that was renamed after the snapshot."""
     _, port = read(rig)
-    send(rig.box, links.change(port.index, name="renamed"))
+    send(rig.box, requests.modify(port.index, name="renamed"))
     port.remove()
     assert rig.host.link("v1")
     assert [item.name for item in read(rig)] == ["br0"]
@@ -118,7 +120,7 @@ def test_remove_finds_a_renamed_link(rig: Rig) -> None:
 def test_renamed_interface_keeps_its_given_name(rig: Rig) -> None:
     """A renamed interface has its current name, and as given_name the name it was attached under."""
     old = read(rig)[1]
-    send(rig.box, links.change(old.index, name="renamed"))
+    send(rig.box, requests.modify(old.index, name="renamed"))
     assert [(item.name, item.given_name) for item in read(rig)] == [("br0", "br0"), ("renamed", "eth0")]
 
 

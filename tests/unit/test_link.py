@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from netsandbox import stats
 from netsandbox.errors import ProtocolError
 from netsandbox.netlink import attrs, link
-from netsandbox.netlink.link import AF_INET, AF_INET6, Link
+from netsandbox.netlink import link_requests as requests
+from netsandbox.netlink.constants import AF_INET, AF_INET6, IFF_UP
+from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import Message, Request
+from netsandbox.netlink.settings import Settings
 from tests.unit.recorded import as_sent, messages, sent, shape
 
 INFO = 16  # bytes of struct ifinfomsg
@@ -175,19 +178,19 @@ def test_attributes_are_decoded_to_fields(attribute: bytes, field: str, value: o
 def test_non_utf8_link_name_round_trip(raw: bytes) -> None:
     """A link name that is not UTF-8 is sent with the bytes that were received."""
     name = unpack(attrs.pack(IFNAME, raw + b"\0")).name
-    assert attrs.unpack(link.get(name).body, INFO)[IFNAME] == raw + b"\0"
-    assert attrs.unpack(link.change(7, name=name).body, INFO)[IFNAME] == raw + b"\0"
+    assert attrs.unpack(requests.get(name).body, INFO)[IFNAME] == raw + b"\0"
+    assert attrs.unpack(requests.modify(7, name=name).body, INFO)[IFNAME] == raw + b"\0"
 
 
 @given(st.binary(min_size=6, max_size=6))
 def test_mac_round_trip(raw: bytes) -> None:
     """Any MAC equals itself after formatting and parsing."""
-    assert link.mac_bytes(link.mac_text(raw)) == raw
+    assert attrs.mac_bytes(attrs.mac_text(raw)) == raw
 
 
 def test_invalid_mac_text_is_refused() -> None:
     with pytest.raises(ProtocolError, match="link-layer address 'x'"):
-        link.mac_bytes("x")
+        attrs.mac_bytes("x")
 
 
 @pytest.mark.parametrize(
@@ -227,16 +230,19 @@ def test_random_bytes_give_link_or_protocol_error(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("request_", "command"),
     [
-        (link.change(7, name="eth0"), "ip link set dev v0 name eth0"),
-        (link.change(7, mac="02:42:ac:11:00:02", mtu=1300), "ip link set dev eth0 address 02:42:ac:11:00:02 mtu 1300"),
-        (link.change(7, master=5), "ip link set dev eth0 master br0"),
-        (link.change(7, master=0), "ip link set dev eth0 nomaster"),
-        (link.change(7, up=False), "ip link set dev eth0 down"),
-        (link.change(7, up=True), "ip link set dev eth0 up"),
-        (link.change(7, alias="web"), "ip link set dev eth0 alias web"),
-        (link.delete(40), "ip link delete dev br1"),
-        (link.altnames(7, ["third"], add=True), "ip link property add dev eth0 altname third"),
-        (link.altnames(7, ["third"], add=False), "ip link property del dev eth0 altname third"),
+        (requests.modify(7, name="eth0"), "ip link set dev v0 name eth0"),
+        (
+            requests.modify(7, settings=Settings(mac="02:42:ac:11:00:02", mtu=1300)),
+            "ip link set dev eth0 address 02:42:ac:11:00:02 mtu 1300",
+        ),
+        (requests.modify(7, master=5), "ip link set dev eth0 master br0"),
+        (requests.modify(7, master=0), "ip link set dev eth0 nomaster"),
+        (requests.modify(7, up=False), "ip link set dev eth0 down"),
+        (requests.modify(7, up=True), "ip link set dev eth0 up"),
+        (requests.modify(7, settings=Settings(alias="web")), "ip link set dev eth0 alias web"),
+        (requests.delete(40), "ip link delete dev br1"),
+        (requests.altnames(7, ["third"], add=True), "ip link property add dev eth0 altname third"),
+        (requests.altnames(7, ["third"], add=False), "ip link property del dev eth0 altname third"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -250,7 +256,7 @@ def test_request_equals_that_of_ip_byte_for_byte(request_: Request, command: str
 
 def test_create_bridge_request_equals_that_of_ip() -> None:
     """The request to create a bridge has the same attributes as the recorded one of ip(8)."""
-    ours = as_sent(link.create("bridge", "br1", index=40, mac="02:00:00:00:00:40", mtu=1300))
+    ours = as_sent(requests.create("bridge", "br1", settings=Settings(mac="02:00:00:00:00:40", mtu=1300), index=40))
     theirs = sent("ip link add br1 index 40 address 02:00:00:00:00:40 mtu 1300 type bridge")
     (header, made), (wanted_header, wanted) = shape(ours.body, INFO), shape(theirs.body, INFO)
     assert (ours.kind, ours.flags, header) == (theirs.kind, theirs.flags, wanted_header)
@@ -260,28 +266,24 @@ def test_create_bridge_request_equals_that_of_ip() -> None:
 
 def test_create_request_may_leave_choices_to_the_kernel() -> None:
     """A request to create a link may leave the index, the MAC and the MTU to the kernel."""
-    assert shape(link.create("dummy", "d0", index=0).body, INFO)[1].keys() == {IFNAME, LINKINFO}
+    assert shape(requests.create("dummy", "d0", index=0).body, INFO)[1].keys() == {IFNAME, LINKINFO}
 
 
 def test_all_changes_go_into_one_request() -> None:
     """All changes of a link, including a move, are sent in one RTM_SETLINK request."""
-    request = link.change(
+    request = requests.modify(
         7,
+        settings=Settings(mac="02:42:ac:11:00:02", mtu=1300, alias="", txqlen=5, group=2),
         namespace=3,
         new_index=9,
         name="eth0",
-        mac="02:42:ac:11:00:02",
-        mtu=1300,
         master=0,
-        alias="",
-        txqlen=5,
-        group=2,
         ipv4_conf={8: 1, 27: 0},
         up=False,
     )
     header, found = shape(request.body, INFO)
     assert request.kind == link.SETLINK
-    assert header == struct.pack("=BxHiII", 0, 0, 7, 0, link.UP)
+    assert header == struct.pack("=BxHiII", 0, 0, 7, 0, IFF_UP)
     families = attrs.unpack(found.pop(26))
     assert attrs.unpack(attrs.unpack(families[AF_INET])[1]) == {8: struct.pack("=I", 1), 27: struct.pack("=I", 0)}
     numbers = {28: 3, 49: 9, MTU: 1300, 10: 0, 13: 5, 27: 2}
@@ -291,8 +293,8 @@ def test_all_changes_go_into_one_request() -> None:
         IFALIAS: b"",
     }
     assert request.text == (
-        "set link 7: move to another namespace, with index 9, name eth0, address 02:42:ac:11:00:02, mtu 1300, "
-        "no master, alias '', txqlen 5, group 2, IPv4 settings, down"
+        "set link 7: move to another namespace, with index 9, name eth0, no master, address 02:42:ac:11:00:02, "
+        "mtu 1300, alias '', txqueuelen 5, group 2, IPv4 settings, down"
     )
 
 
@@ -300,7 +302,7 @@ def test_all_changes_go_into_one_request() -> None:
 def test_read_only_bridge_port_settings_are_not_sent(kind: str, kept: set[int]) -> None:
     """Read-only settings of a bridge port are not sent; those of a port of another kind are sent unfiltered."""
     settings = b"".join(attrs.pack_u8(key, 1) for key in (1, 2, 36))
-    request = link.change(7, master=5, port=(kind, settings))
+    request = requests.modify(7, master=5, port=(kind, settings))
     found = attrs.unpack(attrs.unpack(request.body, INFO)[LINKINFO])
     assert request.kind == link.NEWLINK
     assert found[4] == kind.encode() + b"\0"
@@ -311,14 +313,14 @@ def test_read_only_bridge_port_settings_are_not_sent(kind: str, kept: set[int]) 
 @pytest.mark.parametrize(
     ("request_", "text"),
     [
-        (link.get(7), "look up link 7"),
-        (link.get("eth0"), "look up link eth0"),
-        (link.dump(), "list links"),
-        (link.delete(7), "delete link 7"),
-        (link.create("bridge", "br0", index=5), "create bridge br0"),
-        (link.change(7, up=True, master=5), "set link 7: master 5, up"),
-        (link.altnames(7, ["a", "b"], add=True), "add alternative names a, b of link 7"),
-        (link.altnames(7, ["a"], add=False), "delete alternative names a of link 7"),
+        (requests.get(7), "look up link 7"),
+        (requests.get("eth0"), "look up link eth0"),
+        (requests.dump(), "list links"),
+        (requests.delete(7), "delete link 7"),
+        (requests.create("bridge", "br0", index=5), "create bridge br0"),
+        (requests.modify(7, up=True, master=5), "set link 7: master 5, up"),
+        (requests.altnames(7, ["a", "b"], add=True), "add alternative names a, b of link 7"),
+        (requests.altnames(7, ["a"], add=False), "delete alternative names a of link 7"),
     ],
 )
 def test_request_text_describes_the_request(request_: Request, text: str) -> None:
@@ -328,11 +330,11 @@ def test_request_text_describes_the_request(request_: Request, text: str) -> Non
 @pytest.mark.parametrize(("name", "kind"), [("x" * 15, IFNAME), ("x" * 16, 53), ("é" * 8, 53)])
 def test_long_name_is_looked_up_as_alternative_name(name: str, kind: int) -> None:
     """A name of more than 15 bytes is looked up as an alternative name."""
-    assert attrs.unpack(link.get(name).body, INFO)[kind] == name.encode() + b"\0"
+    assert attrs.unpack(requests.get(name).body, INFO)[kind] == name.encode() + b"\0"
 
 
 @pytest.mark.parametrize(("stats_", "mask"), [(False, 8), (True, 0)])
 def test_statistics_are_requested_only_on_demand(stats_: bool, mask: int) -> None:  # noqa: FBT001
     """A request excludes statistics (RTEXT_FILTER_SKIP_STATS) unless they are wanted."""
-    for request in (link.get(7, stats=stats_), link.dump(stats=stats_)):
+    for request in (requests.get(7, stats=stats_), requests.dump(stats=stats_)):
         assert attrs.unpack(request.body, INFO)[29] == struct.pack("=I", mask)

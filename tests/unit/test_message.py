@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from netsandbox.errors import KernelError, ProtocolError
 from netsandbox.netlink import address, attrs, link, message, route
+from netsandbox.netlink import link_requests as requests
 from netsandbox.netlink.message import (
     ATTEMPTS,
     DONE,
@@ -30,7 +31,7 @@ from netsandbox.netlink.message import (
 from tests.unit.recorded import datagrams, reply
 
 NEWLINK, NEWROUTE = link.NEWLINK, route.NEWROUTE
-CHANGE, GET, DUMP = link.change(7, name="eth0"), link.get("eth0"), link.dump()
+CHANGE, GET, DUMP = requests.modify(7, name="eth0"), requests.get("eth0"), requests.dump()
 DONE_OK = struct.pack("=i", 0)
 ALREADY = "add address 10.0.0.4/32 to v0, which is there: refused"
 
@@ -80,7 +81,7 @@ def bodies(found: list[Message]) -> list[bytes]:
 
 @pytest.mark.parametrize(
     ("request_", "flags"),
-    [(CHANGE, 0x5), (link.create("bridge", "br0", index=5), 0x605), (GET, 0x1), (DUMP, 0x301)],
+    [(CHANGE, 0x5), (requests.create("bridge", "br0", index=5), 0x605), (GET, 0x1), (DUMP, 0x301)],
     ids=["change", "create", "get", "list"],
 )
 def test_only_a_change_asks_for_an_acknowledgement(request_: Request, flags: int) -> None:

@@ -9,11 +9,12 @@ import pytest
 from netsandbox._kernel import HOST
 from netsandbox._plan.model import Draft, Plan, Target, plan_of
 from netsandbox._record import Attachment
-from netsandbox._steps import CreateLink, Lost, Move, Place, SetMtu, SetUp
+from netsandbox._steps import CreateLink, Lost, Move, Place, SetLink, SetUp
 from netsandbox.netlink.link import Link
+from netsandbox.netlink.settings import Settings
 
 UP = SetUp("web", 7, "eth0", old=False, new=True)
-MTU = SetMtu("web", 7, "eth0", 1500, 1400)
+MTU = SetLink("web", 7, "eth0", Settings(mtu=1500), Settings(mtu=1400))
 WEB = Target("web", "web")
 LINK = Link(7, "eth0", kind="veth", lower=8, lower_netns=3)
 PLUGGED = Attachment(1, "v0", 7, "eth0", "veth", born=False, lower=8)
@@ -53,8 +54,8 @@ def test_only_the_host_namespace_is_the_host_target() -> None:
 
 def test_original_place_is_the_target_of_the_move_back() -> None:
     """The original place of a link is the target of its recorded move back; without a move there is none."""
-    home = Place(HOST, 5, "v0", None, 1500)
-    moved = replace(PLUGGED, back=(UP, Move(Place("web", 7, "eth0", None, 1500), home)))
+    home = Place(HOST, 5, "v0", settings=Settings(mtu=1500))
+    moved = replace(PLUGGED, back=(UP, Move(Place("web", 7, "eth0", settings=Settings(mtu=1500)), home)))
     assert moved.home == home
     assert replace(PLUGGED, back=(UP,)).home is None
 
@@ -64,7 +65,7 @@ def test_original_place_is_the_target_of_the_move_back() -> None:
 )
 def test_only_a_bridge_created_here_counts_as_a_bridge(kind: str, *, born: bool, expected: bool) -> None:
     """An interface counts as a bridge only if its kind is bridge and it was created for the sandbox."""
-    made = replace(PLUGGED, kind=kind, born=born, back=(CreateLink("web", 7, "eth0", kind, None).inverse(),))
+    made = replace(PLUGGED, kind=kind, born=born, back=(CreateLink("web", 7, "eth0", kind).inverse(),))
     assert made.is_bridge is expected
 
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from netsandbox.errors import ProtocolError
 from netsandbox.netlink import attrs, neighbor
+from netsandbox.netlink.constants import AF_BRIDGE, AF_INET, AF_INET6
 from netsandbox.netlink.message import Message, Request
-from netsandbox.netlink.neighbor import AF_BRIDGE, AF_INET, AF_INET6, MASTER, NOARP, PERMANENT, SELF, NeighborEntry
+from netsandbox.netlink.neighbor import MASTER, NOARP, PERMANENT, SELF, NeighborEntry
 from tests.unit.recorded import as_sent, messages, sent
 
 DST, LLADDR, CACHEINFO, PROBES, IFINDEX, OF = 1, 2, 3, 4, 8, 9  # NDA_*

@@ -29,11 +29,13 @@ from netsandbox._plan.state import LinkState
 from netsandbox._steps import CreateLink, Move, Place, SetAddress, SetUp
 from netsandbox.errors import Problem
 from netsandbox.netlink import address, neighbor, route
-from netsandbox.netlink import link as links
+from netsandbox.netlink import link_requests as requests
+from netsandbox.netlink.constants import IFF_LOOPBACK, IFF_UP
+from netsandbox.netlink.settings import Settings
 from tests.unit.rig import PIN, Rig, furnished, send
 from tests.unit.values import address_entry, neighbor_entry, route_entry
 
-PLACE = Place(HOST, 5, "a", "02:00:00:00:00:05", 1500)
+PLACE = Place(HOST, 5, "a", settings=Settings(mac="02:00:00:00:00:05", mtu=1500))
 
 
 @pytest.fixture
@@ -252,7 +254,7 @@ def test_peer_index_is_recorded_if_peer_is_on_the_host(rig: Rig) -> None:
 def test_master_is_given_by_source_and_found_by_index(rig: Rig) -> None:
     """A master is given by its source and found by its index, even if it was renamed."""
     rig.add(InterfaceSpec(Bridge("br")))
-    rig.box.send(links.change(rig.plugged[0].index, name="renamed"))
+    rig.box.send(requests.modify(rig.plugged[0].index, name="renamed"))
     assert "ip -n web link set dev eth0 master renamed" in rig.commands(InterfaceSpec("a", master="br"))
 
 
@@ -340,7 +342,7 @@ def _problems(rig: Rig, *specs: InterfaceSpec) -> list[str]:
 def test_all_contradictions_are_reported_at_once(rig: Rig) -> None:
     """One SpecError reports everything in which the specs contradict the facts or each other."""
     rig.add(InterfaceSpec("a"), InterfaceSpec(Bridge("br")))
-    rig.box.send(links.delete(rig.plugged[1].index))
+    rig.box.send(requests.delete(rig.plugged[1].index))
     rig.box.add_link("stray")
     rig.host.edit_link(6, mtu=1000)
     assert _problems(
@@ -385,7 +387,7 @@ def test_earlier_problems_are_reported_as_well(rig: Rig) -> None:
 
 def test_renamed_loopback_link_is_refused(rig: Rig) -> None:
     """The loopback link is refused as a source, even under another name."""
-    rig.host.send(links.change(1, name="loop"))
+    rig.host.send(requests.modify(1, name="loop"))
     assert _problems(rig, InterfaceSpec("loop")) == ["source 'loop': the loopback link cannot leave its namespace"]
 
 
@@ -412,8 +414,7 @@ def test_on_the_host_nothing_is_moved_or_renamed(own: Rig) -> None:
     spec = InterfaceSpec("a", mac="02:42:ac:11:00:02", mtu=1400, addresses=["10.0.0.2/24"], routes=["10.9.0.0/16"])
     plan, (made,) = own.plan(spec)
     assert list(plan.commands) == [
-        "ip link set dev a address 02:42:ac:11:00:02",
-        "ip link set dev a mtu 1400",
+        "ip link set dev a address 02:42:ac:11:00:02 mtu 1400",
         "ip address add 10.0.0.2/24 broadcast 10.0.0.255 dev a",
         "sysctl -qw net.ipv6.conf.a.disable_ipv6=1",
         "ip link set dev a up",
@@ -424,8 +425,7 @@ def test_on_the_host_nothing_is_moved_or_renamed(own: Rig) -> None:
         "ip link set dev a down",
         "sysctl -qw net.ipv6.conf.a.disable_ipv6=0",
         "ip address delete 10.0.0.2/24 dev a",
-        "ip link set dev a mtu 1500",
-        "ip link set dev a address 02:00:00:00:00:05",
+        "ip link set dev a address 02:00:00:00:00:05 mtu 1500",
     ]
     assert (made.home, made.born, made.lower) == (None, False, None)
 
@@ -455,7 +455,7 @@ def test_on_the_host_a_bridge_has_the_name_of_its_source(own: Rig) -> None:
 
 
 def test_all_problems_on_the_host_are_reported_at_once(own: Rig) -> None:
-    send(own.host, links.change(5, mtu=1400))
+    send(own.host, requests.modify(5, settings=Settings(mtu=1400)))
     own.host.add_link("d", addresses=["fd04::1/64"])
     assert _problems(
         own,
@@ -516,7 +516,7 @@ def test_detach_skips_a_missing_or_different_link(rig: Rig) -> None:
     """Detaching needs no step for a link that is missing, or whose index is that of a link of another kind."""
     rig.add(InterfaceSpec("a"))
     index = rig.plugged[0].index
-    rig.box.send(links.delete(index))
+    rig.box.send(requests.delete(index))
     assert len(plan_detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged))) == 0
     rig.box.add_link("eth0", index=index, kind="dummy")
     assert len(plan_detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged))) == 0
@@ -535,7 +535,7 @@ def test_detach_skips_a_link_with_a_different_peer(rig: Rig) -> None:
 @pytest.mark.parametrize("taken", ["a", "uplink"])
 def test_detach_is_refused_if_the_host_name_is_taken(rig: Rig, taken: str) -> None:
     """Detaching a link whose name or alternative name is taken on the host raises NameConflictError."""
-    send(rig.host, links.altnames(5, ["uplink"], add=True))
+    send(rig.host, requests.altnames(5, ["uplink"], add=True))
     rig.add(InterfaceSpec("a"))
     rig.host.add_link(taken, index=30)
     with pytest.raises(NameConflictError) as info:
@@ -547,7 +547,7 @@ def test_detach_is_refused_if_the_host_name_is_taken(rig: Rig, taken: str) -> No
 
 def test_detached_link_gets_a_free_index_if_taken(rig: Rig) -> None:
     """A detached link gets a free index if its original index is taken on the host."""
-    send(rig.host, links.change(5, up=True))
+    send(rig.host, requests.modify(5, up=True))
     rig.host.add_link("d", index=31)
     rig.add(InterfaceSpec("a"))
     rig.host.add_link("taker", index=5)
@@ -569,15 +569,20 @@ def test_detached_links_get_different_free_indexes(rig: Rig) -> None:
 
 def test_link_changed_in_the_sandbox_is_restored(rig: Rig) -> None:
     """Detaching restores the names, the MAC, the MTU and other settings that were changed in the sandbox."""
-    send(rig.host, links.altnames(5, ["uplink", "second"], add=True))
+    send(rig.host, requests.altnames(5, ["uplink", "second"], add=True))
     before = rig.host.state()
     rig.add(InterfaceSpec("a"))
     index = rig.plugged[0].index
-    send(rig.box, links.change(index, name="hacked", mac="02:00:00:00:66:66", mtu=900, alias="x", group=9, txqlen=3))
-    send(rig.box, links.altnames(index, ["uplink"], add=False), links.altnames(index, ["evil"], add=True))
+    send(
+        rig.box,
+        requests.modify(
+            index, settings=Settings(mac="02:00:00:00:66:66", mtu=900, alias="x", group=9, txqlen=3), name="hacked"
+        ),
+    )
+    send(rig.box, requests.altnames(index, ["uplink"], add=False), requests.altnames(index, ["evil"], add=True))
     rig.host.add_link("evil", index=40)
     rig.remove()
-    send(rig.host, links.delete(40))
+    send(rig.host, requests.delete(40))
     found, was = rig.host.state()["links"][5], before["links"][5]
     assert replace(found, altnames=()) == replace(was, altnames=())
     assert set(found.altnames) == {"uplink", "second"}
@@ -587,7 +592,7 @@ def test_undoing_a_bridge_deletion_restores_its_last_state(rig: Rig) -> None:
     """Undoing the deletion of a bridge creates it with its last name, MAC and MTU."""
     rig.add(InterfaceSpec(Bridge("br")))
     index = rig.plugged[0].index
-    send(rig.box, links.change(index, name="renamed", mtu=1300))
+    send(rig.box, requests.modify(index, settings=Settings(mtu=1300), name="renamed"))
     found = rig.box.link(index)
     assert found
     plan = plan_detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged))
@@ -644,7 +649,7 @@ def test_adopt_brings_the_loopback_link_up(rig: Rig, *, up: bool, addresses: lis
     found = rig.box.link("lo")
     assert found
     made = tuple(address.Address(1, ip_interface(text)) for text in addresses)
-    lo = LinkState(replace(found, flags=links.LOOPBACK | (links.UP if up else 0)), made)
+    lo = LinkState(replace(found, flags=IFF_LOOPBACK | (IFF_UP if up else 0)), made)
     plan = plan_create(rig.target, PIN, (4, 1), source="/proc/42/ns/net", lo=lo)
     pin = "touch /run/netns/web && mount --bind /proc/42/ns/net /run/netns/web"
     assert list(plan.commands) == [pin, *commands]
@@ -709,11 +714,11 @@ def test_what_a_vrf_takes_from_a_host_link_comes_back(own: Rig) -> None:
 
 def test_settings_of_a_vrf_port_are_not_set_again(rig: Rig) -> None:
     """A link that comes back to a vrf of the host becomes its port; the kernel refuses settings of such a port."""
-    send(rig.host, links.create("vrf", "red", index=50, data=Vrf.pack((("table", 10),))))
-    send(rig.host, links.change(5, master=50))
+    send(rig.host, requests.create("vrf", "red", index=50, data=Vrf.pack((("table", 10),))))
+    send(rig.host, requests.modify(5, master=50))
     before = rig.state()
     rig.add(InterfaceSpec("a"))
     rig.remove()
     assert rig.changes(before) == {}
     with pytest.raises(KernelError, match="EOPNOTSUPP"):
-        send(rig.host, links.change(5, port=("vrf", bytes.fromhex("08000100 0b000000"))))
+        send(rig.host, requests.modify(5, port=("vrf", bytes.fromhex("08000100 0b000000"))))

@@ -12,7 +12,7 @@ from netsandbox import Gateway, InterfaceNotFoundError, InterfaceSpec, KernelErr
 from netsandbox._plan import network as _network
 from netsandbox._plan.model import InterfaceKey, Target
 from netsandbox.interface import key_of, read_interfaces
-from netsandbox.netlink import link as links
+from netsandbox.netlink import link_requests as requests
 from netsandbox.netlink import neighbor, route
 from tests.unit.rig import Rig, send
 from tests.unit.values import forwarding, neighbor_entry, route_entry
@@ -34,7 +34,7 @@ def rig() -> Rig:
     made.box.add_link("eth1", index=8, addresses=["10.1.0.2/24"], up=True)
     made.box.add_link("br0", index=9, kind="bridge", up=True)
     made.box.add_link("eth2", index=10, up=True)
-    send(made.box, links.change(10, master=9))
+    send(made.box, requests.modify(10, master=9))
     return made
 
 

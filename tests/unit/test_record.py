@@ -17,6 +17,8 @@ from netsandbox import _record, _steps
 from netsandbox._record import Attachment, Pending, Record
 from netsandbox.adverts import Advertise
 from netsandbox.errors import NetSandboxError, ProtocolError
+from netsandbox.netlink.settings import Settings
+from tests.unit.recorded import DATA
 from tests.unit.rig import furnished
 from tests.unit.test_execute import BRIDGE, FULL, V4_ONLY
 from tests.unit.test_steps import TEXTS
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
 
 STEPS = tuple(step for step, _ in TEXTS)
 EMPTY = Record("web", "/run/netns/web", "boot", (4, 1234), (4, 99), pinned=True)
+
+_EMPTY: dict[str, object] = {"name": "web", "path": "/run/netns/web", "boot": "boot", "netns": [4, 1], "host": [4, 9]}
+_EMPTY |= {"pinned": True}
+_ITEM: dict[str, object] = {"is": "Attachment", "id": 1, "source": "a", "index": 7, "name": "v0"}
+_ITEM |= {"kind": "veth", "born": False}
 
 
 def _full() -> Record:
@@ -115,7 +122,7 @@ def test_non_utf8_text_in_a_record_round_trip() -> None:
         (_sealed({"is": "Nonsense"}), "a damaged record: 'Nonsense'"),
         (_sealed({"is": "Conf", "ipv4": [], "ipv6": []}), "a damaged record: it is none"),
         (_sealed({"is": "Conf", "ipv4": [2**31], "ipv6": []}), "a damaged record: ipv4 of Conf is (2147483648,)"),
-        (_sealed({"is": "SetMtu", "old": "9", "new": 9}), "a damaged record: old of SetMtu is '9'"),
+        (_sealed({"is": "SetMtu", "old": "9", "new": 9}), "a damaged record: mtu of Settings is '9'"),
         (_sealed({"is": "SetUp", "old": 0, "new": True}), "a damaged record: old of SetUp is 0"),
         (_sealed({"is": "Unpin", "identity": [1]}), "a damaged record: identity of Unpin is (1,)"),
         (_sealed({"is": "Unpin", "identity": 7}), "a damaged record: identity of Unpin is 7"),
@@ -209,3 +216,53 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401  JSON
     for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
         yield value, key
         yield from _places(value[key])
+
+
+def test_a_record_of_version_0_1_0_is_read() -> None:
+    """A record in which each setting of a link was a field or a step of its own has the same commands now."""
+    record = _record.unpack((DATA / "record-1.json").read_bytes())
+    assert record.pending is not None
+    pending, back = (DATA / "record-1.txt").read_text(encoding="utf-8").split("--\n")
+    assert [str(step) for step in record.pending.steps] == pending.splitlines()
+    assert [str(step) for item in record.interfaces for step in item.back] == back.splitlines()
+    assert record.pending.then is not None
+    assert record.interfaces == record.pending.then.interfaces
+    assert _record.unpack(_record.pack(record)) == record
+
+
+def test_settings_of_version_0_1_0_are_read() -> None:
+    """Nothing is lost, and an end on the host without mark and group leaves both to the kernel."""
+    places = [
+        {"is": "SetMac", "netns": "web", "index": 7, "link": "v0", "old": None, "new": "02:00:00:00:00:01"},
+        {"is": "SetMtu", "netns": "web", "index": 7, "link": "v0", "old": 1500, "new": None},
+        {
+            "is": "Move",
+            "old": {"is": "Place", "netns": "", "index": 5, "name": "a", "mac": None, "mtu": 1500},
+            "new": {"is": "Place", "netns": "", "index": 5, "name": "a", "mac": "x", "mtu": 1500, "alias": ""}
+            | {"txqlen": 0, "group": 0},
+        },
+        {
+            "is": "CreateVeth",
+            "netns": "web",
+            "index": 7,
+            "link": "v0",
+            "mac": None,
+            "mtu": 1400,
+            "host": {"is": "HostEnd", "name": "h", "mac": "fe:00:00:00:00:01", "mtu": None, "mark": "", "group": 0},
+        },
+    ]
+    record = _sealed({"is": "Record", **_EMPTY, "interfaces": [{**_ITEM, "back": places}]})
+    at = ("web", 7, "v0")
+    assert _record.unpack(record).interfaces[0].back == (
+        _steps.SetLink(*at, None, Settings(mac="02:00:00:00:00:01")),
+        _steps.SetLink(*at, Settings(mtu=1500), None),
+        _steps.Move(
+            _steps.Place("", 5, "a", settings=Settings(mtu=1500)),
+            _steps.Place("", 5, "a", settings=Settings(mac="x", mtu=1500, alias="", txqlen=0, group=0)),
+        ),
+        _steps.CreateVeth(
+            *at,
+            settings=Settings(mtu=1400),
+            host=_steps.HostEnd("h", settings=Settings(mac="fe:00:00:00:00:01")),
+        ),
+    )

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from netsandbox.errors import ProtocolError
 from netsandbox.netlink import attrs, route
+from netsandbox.netlink.constants import AF_INET, AF_INET6, RT_SCOPE_LINK
 from netsandbox.netlink.message import Message, Request
-from netsandbox.netlink.route import AF_INET, AF_INET6, ANY4, ANY6, KERNEL, LINK, ONLINK, RouteEntry
+from netsandbox.netlink.route import ANY4, ANY6, KERNEL, ONLINK, RouteEntry
 from tests.unit.recorded import as_sent, messages, sent
 from tests.unit.values import route_entry
 
@@ -274,4 +275,4 @@ def test_ipv6_lookup_has_the_prefix_length_128() -> None:
     """A lookup of an IPv6 address has the prefix length 128 and not the scope link."""
     looked_up = route.unpack(as_sent(route.lookup(ip_address("fd00::9"))))
     assert looked_up.to == ip_network("fd00::9/128")
-    assert looked_up.scope != LINK
+    assert looked_up.scope != RT_SCOPE_LINK

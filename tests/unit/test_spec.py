@@ -36,6 +36,7 @@ from netsandbox import (
 )
 from netsandbox._checks import sandbox_name_problem
 from netsandbox.errors import Problem
+from netsandbox.netlink.settings import TABLE, Settings
 from netsandbox.spec import InterfaceOptions, parse_address, parse_host, salvage
 
 if TYPE_CHECKING:
@@ -366,8 +367,9 @@ def test_gateway_reads_like_a_route_of_ip() -> None:
 def test_spec_needs_only_a_source() -> None:
     """A spec with only a source has the default in every other field."""
     wish = InterfaceSpec("veth1")
-    assert [getattr(wish, item.name) for item in fields(wish)] == [
-        "veth1", "eth", None, None, None, (), None, (), (), "error", Advertise(3, 1.0), None, 5.0,
+    assert wish.settings == Settings()
+    assert [getattr(wish, item.name) for item in fields(wish) if item.name not in TABLE] == [
+        "veth1", "eth", None, (), None, (), (), "error", Advertise(3, 1.0), None, 5.0,
     ]  # fmt: skip
     assert (wish.source_name, wish.has_ipv6) == ("veth1", False)
 

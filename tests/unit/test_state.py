@@ -14,14 +14,15 @@ from netsandbox._plan.state import Facts, LinkState, attach_facts, classify, det
 from netsandbox._record import Attachment
 from netsandbox._steps import Move, Place
 from netsandbox.errors import KernelError
-from netsandbox.netlink import link as links
+from netsandbox.netlink import link_requests as requests
 from netsandbox.netlink import neighbor, route
 from netsandbox.netlink.neighbor import PERMANENT, SELF
+from netsandbox.netlink.settings import Settings
 from netsandbox.testing import FakeKernel
 from tests.unit.rig import furnished, send
 from tests.unit.values import forwarding, route_entry
 
-THERE, HOME = Place("web", 7, "eth0", None, 1500), Place(HOST, 7, "v0", None, 1500)
+THERE, HOME = Place("web", 7, "eth0", settings=Settings(mtu=1500)), Place(HOST, 7, "v0", settings=Settings(mtu=1500))
 PLUGGED = Attachment(1, "v0", 7, "eth0", "veth", born=False, back=(Move(THERE, HOME),))
 
 
@@ -150,7 +151,7 @@ def test_facts_do_not_change_with_the_kernel() -> None:
     """A later change of a link does not change facts that were read before."""
     host = furnished().host
     facts = attach_facts(host, FakeKernel(), [InterfaceSpec("v0")])
-    send(host, links.change(7, mtu=1300))
+    send(host, requests.modify(7, settings=Settings(mtu=1300)))
     assert facts.sources["v0"].link.mtu == 1500
 
 

@@ -29,9 +29,8 @@ from netsandbox._steps import (
     RestoreConf,
     SetAddress,
     SetAltnames,
-    SetMac,
+    SetLink,
     SetMaster,
-    SetMtu,
     SetNeighbor,
     SetRoute,
     SetSysctl,
@@ -43,8 +42,10 @@ from netsandbox._steps import (
 )
 from netsandbox._steps.base import inside, ip, quote
 from netsandbox.netlink import address, attrs
-from netsandbox.netlink import link as links
-from netsandbox.netlink.neighbor import AF_BRIDGE, PERMANENT, SELF, NeighborEntry
+from netsandbox.netlink import link_requests as requests
+from netsandbox.netlink.constants import AF_BRIDGE
+from netsandbox.netlink.neighbor import PERMANENT, SELF, NeighborEntry
+from netsandbox.netlink.settings import Settings
 from netsandbox.testing import FakeKernel, _links
 from tests.unit.rig import Rig, send
 from tests.unit.values import address_entry, forwarding, neighbor_entry, route_entry
@@ -55,8 +56,10 @@ if TYPE_CHECKING:
 AT = ("web", 7, "v0")
 GONE = frozenset((errno.EADDRNOTAVAIL, errno.ESRCH, errno.ENOENT, errno.ENODEV))
 THERE = frozenset((errno.EEXIST,))
-OUTSIDE = Place(HOST, 5, "out", "02:00:00:00:00:05", 1500, "a text", 1000, 3)
-INSIDE = Place("web", 6, "eth0", "02:00:00:00:00:42", 1400, "", 77, 0)
+OUTSIDE = Place(
+    HOST, 5, "out", settings=Settings(mac="02:00:00:00:00:05", mtu=1500, alias="a text", txqlen=1000, group=3)
+)
+INSIDE = Place("web", 6, "eth0", settings=Settings(mac="02:00:00:00:00:42", mtu=1400, alias="", txqlen=77, group=0))
 WITH_PEER = replace(address_entry("10.0.0.2/24", 7), peer=ip_address("10.5.0.1"), broadcast=None)
 WITHOUT_ROUTE = replace(address_entry("10.0.0.2/32", 7), flags=address.NOPREFIXROUTE)
 TENTATIVE = replace(address_entry("fd00::4/64", 7), flags=address.TENTATIVE)
@@ -66,7 +69,14 @@ IDENTITY = (4, 1234)
 LAN = "02:00:00:00:00:06"
 MAC, END = "02:00:00:00:00:01", "fe:00:00:00:00:02"
 FULL_END = HostEnd(
-    "veth-web", END, 1300, 9, "br0", "02:00:00:00:00:99", "a mark", hairpin=True, isolated=True, learning=False
+    "veth-web",
+    settings=Settings(mac=END, mtu=1300, alias="a mark"),
+    master=9,
+    master_name="br0",
+    master_mac="02:00:00:00:00:99",
+    hairpin=True,
+    isolated=True,
+    learning=False,
 )
 # Priority (the default), cost, state (which the port finds by itself), hairpin, learning and flood (the default).
 PORT_SETTINGS = b"".join(
@@ -77,8 +87,8 @@ PORT_SETTINGS = b"".join(
     )
 )
 BORN = (
-    CreateVeth("web", 18, "eth8", None, None, HostEnd("one", END, group=3)),
-    CreateVeth("web", 19, "eth9", None, None, HostEnd("two", END)),
+    CreateVeth("web", 18, "eth8", host=HostEnd("one", settings=Settings(mac=END, group=3))),
+    CreateVeth("web", 19, "eth9", host=HostEnd("two", settings=Settings(mac=END))),
 )
 
 TEXTS: list[tuple[Step, str]] = [
@@ -93,27 +103,41 @@ TEXTS: list[tuple[Step, str]] = [
             "txqueuelen 1000 group 3"
         ),
     ),
-    (Move(OUTSIDE, replace(OUTSIDE, netns="web", mac=None)), "ip link set dev out netns web name out"),
-    (CreateLink("web", 7, "br0", "bridge", None), "ip -n web link add name br0 type bridge"),
     (
-        CreateLink("web", 7, "br0", "bridge", "02:00:00:00:00:01"),
+        Move(OUTSIDE, replace(OUTSIDE, netns="web", settings=replace(OUTSIDE.settings, mac=None))),
+        "ip link set dev out netns web name out",
+    ),
+    (CreateLink("web", 7, "br0", "bridge"), "ip -n web link add name br0 type bridge"),
+    (
+        CreateLink("web", 7, "br0", "bridge", settings=Settings(mac="02:00:00:00:00:01")),
         "ip -n web link add name br0 address 02:00:00:00:00:01 type bridge",
     ),
-    (CreateLink("web", 7, "br0", "bridge", None).inverse(), "ip -n web link delete dev br0"),
+    (CreateLink("web", 7, "br0", "bridge").inverse(), "ip -n web link delete dev br0"),
     (
-        CreateLink("web", 7, "eth0", "macvlan", MAC, 1400, (("mode", "bridge"),), 5, "wan 0"),
+        CreateLink(
+            "web",
+            7,
+            "eth0",
+            "macvlan",
+            settings=Settings(mac=MAC, mtu=1400),
+            options=(("mode", "bridge"),),
+            lower=5,
+            lower_name="wan 0",
+        ),
         f"ip link add link 'wan 0' name eth0 netns web address {MAC} mtu 1400 type macvlan mode bridge",
     ),
     (
-        CreateLink(HOST, 7, "eth0", "macvlan", None, None, (("mode", "vepa"),), 5, "wan"),
+        CreateLink(HOST, 7, "eth0", "macvlan", options=(("mode", "vepa"),), lower=5, lower_name="wan"),
         "ip link add link wan name eth0 type macvlan mode vepa",
     ),
     (
-        CreateLink("/srv/web", 7, "eth0", "vxlan", None, None, (("id", 42), ("learning", False)), 5, "wan"),
+        CreateLink(
+            "/srv/web", 7, "eth0", "vxlan", options=(("id", 42), ("learning", False)), lower=5, lower_name="wan"
+        ),
         "ip link add name eth0 netns /srv/web type vxlan id 42 nolearning dev wan",
     ),
     (
-        CreateLink("web", 7, "eth0", "vxlan", None, None, (("id", 42),)),
+        CreateLink("web", 7, "eth0", "vxlan", options=(("id", 42),)),
         "ip link add name eth0 netns web type vxlan id 42",
     ),
     (
@@ -122,32 +146,39 @@ TEXTS: list[tuple[Step, str]] = [
             7,
             "eth0",
             "macvlan",
-            None,
-            None,
-            (("mode", "source"), ("macs", (MAC,)), ("nodst", True)),
-            5,
-            "wan",
+            options=(("mode", "source"), ("macs", (MAC,)), ("nodst", True)),
+            lower=5,
+            lower_name="wan",
         ),
         f"ip link add link wan name eth0 netns web type macvlan mode source macaddr set {MAC} flag nodst",
     ),
     (
-        CreateLink("web", 7, "eth0", "vlan", None, None, (("id", 5), ("egress_qos", ((0, 1), (2, 3)))), 5, "wan"),
+        CreateLink(
+            "web", 7, "eth0", "vlan", options=(("id", 5), ("egress_qos", ((0, 1), (2, 3)))), lower=5, lower_name="wan"
+        ),
         "ip link add link wan name eth0 netns web type vlan id 5 egress-qos-map 0:1 2:3",
     ),
     (
-        CreateLink("web", 7, "eth0", "vxlan", None, None, (("id", 0), ("source_ports", (8, 9)), ("external", True))),
+        CreateLink("web", 7, "eth0", "vxlan", options=(("id", 0), ("source_ports", (8, 9)), ("external", True))),
         "ip link add name eth0 netns web type vxlan srcport 8 9 external",
     ),
     (
-        CreateLink("web", 7, "tap0", "tun", MAC, 1400, (("mode", "tap"), ("owner", 1000), ("packet_info", False))),
+        CreateLink(
+            "web",
+            7,
+            "tap0",
+            "tun",
+            settings=Settings(mac=MAC, mtu=1400),
+            options=(("mode", "tap"), ("owner", 1000), ("packet_info", False)),
+        ),
         f"ip -n web tuntap add dev tap0 mode tap user 1000 && ip -n web link set dev tap0 address {MAC} mtu 1400",
     ),
     (
-        CreateLink("web", 7, "tap0", "tun", None, None, (("mode", "tun"), ("multi_queue", True))),
+        CreateLink("web", 7, "tap0", "tun", options=(("mode", "tun"), ("multi_queue", True))),
         "ip -n web tuntap add dev tap0 mode tun multi_queue",
     ),
     (
-        CreateVeth("web", 7, "eth0", MAC, 1400, FULL_END),
+        CreateVeth("web", 7, "eth0", settings=Settings(mac=MAC, mtu=1400), host=FULL_END),
         (
             f"ip link add name veth-web address {END} mtu 1300 type veth peer name eth0 netns web"
             f" address {MAC} mtu 1400"
@@ -158,15 +189,15 @@ TEXTS: list[tuple[Step, str]] = [
         ),
     ),
     (
-        CreateVeth(HOST, 7, "eth0", None, None, HostEnd("veth-web", END, ipv6=True)),
+        CreateVeth(HOST, 7, "eth0", host=HostEnd("veth-web", settings=Settings(mac=END), ipv6=True)),
         f"ip link add name veth-web address {END} type veth peer name eth0 && ip link set dev veth-web up",
     ),
-    (CreateVeth("web", 7, "eth0", None, None, FULL_END).inverse(), "ip link delete dev veth-web"),
+    (CreateVeth("web", 7, "eth0", host=FULL_END).inverse(), "ip link delete dev veth-web"),
     (
         CreateVeths(BORN, 1849688064),
         (
-            f"ip link add name one address {END} type veth peer name eth8 netns web"
-            " && sysctl -qw net.ipv6.conf.one.disable_ipv6=1 && ip link set dev one group 3 up"
+            f"ip link add name one address {END} group 3 type veth peer name eth8 netns web"
+            " && sysctl -qw net.ipv6.conf.one.disable_ipv6=1 && ip link set dev one up"
             f" && ip link add name two address {END} type veth peer name eth9 netns web"
             " && sysctl -qw net.ipv6.conf.two.disable_ipv6=1 && ip link set dev two up"
         ),
@@ -178,8 +209,8 @@ TEXTS: list[tuple[Step, str]] = [
             " && ip link delete group 1849688064"
         ),
     ),
-    (SetMac(*AT, None, "02:00:00:00:00:01"), "ip -n web link set dev v0 address 02:00:00:00:00:01"),
-    (SetMtu(*AT, 1500, 1400), "ip -n web link set dev v0 mtu 1400"),
+    (SetLink(*AT, None, Settings(mac="02:00:00:00:00:01")), "ip -n web link set dev v0 address 02:00:00:00:00:01"),
+    (SetLink(*AT, Settings(mtu=1500), Settings(mtu=1400)), "ip -n web link set dev v0 mtu 1400"),
     (SetUp(*AT, old=False, new=True), "ip -n web link set dev v0 up"),
     (SetUp(*AT, old=True, new=False), "ip -n web link set dev v0 down"),
     (SetMaster(*AT, None, Port(9, "br0")), "ip -n web link set dev v0 master br0"),
@@ -246,7 +277,7 @@ TEXTS: list[tuple[Step, str]] = [
         RestoreConf(HOST, 7, "v0", None, Conf((), ())),
         "# the settings net.ipv4.conf.v0 and net.ipv6.conf.v0 come back",
     ),
-    (Lost(SetMtu(*AT, None, 1400)), "# the move drops: ip -n web link set dev v0 mtu 1400"),
+    (Lost(SetLink(*AT, None, Settings(mtu=1400))), "# the move drops: ip -n web link set dev v0 mtu 1400"),
     (
         Lost(RestoreConf(HOST, 7, "v0", None, Conf((), ()))),
         "# the move drops: the settings net.ipv4.conf.v0 and net.ipv6.conf.v0 come back",
@@ -327,16 +358,31 @@ def rig() -> Rig:
 PORT = Port(9, "br0", "bridge", attrs.pack_u8(4, 1))
 REVERSIBLE: list[Step] = [
     Move(OUTSIDE, INSIDE),
-    CreateLink("web", 8, "br1", "bridge", "02:00:00:00:00:01"),
-    CreateLink("web", 8, "eth0", "macvlan", MAC, 1400, (("mode", "bridge"),), 5, "out"),
-    CreateLink("web", 8, "eth0", "vxlan", None, 1400, (("id", 42), ("remote", "fd00::1"))),
-    CreateLink("web", 8, "tap0", "tun", MAC, 1400, (("mode", "tap"),)),
-    CreateLink("web", 8, "tap0", "tun", None, None, (("mode", "tap"),)),
-    CreateVeth("web", 8, "eth0", MAC, 1400, replace(FULL_END, master=6, master_name="lan", master_mac=LAN)),
-    CreateVeth("web", 8, "eth0", None, None, HostEnd("veth-web", END, ipv6=True)),
+    CreateLink("web", 8, "br1", "bridge", settings=Settings(mac="02:00:00:00:00:01")),
+    CreateLink(
+        "web",
+        8,
+        "eth0",
+        "macvlan",
+        settings=Settings(mac=MAC, mtu=1400),
+        options=(("mode", "bridge"),),
+        lower=5,
+        lower_name="out",
+    ),
+    CreateLink("web", 8, "eth0", "vxlan", settings=Settings(mtu=1400), options=(("id", 42), ("remote", "fd00::1"))),
+    CreateLink("web", 8, "tap0", "tun", settings=Settings(mac=MAC, mtu=1400), options=(("mode", "tap"),)),
+    CreateLink("web", 8, "tap0", "tun", options=(("mode", "tap"),)),
+    CreateVeth(
+        "web",
+        8,
+        "eth0",
+        settings=Settings(mac=MAC, mtu=1400),
+        host=replace(FULL_END, master=6, master_name="lan", master_mac=LAN),
+    ),
+    CreateVeth("web", 8, "eth0", host=HostEnd("veth-web", settings=Settings(mac=END), ipv6=True)),
     CreateVeths(BORN, 99),
-    SetMac(*AT, "02:00:00:00:00:07", "02:00:00:00:00:01"),
-    SetMtu(*AT, 1500, 1400),
+    SetLink(*AT, Settings(mac="02:00:00:00:00:07"), Settings(mac="02:00:00:00:00:01")),
+    SetLink(*AT, Settings(mtu=1500), Settings(mtu=1400)),
     SetMaster(*AT, None, Port(9, "br0")),
     SetMaster(*AT, None, PORT),
     SetMaster(*AT, None, replace(PORT, former=True)),
@@ -374,8 +420,8 @@ def test_a_link_that_is_brought_up_and_down_again_is_down(rig: Rig) -> None:
 
 
 NOTHING: list[Step] = [
-    SetMac(*AT, "02:00:00:00:00:01", None),
-    SetMtu(*AT, 1400, None),
+    SetLink(*AT, Settings(mac="02:00:00:00:00:01"), None),
+    SetLink(*AT, Settings(mtu=1400), None),
     SetAltnames(*AT, ("a",), ("a",)),
     SetAddress(*AT, None, None),
     SetRoute(*AT, None, None),
@@ -384,12 +430,12 @@ NOTHING: list[Step] = [
     SetSysctl(*AT, "1", "0", "ipv4/conf/v0/rp_filter"),
     RestoreConf(*AT, None, None),
     RestoreConf("web", 99, "v9", None, Conf((), ())),
-    CreateLink("web", 99, "br0", "bridge", None).inverse(),
-    CreateLink("web", 7, "v0", "bridge", None).inverse(),
-    CreateLink("web", 9, "br0", "bridge", None, former=True),
-    CreateVeth("web", 8, "eth0", None, None, HostEnd("pair", END), former=True),
-    CreateVeth("web", 8, "eth0", None, None, HostEnd("out", END)).inverse(),
-    CreateVeth("web", 8, "eth0", None, None, HostEnd("gone", END)).inverse(),
+    CreateLink("web", 99, "br0", "bridge").inverse(),
+    CreateLink("web", 7, "v0", "bridge").inverse(),
+    CreateLink("web", 9, "br0", "bridge", former=True),
+    CreateVeth("web", 8, "eth0", host=HostEnd("pair", settings=Settings(mac=END)), former=True),
+    CreateVeth("web", 8, "eth0", host=HostEnd("out", settings=Settings(mac=END))).inverse(),
+    CreateVeth("web", 8, "eth0", host=HostEnd("gone", settings=Settings(mac=END))).inverse(),
     CreateVeths(BORN, 99).inverse(),
     SetMaster(*AT, None, Port(99, "br9", former=True)),
 ]
@@ -404,9 +450,9 @@ def test_a_step_with_nothing_to_do_does_nothing(rig: Rig, step: Step) -> None:
 
 def test_bridge_keeps_its_mac_with_its_first_port(rig: Rig) -> None:
     """A host bridge gets its MAC back after the kernel gives it that of its first port."""
-    end = HostEnd("veth-web", END, master=6, master_name="lan", master_mac=LAN)
+    end = HostEnd("veth-web", settings=Settings(mac=END), master=6, master_name="lan", master_mac=LAN)
     rig.host.edit_link(6, mac=END)  # as the kernel does
-    assert CreateVeth("web", 8, "eth0", None, None, end).apply(rig.world)
+    assert CreateVeth("web", 8, "eth0", host=end).apply(rig.world)
     found = rig.host.link("lan")
     assert found
     assert found.mac == LAN
@@ -414,11 +460,11 @@ def test_bridge_keeps_its_mac_with_its_first_port(rig: Rig) -> None:
 
 def test_veth_is_deleted_by_the_index_of_its_host_end(rig: Rig) -> None:
     """A veth whose host end was renamed is deleted by the index of the host end; by its name alone it is not."""
-    made = CreateVeth("web", 8, "eth0", None, None, HostEnd("veth-web", END))
+    made = CreateVeth("web", 8, "eth0", host=HostEnd("veth-web", settings=Settings(mac=END)))
     assert made.apply(rig.world)
     end = rig.host.link("veth-web")
     assert end
-    send(rig.host, links.change(end.index, name="called-anew"))
+    send(rig.host, requests.modify(end.index, name="called-anew"))
     assert not made.inverse().apply(rig.world)
     assert DeleteVeth(replace(made, host=replace(made.host, index=end.index))).apply(rig.world)
     assert rig.box.link("eth0") is None
@@ -463,8 +509,8 @@ def test_failed_deletion_of_a_link_is_raised(rig: Rig) -> None:
 
 
 BIRTHS: list[Step] = [
-    CreateLink("web", 8, "eth0", "vlan", None, None, (), 5, "out"),
-    CreateVeth("web", 8, "eth0", None, None, HostEnd("veth-web", END)),
+    CreateLink("web", 8, "eth0", "vlan", lower=5, lower_name="out"),
+    CreateVeth("web", 8, "eth0", host=HostEnd("veth-web", settings=Settings(mac=END))),
 ]
 
 
@@ -479,9 +525,7 @@ def test_unsupported_kind_error_names_the_module(
     assert info.value.errno == errno.EOPNOTSUPP
 
 
-@pytest.mark.parametrize(
-    "step", [CreateLink("web", 8, "eth0", "bridge", None), CreateVeth("web", 8, "eth0", None, None, FULL_END)]
-)
+@pytest.mark.parametrize("step", [CreateLink("web", 8, "eth0", "bridge"), CreateVeth("web", 8, "eth0", host=FULL_END)])
 def test_other_creation_errors_are_raised_unchanged(rig: Rig, step: Step) -> None:
     """Any other error of creating a link is raised with its errno."""
     rig.faults.fail(1, errno.ENOBUFS)
@@ -492,25 +536,25 @@ def test_other_creation_errors_are_raised_unchanged(rig: Rig, step: Step) -> Non
 
 def test_inverse_of_lost_restores_what_the_move_drops(rig: Rig) -> None:
     """Lost itself changes nothing; the inverse of Lost is the step that restores what a move drops."""
-    step = Lost(SetMtu(*AT, None, 1400))
+    step = Lost(SetLink(*AT, None, Settings(mtu=1400)))
     before = rig.state()
     assert step.apply(rig.world)
     assert rig.changes(before) == {}
-    assert step.inverse() == SetMtu(*AT, None, 1400)
+    assert step.inverse() == SetLink(*AT, None, Settings(mtu=1400))
     assert step.settled == frozenset()
 
 
 SETTLED: list[tuple[Step, frozenset[int]]] = [
-    (SetMtu(*AT, None, 1400), THERE),
-    (SetMtu(*AT, 1400, None), GONE),
+    (SetLink(*AT, None, Settings(mtu=1400)), THERE),
+    (SetLink(*AT, Settings(mtu=1400), None), GONE),
     (SetUp(*AT, old=True, new=False), GONE),
     (Move(OUTSIDE, INSIDE), frozenset()),
-    (CreateLink("web", 7, "br0", "bridge", None), frozenset()),
-    (CreateVeth("web", 7, "eth0", None, None, FULL_END), frozenset()),
-    (CreateVeth("web", 7, "eth0", None, None, FULL_END).inverse(), frozenset((errno.ENODEV,))),
+    (CreateLink("web", 7, "br0", "bridge"), frozenset()),
+    (CreateVeth("web", 7, "eth0", host=FULL_END), frozenset()),
+    (CreateVeth("web", 7, "eth0", host=FULL_END).inverse(), frozenset((errno.ENODEV,))),
     (CreateVeths(BORN, 99), frozenset()),
     (CreateVeths(BORN, 99).inverse(), frozenset()),
-    (CreateLink("web", 7, "br0", "bridge", None).inverse(), frozenset((errno.ENODEV,))),
+    (CreateLink("web", 7, "br0", "bridge").inverse(), frozenset((errno.ENODEV,))),
     (Pin("web", "/srv/web", IDENTITY), frozenset()),
     (Unpin("web", "/srv/web", IDENTITY), frozenset((errno.ENOENT, errno.ESTALE))),
     (WaitUp(*AT, 5.0), frozenset()),
@@ -527,7 +571,7 @@ def test_repeated_move_applies_the_missing_changes(rig: Rig) -> None:
     """A move of a link that has moved already changes what differs, and a further one changes nothing."""
     step = Move(OUTSIDE, INSIDE)
     step.apply(rig.world)
-    rig.box.send(links.change(6, name="old", mtu=1300))
+    rig.box.send(requests.modify(6, settings=Settings(mtu=1300), name="old"))
     assert step.apply(rig.world)
     found = rig.box.link("eth0")
     assert found
@@ -538,7 +582,7 @@ def test_repeated_move_applies_the_missing_changes(rig: Rig) -> None:
 @pytest.mark.parametrize("where", ["nowhere", "another under its index here", "another under its index there"])
 def test_move_refuses_a_different_link(rig: Rig, where: str) -> None:
     """A move raises ENODEV and changes nothing if its link is neither at its source nor at its destination."""
-    rig.host.send(links.delete(5))
+    rig.host.send(requests.delete(5))
     if "here" in where:
         rig.host.add_link("stranger", index=5, mac="02:00:00:00:00:77")
     if where.endswith("there"):
@@ -551,7 +595,7 @@ def test_move_refuses_a_different_link(rig: Rig, where: str) -> None:
 
 def test_link_without_mac_is_identified_by_its_name(rig: Rig) -> None:
     rig.host.add_link("tun0", index=8, mac=None)
-    old = Place(HOST, 8, "tun0", None, 1500, "", 1000)
+    old = Place(HOST, 8, "tun0", settings=Settings(mtu=1500, alias="", txqlen=1000))
     assert Move(old, replace(old, netns="web", name="eth0")).apply(rig.world)
     assert rig.box.link("eth0")
 

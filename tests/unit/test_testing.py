@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from netsandbox import KernelError
-from netsandbox.netlink import link as links
+from netsandbox.netlink import link_requests as requests
 from netsandbox.netlink import route
 from netsandbox.testing import FakeKernel, Faults
 from tests.unit.values import route_entry
@@ -38,7 +38,7 @@ def test_injected_fault_may_carry_the_call_out(*, answered: bool, carried_out: b
     kernel = FakeKernel()
     kernel.faults.fail(1, errno.ENOBUFS, answered=answered, carried_out=carried_out)
     with pytest.raises(KernelError) as info:
-        kernel.send(links.create("bridge", "br0", index=5))
+        kernel.send(requests.create("bridge", "br0", index=5))
     assert (info.value.errno, info.value.answered) == (errno.ENOBUFS, answered)
     assert (kernel.link("br0") is not None) == carried_out
 
@@ -48,7 +48,7 @@ def test_refused_call_keeps_its_own_error() -> None:
     kernel = FakeKernel()
     kernel.faults.fail(1, errno.ENOBUFS, carried_out=True)
     with pytest.raises(KernelError, match=r"fake: create nonsense x: E?(OP)?NOTSUPP? \(Unknown device type\)"):
-        kernel.send(links.create("nonsense", "x", index=5))
+        kernel.send(requests.create("nonsense", "x", index=5))
 
 
 def test_any_exception_can_be_raised_and_faults_can_be_cleared() -> None:
@@ -102,7 +102,7 @@ def test_moved_link_gets_a_free_index_if_taken() -> None:
     here, there = FakeKernel("here"), FakeKernel("there")
     here.add_link("v0", index=7)
     there.add_link("w0", index=7)
-    here.send(links.change(7, namespace=there.fd))
+    here.send(requests.modify(7, namespace=there.fd))
     found = there.link("v0")
     assert found
     assert found.index == 8

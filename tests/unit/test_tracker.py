@@ -14,7 +14,10 @@ from netsandbox import Event, KernelError
 from netsandbox._events import tracker
 from netsandbox._events.tracker import EventTracker
 from netsandbox.netlink import address, attrs, link, neighbor, route
+from netsandbox.netlink import link_requests as requests
+from netsandbox.netlink.constants import IFF_UP
 from netsandbox.netlink.message import F_REPLACE, Message
+from netsandbox.netlink.settings import Settings
 from netsandbox.testing import FakeKernel
 from tests.unit.rig import send
 from tests.unit.values import address_entry, forwarding, neighbor_entry, route_entry
@@ -46,7 +49,7 @@ def say(kind: int, value: Address | RouteEntry | NeighborEntry, *, flags: int = 
     return Message(kind, flags, 0, value.pack())
 
 
-def say_link(kind: int, index: int, name: str, *attributes: bytes, flags: int = link.UP, family: int = 0) -> Message:
+def say_link(kind: int, index: int, name: str, *attributes: bytes, flags: int = IFF_UP, family: int = 0) -> Message:
     head = struct.pack("=BxHiII", family, 1, index, flags, 0)
     return Message(kind, 0, 0, head + attrs.pack_text(3, name) + b"".join(attributes))
 
@@ -67,13 +70,15 @@ def test_comparison_reports_changes_without_notification(kernel: FakeKernel, kno
     """A comparison with the kernel reports the changes of which no notification arrived."""
     assert known.compare(kernel) == []
     kernel.add_link("v1", index=8)
-    send(kernel, link.change(7, mtu=1400), route.delete(route_entry("10.9.0.0/16", 7, "10.0.0.9")))
+    send(
+        kernel, requests.modify(7, settings=Settings(mtu=1400)), route.delete(route_entry("10.9.0.0/16", 7, "10.0.0.9"))
+    )
     assert short(known.compare(kernel)) == [
         ("route", "deleted", "v0"),
         ("link", "changed", "v0"),
         ("link", "new", "v1"),
     ]
-    send(kernel, link.delete(7))
+    send(kernel, requests.delete(7))
     found = short(known.compare(kernel))
     assert found[-1] == ("link", "deleted", "v0")  # after the events of what was on it
     assert {item[1:] for item in found} == {("deleted", "v0")}
@@ -198,7 +203,7 @@ def test_number_of_known_entries_is_limited(kernel: FakeKernel, monkeypatch: pyt
     kernel.add_link("v1", index=8)
     assert known.compare(kernel) == []
     assert (len(known._known), known.knows_all) == (size + 1, False)
-    send(kernel, link.delete(8))
+    send(kernel, requests.delete(8))
     assert known.compare(kernel) != []
     assert known.knows_all
 

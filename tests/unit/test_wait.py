@@ -10,7 +10,7 @@ from netsandbox import Bridge, InterfaceSpec, KernelError, SpecError
 from netsandbox._kernel import HOST
 from netsandbox._steps import WaitUp
 from netsandbox.netlink import attrs
-from netsandbox.netlink import link as links
+from netsandbox.netlink import link_requests as requests
 from tests.unit.rig import Rig, send
 
 STEP = WaitUp("web", 7, "eth0", 5.0)
@@ -24,7 +24,7 @@ def rig() -> Rig:
     made.box.edit_link(7, lower=9, lower_netns=0)
     made.host.add_link("br0", kind="bridge", index=3, up=True)
     made.host.add_link("out", index=9, up=True)
-    send(made.host, links.change(9, master=3))
+    send(made.host, requests.modify(9, master=3))
     made.host.edit_link(9, lower=7, lower_netns=0, port=state(3))
     return made
 
@@ -116,13 +116,13 @@ def test_peer_of_a_host_link_is_found_on_the_host() -> None:
 
 
 def test_missing_link_raises_enodev(rig: Rig) -> None:
-    send(rig.box, links.delete(7))
+    send(rig.box, requests.delete(7))
     with pytest.raises(KernelError, match=r"wait 5 s for eth0 to be up: ENODEV .eth0 is gone"):
         STEP.apply(rig.world)
 
 
 def test_inverse_of_waiting_does_nothing(rig: Rig) -> None:
-    send(rig.box, links.delete(7))
+    send(rig.box, requests.delete(7))
     asked = len(rig.faults.calls)
     assert not STEP.inverse().apply(rig.world)
     assert len(rig.faults.calls) == asked

@@ -5,8 +5,9 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import TYPE_CHECKING, Any
 
-from netsandbox.netlink import address, neighbor, route
-from netsandbox.netlink.neighbor import AF_BRIDGE, NeighborEntry
+from netsandbox.netlink import address, neighbor
+from netsandbox.netlink.constants import AF_BRIDGE, RT_SCOPE_LINK
+from netsandbox.netlink.neighbor import NeighborEntry
 from netsandbox.netlink.route import RouteEntry
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def address_entry(text: str, index: int) -> Address:
 
 def route_entry(to: str, index: int | None, via: str | None = None, **fields: Any) -> RouteEntry:  # noqa: ANN401
     hop = None if via is None else ip_address(via)
-    usual = {"scope": 0 if via or ":" in to else route.LINK}
+    usual = {"scope": 0 if via or ":" in to else RT_SCOPE_LINK}
     return RouteEntry(ip_network(to), index, hop, **usual | fields)
 
 

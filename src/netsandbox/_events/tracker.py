@@ -19,6 +19,7 @@ from netsandbox.netlink import link as _link
 from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
 from netsandbox.netlink.address import Address
+from netsandbox.netlink.constants import AF_BRIDGE, AF_INET, AF_INET6
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import F_REPLACE, Message
 from netsandbox.netlink.neighbor import NOARP, NeighborEntry
@@ -74,7 +75,7 @@ class EventTracker:
 
     def hear(self, message: Message) -> Event | None:
         """Return the event that a message tells; None if it tells nothing that is new, or nothing that we tell."""
-        if message.kind & ~_DELETED == _link.NEWLINK and message.body[:1] == bytes([_link.AF_BRIDGE]):
+        if message.kind & ~_DELETED == _link.NEWLINK and message.body[:1] == bytes([AF_BRIDGE]):
             return self._hear_port(message)
         found = _read(message)
         if found is None:
@@ -196,7 +197,7 @@ def _of_neighbor(value: NeighborEntry) -> tuple[Key, Value] | None:
     if value.flags & _PROXY:
         return None
     key: Key = ("neighbor", value.family, value.index, value.ip)
-    if value.family == _neighbor.AF_BRIDGE:
+    if value.family == AF_BRIDGE:
         if value.mac is None or int(value.mac[:2], 16) & 1:
             return None
         sides = value.flags & (_neighbor.SELF | _neighbor.MASTER)
@@ -206,7 +207,7 @@ def _of_neighbor(value: NeighborEntry) -> tuple[Key, Value] | None:
 
 def _is_implied(value: Value) -> bool:
     """Whether it is a neighbour whose MAC follows from its IP address: the kernel does not tell of those that come."""
-    return isinstance(value, NeighborEntry) and value.family != _neighbor.AF_BRIDGE and bool(value.state & NOARP)
+    return isinstance(value, NeighborEntry) and value.family != AF_BRIDGE and bool(value.state & NOARP)
 
 
 def _read(message: Message) -> tuple[Key, Value] | None:
@@ -216,13 +217,13 @@ def _read(message: Message) -> tuple[Key, Value] | None:
     return read(message) if read and family and family in families else None
 
 
-_IP = bytes([_address.AF_INET, _address.AF_INET6])
+_IP = bytes([AF_INET, AF_INET6])
 _READERS: dict[int, tuple[bytes, Callable[[Message], tuple[Key, Value] | None]]] = {
     _link.NEWLINK: (b"\0", lambda message: _of_link(_link.unpack(message))),
     _address.NEWADDR: (_IP, lambda message: _of_address(_address.unpack(message))),
     _route.NEWROUTE: (_IP, lambda message: _of_route(_route.unpack(message))),
     _neighbor.NEWNEIGH: (
-        _IP + bytes([_neighbor.AF_BRIDGE]),
+        _IP + bytes([AF_BRIDGE]),
         lambda message: _of_neighbor(_neighbor.unpack(message)),
     ),
 }
@@ -232,5 +233,5 @@ def _look(kernel: Kernel) -> Iterator[tuple[Key, Value]]:
     """Yield all there is, links first: they have the names."""
     yield from map(_of_link, kernel.links())
     yield from map(_of_address, kernel.addresses())
-    neighbors = chain(kernel.neighbors(), kernel.neighbors(_neighbor.AF_BRIDGE))
+    neighbors = chain(kernel.neighbors(), kernel.neighbors(AF_BRIDGE))
     yield from filter(None, chain(map(_of_route, kernel.routes()), map(_of_neighbor, neighbors)))

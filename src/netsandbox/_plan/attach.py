@@ -27,14 +27,16 @@ from netsandbox._steps import (
     HostEnd,
     Lost,
     Move,
+    Place,
     Port,
     SetAddress,
+    SetLink,
     SetMaster,
-    SetMtu,
     SetNeighbor,
     SetRoute,
     SetSysctl,
     SetUp,
+    Step,
     WaitUp,
     place,
 )
@@ -47,10 +49,12 @@ from netsandbox.errors import (
 )
 from netsandbox.links import Kind, Veth, find_kind
 from netsandbox.netlink import address as _address
-from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
+from netsandbox.netlink import settings as _settings
 from netsandbox.netlink.conf import disable_ipv6, sysctl_path
+from netsandbox.netlink.constants import AF_BRIDGE
 from netsandbox.netlink.link import Link
+from netsandbox.netlink.settings import Settings
 from netsandbox.spec import InterfaceSpec
 
 HALF = 1  # prefix length of the two halves of everything, with which VPNs stand in for a default route
@@ -151,17 +155,18 @@ class _Attach:
 
     def _create(self, spec: InterfaceSpec, kind: Kind, at: tuple[str, int, str]) -> None:
         """Plan to create the link in its place."""
-        self.draft.add(self._birth(spec, kind, at))
-        if not kind.mtu_with_birth and spec.mtu is not None:  # asked for in the same request, it would not be kept
-            self.draft.add(SetMtu(*at, None, spec.mtu))
+        late = () if kind.mtu_with_birth else ("mtu",)  # in the request that creates the link, it would get lost
+        birth, later = _settings.split(spec.settings, *late)
+        self.draft.add(self._birth(spec, kind, at, birth))
+        if later:
+            self.draft.add(SetLink(*at, None, later))
 
     def _move(self, spec: InterfaceSpec, state: LinkState, at: tuple[str, int, str], names: Mapping[str, str]) -> None:
         """Plan to move the link: one request, in the spans of all that it does."""
         draft, link = self.draft, state.link
         netns, index, name = at
         old = place(HOST, link)
-        there = replace(old, netns=netns, index=index, name=name)
-        move = Move(old, replace(there, mac=spec.mac or link.mac, mtu=spec.mtu or link.mtu))
+        move = Move(old, Place(netns, index, name, settings=_settings.merged(old.settings, spec)))
         move.refuse_immobile(link)
         with draft.span("moveLink", {"ifaceName": name}):
             draft.add(*map(Lost, reversed(restore_steps(HOST, state))))
@@ -169,7 +174,9 @@ class _Attach:
             with draft.span("setInterfaceName", {"ifaceName": name}), own:
                 draft.add(move)
 
-    def _birth(self, spec: InterfaceSpec, kind: Kind, at: tuple[str, int, str]) -> CreateLink | CreateVeth:
+    def _birth(
+        self, spec: InterfaceSpec, kind: Kind, at: tuple[str, int, str], settings: Settings
+    ) -> CreateLink | CreateVeth:
         """Return the step that makes a link."""
         outside = self.facts.host_links
         if isinstance(kind, Veth):
@@ -180,12 +187,14 @@ class _Attach:
             master = outside[kind.master] if kind.master else None
             end = HostEnd(
                 kind.host,
-                kind.host_mac or _host_mac(self.target.name, kind.host),
-                kind.host_mtu or spec.mtu,
-                master.index if master else None,
-                master.name if master else "",
-                master.mac if master and _takes_port_mac(master) else None,
-                self.target.mark,
+                settings=Settings(
+                    mac=kind.host_mac or _host_mac(self.target.name, kind.host),
+                    mtu=kind.host_mtu or spec.mtu,
+                    alias=self.target.mark or None,
+                ),
+                master=master.index if master else None,
+                master_name=master.name if master else "",
+                master_mac=master.mac if master and _takes_port_mac(master) else None,
                 ipv6=kind.ipv6,
                 hairpin=kind.hairpin,
                 isolated=kind.isolated,
@@ -193,11 +202,16 @@ class _Attach:
                 index=self._free_index(None) if self.target.is_host else 0,  # or it would take that of the first end
             )
             self.indexes.add(end.index)
-            return CreateVeth(*at, spec.mac, spec.mtu, end)
+            return CreateVeth(*at, settings=settings, host=end)
         lower = outside[kind.lower] if kind.lower else None
-        mtu = spec.mtu if kind.mtu_with_birth else None
-        below = (lower.index, lower.name) if lower else (None, "")
-        return CreateLink(*at, kind.kind, spec.mac, mtu, kind.options, *below)
+        return CreateLink(
+            *at,
+            kind.kind,
+            settings=settings,
+            options=kind.options,
+            lower=lower.index if lower else None,
+            lower_name=lower.name if lower else "",
+        )
 
     def _name(self, spec: InterfaceSpec) -> str:
         """Choose the name inside: the one asked for, or the prefix with the lowest free number."""
@@ -270,7 +284,7 @@ class _Attach:
         master = self._attached(spec.master)
         found = self.facts.link(master.index)
         was = port_of(state) if state and self.target.is_host else None
-        entries = [item for item in state.neighbors if item.family == _neighbor.AF_BRIDGE] if state and was else []
+        entries = [item for item in state.neighbors if item.family == AF_BRIDGE] if state and was else []
         lost: list[Step] = [SetNeighbor(*at, None, item) for item in entries]
         if state and state.link.is_up and self.target.is_host and self._is_cycled(spec):
             lost += lost_when_down(state)

@@ -8,7 +8,7 @@ from netsandbox._plan.state import Facts, LinkState
 from netsandbox._record import Attachment
 from netsandbox.errors import Problem, SourceNotFoundError, SpecError
 from netsandbox.links import KINDS, Kind
-from netsandbox.netlink import address as _address
+from netsandbox.netlink.constants import AF_INET6
 from netsandbox.spec import InterfaceSpec
 
 
@@ -92,7 +92,7 @@ def _check_birth(spec: InterfaceSpec, kind: Kind, facts: Facts, before: Sequence
 
 
 def _has_ipv6(state: LinkState) -> bool:
-    return any(item.family == _address.AF_INET6 for item in state.addresses)
+    return any(item.family == AF_INET6 for item in state.addresses)
 
 
 def _check_master(

@@ -7,6 +7,7 @@ from netsandbox._kernel import Kernel
 from netsandbox.errors import SpecError
 from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
+from netsandbox.netlink.constants import AF_BRIDGE, AF_INET, AF_INET6, RT_SCOPE_LINK, RT_SCOPE_UNIVERSE
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.neighbor import NeighborEntry
 from netsandbox.netlink.route import RouteEntry
@@ -23,7 +24,7 @@ def route_entry(route: Route, index: int) -> RouteEntry:
         via=route.via,
         metric=route.metric or 0,
         source=route.source,
-        scope=_route.UNIVERSE if route.via or route.to.version == 6 else _route.LINK,
+        scope=RT_SCOPE_UNIVERSE if route.via or route.to.version == 6 else RT_SCOPE_LINK,
         flags=_route.ONLINK if route.onlink else 0,
     )
 
@@ -35,7 +36,7 @@ def read_routes(kernel: Kernel, names: Mapping[int, str]) -> tuple[Route, ...]:
 
 def read_route(entry: RouteEntry, names: Mapping[int, str]) -> Route:
     """Return a route as a value for users; *names* are those of the links by index."""
-    usual = _IPV6_METRIC if entry.family == _route.AF_INET6 else 0
+    usual = _IPV6_METRIC if entry.family == AF_INET6 else 0
     return Route(
         entry.to,
         entry.via,
@@ -49,8 +50,8 @@ def read_route(entry: RouteEntry, names: Mapping[int, str]) -> Route:
 def read_neighbors(kernel: Kernel, names: Mapping[int, str]) -> tuple[Neighbor, ...]:
     """Return the permanent neighbours, and the bridge forwarding entries that somebody made."""
     found = []
-    for entry in (*kernel.neighbors(), *kernel.neighbors(_neighbor.AF_BRIDGE)):
-        bridge = entry.family == _neighbor.AF_BRIDGE
+    for entry in (*kernel.neighbors(), *kernel.neighbors(AF_BRIDGE)):
+        bridge = entry.family == AF_BRIDGE
         # In a bridge's own table, "permanent" are the addresses of its ports, made by the kernel; "static" are others'.
         made = _neighbor.NOARP if bridge and not entry.flags & _neighbor.SELF else _neighbor.PERMANENT
         if entry.state & made and entry.mac and entry.index in names:
@@ -70,10 +71,10 @@ def neighbor_entry(wish: Neighbor, found: Link) -> NeighborEntry:
     has it for VXLAN.
     """
     if not wish.bridge:
-        family = _route.AF_INET if wish.ip and wish.ip.version == 4 else _route.AF_INET6
+        family = AF_INET if wish.ip and wish.ip.version == 4 else AF_INET6
         return NeighborEntry(family, found.index, wish.ip, wish.mac)
     if wish.ip is None and found.port_kind == "bridge":
         state, flags = _neighbor.NOARP, _neighbor.MASTER  # "static" in the words of bridge(8)
     else:
         state, flags = _neighbor.PERMANENT, _neighbor.SELF
-    return NeighborEntry(_neighbor.AF_BRIDGE, found.index, wish.ip, wish.mac, state, flags)
+    return NeighborEntry(AF_BRIDGE, found.index, wish.ip, wish.mac, state, flags)

@@ -15,6 +15,8 @@ from netsandbox._plan.restore import restore_steps
 from netsandbox._plan.state import Facts, LinkState
 from netsandbox._record import Attachment
 from netsandbox._steps import (
+    CreateLink,
+    CreateVeth,
     DeleteLink,
     DeleteVeth,
     DeleteVeths,
@@ -22,13 +24,15 @@ from netsandbox._steps import (
     Lost,
     Move,
     SetAltnames,
-    SetMtu,
+    SetLink,
     SetUp,
     Step,
     place,
 )
 from netsandbox.errors import NameConflictError
+from netsandbox.netlink import settings as _settings
 from netsandbox.netlink.link import Link
+from netsandbox.netlink.settings import Settings
 
 T = TypeVar("T")
 
@@ -59,8 +63,9 @@ def _detach(draft: Draft, item: Attachment, target: Target, facts: Facts, free: 
         draft.add(*_leftover(item))
         return
     lost = () if target.is_host and not item.born else tuple(map(Lost, reversed(restore_steps(target.netns, state))))
-    if item.born:  # a link that moves takes its MTU along
-        lost += (Lost(SetMtu(target.netns, state.link.index, state.link.name, None, state.link.mtu)),)
+    if item.born:  # a link that moves takes its settings along
+        unusual = _settings.differing(replace(_settings.of(state.link), mac=None), _settings.USUAL)
+        lost += (Lost(SetLink(target.netns, state.link.index, state.link.name, None, unusual)),)
     if item.outer:  # what the host has made of its end
         lost += tuple(map(Lost, reversed(_outside(facts.ends[tie or 0]))))
     back = _homewards(item, target, facts, state.link, free)
@@ -122,20 +127,26 @@ def _leftover(item: Attachment) -> tuple[Step, ...]:
 
 def _as_it_is(step: Step, link: Link, lowers: Mapping[int, Link]) -> Step:
     """Return a step that deletes a link as that is called and set now, should it have to be made again."""
+
+    def settings(made: CreateLink | CreateVeth) -> Settings:
+        return replace(made.settings, mac=link.mac)
+
     if isinstance(step, DeleteLink):
-        return replace(step, made=replace(step.made, link=link.name, mac=link.mac))
+        return replace(step, made=replace(step.made, link=link.name, settings=settings(step.made)))
     if isinstance(step, DeleteVeth):
         outer = lowers[link.lower or 0]
         end = HostEnd(  # what it is a port of comes back later, as that may have to be made again as well
             outer.name,
-            outer.mac or step.made.host.mac,
-            outer.mtu,
-            mark=outer.alias or "",
+            settings=Settings(
+                mac=outer.mac or step.made.host.settings.mac,
+                mtu=outer.mtu,
+                alias=outer.alias,
+                group=outer.group,
+            ),
             ipv6=step.made.host.ipv6,
             index=outer.index,
-            group=outer.group,
         )
-        return replace(step, made=replace(step.made, link=link.name, mac=link.mac, host=end))
+        return replace(step, made=replace(step.made, link=link.name, settings=settings(step.made), host=end))
     return step
 
 

@@ -10,8 +10,9 @@ from netsandbox._plan.state import Facts, Inventory, LinkState
 from netsandbox._record import Attachment
 from netsandbox._steps import Pin, SetAddress, SetUp, Step, Unpin
 from netsandbox.netlink import address as _address
+from netsandbox.netlink.constants import RT_SCOPE_HOST
 
-_LOOPBACK = _address.Address(1, IPv4Interface("127.0.0.1/8"), scope=254, flags=_address.PERMANENT)  # RT_SCOPE_HOST
+_LOOPBACK = _address.Address(1, IPv4Interface("127.0.0.1/8"), scope=RT_SCOPE_HOST, flags=_address.PERMANENT)
 
 
 def plan_create(

@@ -20,6 +20,7 @@ from netsandbox.netlink import address as _address
 from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
 from netsandbox.netlink.address import Address
+from netsandbox.netlink.constants import AF_BRIDGE, AF_INET, AF_INET6
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.neighbor import NeighborEntry
 from netsandbox.netlink.route import RouteEntry
@@ -54,7 +55,7 @@ def main_routes(kernel: Kernel, family: int = 0) -> list[RouteEntry]:
 
 def default_routes(kernel: Kernel, version: int) -> list[RouteEntry]:
     """Return the default routes of an IP version, the one that counts first."""
-    family = _route.AF_INET if version == 4 else _route.AF_INET6
+    family = AF_INET if version == 4 else AF_INET6
     return [item for item in main_routes(kernel, family) if item.is_default]
 
 
@@ -160,11 +161,11 @@ def remove_address(kernel: Kernel, target: Target, interface: InterfaceKey, wish
 
 def _lost_with(kernel: Kernel, gone: Address, known: list[Address]) -> tuple[list[Address], list[RouteEntry]]:
     """Return the addresses and routes that the kernel deletes along with an address; *known* are all of its family."""
-    if gone.family == _route.AF_INET6 or gone.flags & _address.SECONDARY:
+    if gone.family == AF_INET6 or gone.flags & _address.SECONDARY:
         return [], []
     same = [item for item in known if item.interface.network == gone.interface.network]
     sources = {item.interface.ip for item in same}
-    entries = kernel.routes(family=_route.AF_INET, index=gone.index)
+    entries = kernel.routes(family=AF_INET, index=gone.index)
     made = [item for item in entries if item.protocol != _route.KERNEL]
     routes = [item for item in made if same == known or item.source in sources]
     return [item for item in same if item != gone], sorted(routes, key=lambda item: item.via is not None)
@@ -257,7 +258,7 @@ def _direct(kernel: Kernel, target: Target, via: IPAddress | None, words: str) -
 
 def _known(kernel: Kernel, like: NeighborEntry) -> NeighborEntry | None:
     """Return the neighbour that is known under the same key as *like*: link, family and address."""
-    key = "mac" if like.family == _neighbor.AF_BRIDGE else "ip"
+    key = "mac" if like.family == AF_BRIDGE else "ip"
     table = _neighbor.SELF  # of a bridge's own table the kernel does not say NTF_MASTER (br_fdb_fill in br_fdb.c)
     for item in kernel.neighbors(like.family, like.index):
         if getattr(item, key) == getattr(like, key) and item.flags & table == like.flags & table:

@@ -4,10 +4,9 @@ from netsandbox._kernel import HOST
 from netsandbox._plan.state import LinkState
 from netsandbox._steps import Conf, Port, RestoreConf, SetAddress, SetMaster, SetNeighbor, SetRoute, SetUp, Step
 from netsandbox.links import find_kind
-from netsandbox.netlink import address as _address
-from netsandbox.netlink import link as _link
 from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
+from netsandbox.netlink.constants import AF_BRIDGE, AF_INET, AF_INET6
 from netsandbox.netlink.link import Link
 
 
@@ -15,9 +14,9 @@ def restore_steps(netns: str, state: LinkState) -> tuple[Step, ...]:
     """Return the steps that give a link that came (back) to *netns* all that it had there, in order."""
     link = state.link
     at = (netns, link.index, link.name)
-    steps: list[Step] = [RestoreConf(*at, None, Conf(link.conf(_link.AF_INET), link.conf(_link.AF_INET6)))]
-    ipv4 = [address for address in state.addresses if address.family == _address.AF_INET]
-    ipv6 = [address for address in state.addresses if address.family == _address.AF_INET6]
+    steps: list[Step] = [RestoreConf(*at, None, Conf(link.conf(AF_INET), link.conf(AF_INET6)))]
+    ipv4 = [address for address in state.addresses if address.family == AF_INET]
+    ipv6 = [address for address in state.addresses if address.family == AF_INET6]
     steps += (SetAddress(*at, None, address) for address in (*ipv4, *reversed(ipv6)))  # the kernel lists IPv6 backwards
     if state.master:
         steps.append(SetMaster(*at, None, port_of(state)))
@@ -27,7 +26,7 @@ def restore_steps(netns: str, state: LinkState) -> tuple[Step, ...]:
     made = [entry for entry in state.routes if entry.protocol != _route.KERNEL]
     made.sort(key=lambda entry: entry.via is not None)  # a next hop must be reachable when a route names it
     steps += (SetRoute(*at, None, entry) for entry in made)
-    kept = (item for item in state.neighbors if item.state & _neighbor.PERMANENT or item.family == _neighbor.AF_BRIDGE)
+    kept = (item for item in state.neighbors if item.state & _neighbor.PERMANENT or item.family == AF_BRIDGE)
     steps += (SetNeighbor(*at, None, entry) for entry in kept)
     return tuple(steps)
 
@@ -39,7 +38,7 @@ def lost_when_down(state: LinkState) -> list[Step]:
 
 
 def _is_ipv4(step: SetAddress) -> bool:
-    return step.new is not None and step.new.family == _address.AF_INET
+    return step.new is not None and step.new.family == AF_INET
 
 
 def port_of(state: LinkState) -> Port | None:

@@ -12,8 +12,9 @@ from netsandbox.errors import KernelError
 from netsandbox.links import find_kind
 from netsandbox.netlink.address import Address
 from netsandbox.netlink.conf import disable_ipv6, sysctl_path
+from netsandbox.netlink.constants import AF_BRIDGE
 from netsandbox.netlink.link import Link
-from netsandbox.netlink.neighbor import AF_BRIDGE, MASTER, NOARP, NeighborEntry
+from netsandbox.netlink.neighbor import MASTER, NOARP, NeighborEntry
 from netsandbox.netlink.route import TABLE_MAIN, RouteEntry
 from netsandbox.spec import InterfaceSpec
 

@@ -10,7 +10,7 @@ from netsandbox._run.transaction import Records, Transaction, begin, is_orphan_v
 from netsandbox._system import namespace
 from netsandbox._system.store import boot
 from netsandbox.errors import NetSandboxError
-from netsandbox.netlink import link as _link
+from netsandbox.netlink import link_requests as _requests
 
 
 def names() -> list[str]:
@@ -62,7 +62,7 @@ def _orphan_veths(records: Records, *, delete: bool) -> list[str]:
                 if again and is_orphan_veth(records, again):
                     found.append(f"{again.name}: the host end of a veth of sandbox {key}, which is gone")
                     if delete:
-                        outside.send(_link.delete(again.index))
+                        outside.send(_requests.delete(again.index))
         outside.close()
     return found
 

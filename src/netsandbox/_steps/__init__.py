@@ -8,7 +8,7 @@ leaves a namespace: nothing to do, but something to bring back.
 from netsandbox._steps.base import Lost, Step
 from netsandbox._steps.birth import CreateLink, DeleteLink
 from netsandbox._steps.ip import Conf, RestoreConf, SetAddress, SetNeighbor, SetRoute, SetSysctl
-from netsandbox._steps.link import Port, SetAltnames, SetMac, SetMaster, SetMtu, SetUp
+from netsandbox._steps.link import Port, SetAltnames, SetLink, SetMaster, SetUp
 from netsandbox._steps.move import Move, Place, place
 from netsandbox._steps.pin import Pin, Unpin
 from netsandbox._steps.veth import CreateVeth, CreateVeths, DeleteVeth, DeleteVeths, HostEnd, delete_links
@@ -31,9 +31,8 @@ __all__ = [
     "RestoreConf",
     "SetAddress",
     "SetAltnames",
-    "SetMac",
+    "SetLink",
     "SetMaster",
-    "SetMtu",
     "SetNeighbor",
     "SetRoute",
     "SetSysctl",

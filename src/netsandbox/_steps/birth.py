@@ -1,28 +1,29 @@
 """Steps that make a link in its place, and delete it."""
 
 import errno
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
 from netsandbox._kernel import HOST, World
 from netsandbox._steps.base import ip, quote
 from netsandbox.errors import KernelError
 from netsandbox.links import Kind, find_kind
-from netsandbox.netlink import link as _link
+from netsandbox.netlink import link_requests as _requests
+from netsandbox.netlink import settings as _settings
 from netsandbox.netlink.options import Options
+from netsandbox.netlink.settings import NONE, Settings
 
 
 @dataclass(frozen=True, slots=True)
 class CreateLink:
-    """Make a virtual link in its place, with its name, index, MAC and MTU, in one request.
+    """Make a virtual link in its place, with its name, index and settings, in one request.
 
     Attributes:
         netns: The namespace, by its name in the World.
         index: Index of the link.
         link: Its name.
         kind: Its kind.
-        mac: Its link-layer address; None leaves it to the kernel.
-        mtu: Its MTU, in bytes; None leaves it to the kernel.
+        settings: Its settings.
         options: The options of its kind.
         lower: Index, on the host, of the lower link; None: there is none.
         lower_name: Name of that.
@@ -33,8 +34,8 @@ class CreateLink:
     index: int
     link: str
     kind: str
-    mac: str | None
-    mtu: int | None = None
+    _: KW_ONLY
+    settings: Settings = NONE
     options: Options = ()
     lower: int | None = None
     lower_name: str = ""
@@ -58,8 +59,7 @@ class CreateLink:
         """Say the ip(8) commands it equals."""
         kind = self._kind
         words = kind.words(self.options)
-        settings = f" address {self.mac}" if self.mac else ""
-        settings += f" mtu {self.mtu}" if self.mtu else ""
+        settings = "".join(f" {word}" for word in _settings.words(self.settings))
         if not kind.by_request:
             dev = quote(self.link)
             made = ip(self.netns, f"tuntap add dev {dev}{words}")
@@ -81,17 +81,16 @@ class CreateLink:
             return False
         if not kind.by_request:
             kernel.make_tap(self.link, self.index, dict(self.options))
-            if self.mac or self.mtu:
-                kernel.send(_link.change(self.index, mac=self.mac, mtu=self.mtu))
+            if self.settings != NONE:
+                kernel.send(_requests.modify(self.index, settings=self.settings))
             return True
         try:
             world[HOST if self._is_from_outside else self.netns].send(
-                _link.create(
+                _requests.create(
                     self.kind,
                     self.link,
                     index=self.index,
-                    mac=self.mac,
-                    mtu=self.mtu,
+                    settings=self.settings,
                     lower=None if kind.lower_attr else self.lower,
                     namespace=kernel.fd if self._is_from_outside else None,
                     data=kind.pack(self.options, lower=self.lower or 0),
@@ -142,7 +141,7 @@ class DeleteLink:
         found = kernel.link(made.index)
         if not found or found.kind != made.kind:
             return False
-        kernel.send(_link.delete(made.index))
+        kernel.send(_requests.delete(made.index))
         return True
 
     def inverse(self) -> CreateLink:

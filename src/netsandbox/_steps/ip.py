@@ -8,10 +8,11 @@ from netsandbox._steps.base import Exchange, inside, ip, quote
 from netsandbox.errors import KernelError
 from netsandbox.netlink import address as _address
 from netsandbox.netlink import conf
-from netsandbox.netlink import link as _link
+from netsandbox.netlink import link_requests as _requests
 from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
 from netsandbox.netlink.address import Address
+from netsandbox.netlink.constants import AF_BRIDGE, AF_INET, AF_INET6
 from netsandbox.netlink.neighbor import NeighborEntry
 from netsandbox.netlink.route import RouteEntry
 
@@ -28,7 +29,7 @@ class SetAddress(Exchange[Address]):
             words = f"address add {f'{own.ip} peer {self.new.peer}/{own.network.prefixlen}' if self.new.peer else own}"
             words += f" broadcast {self.new.broadcast}" if self.new.broadcast else ""
             words += f" dev {quote(self.link)}"
-            words += f" scope {self.new.scope}" if self.new.scope and self.new.family == _address.AF_INET else ""
+            words += f" scope {self.new.scope}" if self.new.scope and self.new.family == AF_INET else ""
             words += " nodad" if self.new.flags & _address.NODAD else ""
             words += " noprefixroute" if self.new.flags & _address.NOPREFIXROUTE else ""
         else:
@@ -46,7 +47,7 @@ class SetAddress(Exchange[Address]):
             if self.old is None:
                 return False
             kernel.send(_address.delete(self.old))
-        elif self.new.family == _address.AF_INET6 and not self.new.flags & (_address.NODAD | _address.TENTATIVE):
+        elif self.new.family == AF_INET6 and not self.new.flags & (_address.NODAD | _address.TENTATIVE):
             kernel.send(_address.add(replace(self.new, flags=self.new.flags | _address.NODAD)))
             try:
                 kernel.send(_address.update(self.new))
@@ -111,7 +112,7 @@ class SetNeighbor(Exchange[NeighborEntry]):
         if entry is None:
             return ""
         verb = "replace" if self.new else "delete"
-        if entry.family == _neighbor.AF_BRIDGE:
+        if entry.family == AF_BRIDGE:
             where = "master static" if entry.flags & _neighbor.MASTER else "self"
             words = f"fdb {verb} {entry.mac} dev {quote(self.link)}" + (f" dst {entry.ip}" if entry.ip else "")
             return ip(self.netns, f"{words} {where}", "bridge")
@@ -162,7 +163,7 @@ class SetSysctl(Exchange[str]):
     def _is_on(self, kernel: Kernel) -> bool:
         """Whether the link has settings of the family: then they cannot be missing."""
         found = kernel.link(self.link)
-        return bool(found and found.conf(_link.AF_INET6))
+        return bool(found and found.conf(AF_INET6))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +189,10 @@ class RestoreConf(Exchange[Conf]):
         found = kernel.link(self.index)
         if self.new is None or found is None:
             return False
-        ipv4 = conf.ipv4_changes(found.conf(_link.AF_INET), self.new.ipv4)
+        ipv4 = conf.ipv4_changes(found.conf(AF_INET), self.new.ipv4)
         if ipv4:
-            kernel.send(_link.change(self.index, ipv4_conf=ipv4))
-        ipv6 = conf.ipv6_changes(found.conf(_link.AF_INET6), self.new.ipv6)
+            kernel.send(_requests.modify(self.index, ipv4_conf=ipv4))
+        ipv6 = conf.ipv6_changes(found.conf(AF_INET6), self.new.ipv6)
         for name, value in ipv6:
             kernel.set_sysctl(f"ipv6/conf/{found.name}/{name}", value)
         return bool(ipv4 or ipv6)

@@ -7,43 +7,34 @@ from netsandbox import telemetry
 from netsandbox._kernel import World
 from netsandbox._steps.base import Exchange, ip, quote
 from netsandbox.errors import KernelError
-from netsandbox.netlink import link as _link
+from netsandbox.netlink import bridge_port
+from netsandbox.netlink import link_requests as _requests
+from netsandbox.netlink import settings as _settings
+from netsandbox.netlink.settings import Settings
 
 UP_RETRIES, UP_PAUSE = 3, 0.010  # as osl: three more tries, 10 ms (in seconds) apart
 _PASSING = frozenset((errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ENOBUFS, errno.ENOMEM))
 
 
-class SetMac(Exchange[str]):
-    """Give a link another link-layer address."""
+class SetLink(Exchange[Settings]):
+    """Give a link other settings, in one request."""
 
     __slots__ = ()
 
-    def __str__(self) -> str:
-        """Say the ip(8) command it equals."""
-        return ip(self.netns, f"link set dev {quote(self.link)} address {self.new}")
-
-    def apply(self, world: World) -> bool:
-        """Set the address."""
-        if self.new is None:
-            return False
-        world[self.netns].send(_link.change(self.index, mac=self.new))
-        return True
-
-
-class SetMtu(Exchange[int]):
-    """Give a link another MTU (bytes)."""
-
-    __slots__ = ()
+    @property
+    def atomic(self) -> bool:
+        """Whether a refusal means that nothing was changed: the kernel makes one setting after the other."""
+        return self.new is None or len(_settings.only(self.new)) < 2
 
     def __str__(self) -> str:
         """Say the ip(8) command it equals."""
-        return ip(self.netns, f"link set dev {quote(self.link)} mtu {self.new}")
+        return ip(self.netns, " ".join(("link set dev", quote(self.link), *_settings.words(self.new))))
 
     def apply(self, world: World) -> bool:
-        """Set the MTU."""
+        """Give the link the settings."""
         if self.new is None:
             return False
-        world[self.netns].send(_link.change(self.index, mtu=self.new))
+        world[self.netns].send(_requests.modify(self.index, settings=self.new))
         return True
 
 
@@ -59,7 +50,7 @@ class SetUp(Exchange[bool]):
     def apply(self, world: World) -> bool:
         """Bring the link up, in up to four tries if what hinders it can pass, or down."""
         kernel = world[self.netns]
-        request = _link.change(self.index, up=bool(self.new))
+        request = _requests.modify(self.index, up=bool(self.new))
         attempt = 0
         while True:
             try:
@@ -109,7 +100,7 @@ class SetMaster(Exchange[Port]):
         if self.new is None:
             return ip(self.netns, f"{link} nomaster")
         lines = [ip(self.netns, f"{link} master {quote(self.new.name)}")]
-        words = _link.port_words(self.new.settings) if self.new.kind == "bridge" else ""
+        words = bridge_port.words(self.new.settings) if self.new.kind == "bridge" else ""
         lines += [ip(self.netns, f"{link} type bridge_slave {words}")] if words else []
         return " && ".join(lines)
 
@@ -122,9 +113,9 @@ class SetMaster(Exchange[Port]):
             if found is None:
                 return False
             index = found.index
-        kernel.send(_link.change(self.index, master=index))
+        kernel.send(_requests.modify(self.index, master=index))
         if self.new and self.new.settings:
-            kernel.send(_link.change(self.index, port=(self.new.kind, self.new.settings)))
+            kernel.send(_requests.modify(self.index, port=(self.new.kind, self.new.settings)))
         return True
 
 
@@ -145,7 +136,7 @@ class SetAltnames(Exchange[tuple[str, ...]]):
         gone, made = self._differences()
         for names, add in ((gone, False), (made, True)):
             if names:
-                world[self.netns].send(_link.altnames(self.index, names, add=add))
+                world[self.netns].send(_requests.altnames(self.index, names, add=add))
         return bool(gone or made)
 
     def _differences(self) -> tuple[list[str], list[str]]:

@@ -2,7 +2,7 @@
 
 import errno
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
 from netsandbox._kernel import HOST, Kernel, World
@@ -10,8 +10,11 @@ from netsandbox._steps.base import quote
 from netsandbox._steps.birth import unknown
 from netsandbox._steps.ip import SetSysctl
 from netsandbox.errors import KernelError
-from netsandbox.netlink import link as _link
+from netsandbox.netlink import bridge_port
+from netsandbox.netlink import link_requests as _requests
+from netsandbox.netlink import settings as _settings
 from netsandbox.netlink.link import Link
+from netsandbox.netlink.settings import NONE, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,33 +23,29 @@ class HostEnd:
 
     Attributes:
         name: Its name.
-        mac: Its link-layer address, by which it is known again: nobody inside can change it.
-        mtu: Its MTU, in bytes; None leaves it to the kernel.
+        settings: Its settings. By its link-layer address it is known again: nobody inside can change it. Its alias is
+            the text that says whose it is, if there is one.
         master: Index of the link it is a port of; None: of none.
         master_name: Name of that.
         master_mac: Link-layer address of that, which it keeps: a bridge would take that of its first port.
-        mark: The text attached to it, which says whose it is; empty: none.
         ipv6: Whether it has IPv6.
         hairpin: Whether frames may leave the bridge by the port they came in.
         isolated: Whether the port reaches only ports that are not isolated.
         learning: Whether the bridge learns addresses from the port.
         index: Its index; 0 leaves it to the kernel.
-        group: Its link group.
     """
 
     name: str
-    mac: str
-    mtu: int | None = None
+    _: KW_ONLY
+    settings: Settings
     master: int | None = None
     master_name: str = ""
     master_mac: str | None = None
-    mark: str = ""
     ipv6: bool = False
     hairpin: bool = False
     isolated: bool = False
     learning: bool = True
     index: int = 0
-    group: int = 0
 
     @property
     def port(self) -> dict[str, bool]:
@@ -56,8 +55,9 @@ class HostEnd:
 
     def matches(self, link: Link) -> bool:
         """Whether a link on the host is this one: by its MAC; if somebody there gave it another, by name and mark."""
-        is_marked = self.mark != "" and (link.name, link.alias) == (self.name, self.mark)
-        return link.kind == "veth" and (link.mac == self.mac or is_marked)
+        mark = self.settings.alias
+        is_marked = bool(mark) and (link.name, link.alias) == (self.name, mark)
+        return link.kind == "veth" and (link.mac == self.settings.mac or is_marked)
 
     def find(self, kernel: Kernel, key: int | str) -> Link | None:
         """Return the link with an index or name if it is this one."""
@@ -76,8 +76,7 @@ class CreateVeth:
         netns: The namespace of the inside end, by its name in the World.
         index: Index of the inside end.
         link: Its name.
-        mac: Its link-layer address; None leaves it to the kernel.
-        mtu: Its MTU, in bytes; None leaves it to the kernel.
+        settings: Its settings.
         host: The end on the host.
         former: Whether it was there before: then it may be there still.
     """
@@ -85,8 +84,8 @@ class CreateVeth:
     netns: str
     index: int
     link: str
-    mac: str | None
-    mtu: int | None
+    _: KW_ONLY
+    settings: Settings = NONE
     host: HostEnd
     former: bool = False
     atomic: ClassVar[bool] = False
@@ -94,22 +93,18 @@ class CreateVeth:
     def __str__(self) -> str:
         """Say the ip(8), sysctl(8) and bridge(8) commands it equals."""
         end, name = self.host, quote(self.host.name)
-        mine = f" address {self.mac}" if self.mac else ""
-        mine += f" mtu {self.mtu}" if self.mtu else ""
-        there = f" netns {quote(self.netns)}" if self.netns != HOST else ""
-        other = f" mtu {end.mtu}" if end.mtu else ""
-        lines = [
-            f"ip link add name {name} address {end.mac}{other} type veth peer name {quote(self.link)}{there}{mine}"
-        ]
+        there = ("netns", quote(self.netns)) if self.netns != HOST else ()
+        birth, late = _settings.split(end.settings)
+        words: Sequence[str] = ("ip link add name", name, *_settings.words(birth), "type veth")
+        words = (*words, "peer name", quote(self.link), *there, *_settings.words(self.settings))
+        lines = [" ".join(words)]
         lines += [] if end.ipv6 else [str(self._ipv6_off())]
-        words = f" alias {quote(end.mark)}" if end.mark else ""
-        words += f" group {end.group}" if end.group else ""
-        words += f" master {quote(end.master_name)}" if end.master is not None else ""
-        lines.append(f"ip link set dev {name}{words} up")
+        master = ("master", quote(end.master_name)) if end.master is not None else ()
+        lines.append(" ".join(("ip link set dev", name, *_settings.words(late), *master, "up")))
         lines += [f"ip link set dev {quote(end.master_name)} address {end.master_mac}"] if end.master_mac else []
         if end.port:
-            words = "".join(f" {key} {'on' if value else 'off'}" for key, value in end.port.items())
-            lines.append(f"bridge link set dev {name}{words}")
+            words = [f"{key} {'on' if value else 'off'}" for key, value in end.port.items()]
+            lines.append(" ".join(("bridge link set dev", name, *words)))
         return " && ".join(lines)
 
     def apply(self, world: World) -> bool:
@@ -117,24 +112,25 @@ class CreateVeth:
         host, box, end = world[HOST], world[self.netns], self.host
         found = end.find(host, end.index or end.name) if self.former else None
         if found:
-            if found.group != end.group:
-                host.send(_link.change(found.index, group=end.group))
-            return found.group != end.group
+            group = _settings.differing(Settings(group=end.settings.group or 0), found)
+            if group:
+                host.send(_requests.modify(found.index, settings=group))
+            return group is not None
         there = None if self.netns == HOST else host.fd
-        data = _link.peer(end.name, index=end.index, mac=end.mac, mtu=end.mtu, namespace=there)
+        birth, late = _settings.split(end.settings)
+        data = _requests.peer(end.name, settings=birth, index=end.index, namespace=there)
         try:
-            box.send(_link.create("veth", self.link, index=self.index, mac=self.mac, mtu=self.mtu, data=data))
+            box.send(_requests.create("veth", self.link, settings=self.settings, index=self.index, data=data))
         except KernelError as error:
             raise unknown("veth", error) or error from error.__cause__
         if not end.ipv6:
             self._ipv6_off().apply(world)
-        alias, group = end.mark or None, end.group or None
-        host.send(_link.change(0, name=end.name, master=end.master, alias=alias, group=group, up=True))
+        host.send(_requests.modify(0, settings=late or NONE, name=end.name, master=end.master, up=True))
         master = host.link(end.master) if end.master and end.master_mac else None
         if master and master.mac != end.master_mac:
-            host.send(_link.change(master.index, mac=end.master_mac))
+            host.send(_requests.modify(master.index, settings=Settings(mac=end.master_mac)))
         if end.port:
-            host.send(_link.change(0, name=end.name, port=("bridge", _link.bridge_port(end.port))))
+            host.send(_requests.modify(0, name=end.name, port=("bridge", bridge_port.pack(end.port))))
         return True
 
     def _ipv6_off(self) -> SetSysctl:
@@ -171,7 +167,7 @@ class DeleteVeth:
         found = self.find(world)
         if not found:
             return False
-        world[HOST].send(_link.delete(found.index))
+        world[HOST].send(_requests.delete(found.index))
         return True
 
     def find(self, world: World) -> Link | None:
@@ -260,8 +256,13 @@ def delete_links(kernel: Kernel, indexes: Sequence[int], group: int) -> None:
     Raises:
         KernelError: The kernel refused; if it was the last request, nothing is deleted.
     """
-    requests = [_link.change(index, group=group) if len(indexes) > 1 else _link.delete(index) for index in indexes]
-    for request in (*requests, _link.delete_group(group)) if len(indexes) > 1 else requests:
+    requests = [_requests.delete(index) for index in indexes]
+    if len(indexes) > 1:
+        requests = [
+            *(_requests.modify(index, settings=Settings(group=group)) for index in indexes),
+            _requests.delete_group(group),
+        ]
+    for request in requests:
         try:
             kernel.send(request)
         except KernelError as error:

@@ -26,8 +26,9 @@ from netsandbox._system import namespace, packet
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox.adverts import Advertise, Adverts
 from netsandbox.errors import KernelError, NetSandboxError
+from netsandbox.netlink import attrs
 from netsandbox.netlink.address import DADFAILED, TENTATIVE
-from netsandbox.netlink.link import ETHERNET, LOWER_UP, mac_bytes
+from netsandbox.netlink.constants import ARPHRD_ETHER, IFF_LOWER_UP
 
 THREAD = "netsandbox-adverts"
 AT_ONCE = 16  # namespaces in a round, in which a packet socket is open at the same time: who stops it waits for all
@@ -229,11 +230,11 @@ def frames(kernel: Kernel, index: int) -> list[bytes]:
     if link is None:
         raise KernelError(errno.ENODEV, f"advertise link {index}", "it is gone")
     request = f"advertise {link.name}"
-    mac = mac_bytes(link.mac or "")
-    if link.type != ETHERNET or len(mac) != MAC_SIZE:
+    mac = attrs.mac_bytes(link.mac or "")
+    if link.type != ARPHRD_ETHER or len(mac) != MAC_SIZE:
         reason = f"it is no Ethernet link: its link-layer address is {link.mac}"
         raise KernelError(errno.EAFNOSUPPORT, request, reason)
-    if not link.flags & LOWER_UP:
+    if not link.flags & IFF_LOWER_UP:
         raise KernelError(errno.ENETDOWN, request, "it has no carrier")
     usable = [item.interface.ip for item in kernel.addresses(index) if not item.flags & (TENTATIVE | DADFAILED)]
     if not usable:

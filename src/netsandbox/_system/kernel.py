@@ -14,13 +14,14 @@ from netsandbox._system.listener import LINKS, listen
 from netsandbox._system.sysctl import Sysctls, is_read_only
 from netsandbox._system.transport import Transport
 from netsandbox.errors import KernelError
-from netsandbox.netlink import address, conf, link, neighbor, route
+from netsandbox.netlink import address, conf, link, link_requests, neighbor, route
+from netsandbox.netlink.constants import AF_INET, AF_INET6
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import Message, Request
 from netsandbox.netlink.options import Value
 
 _FIRST_GROUP = 0x6E000000  # of those that links get to be deleted together; far from what people count up to
-_IP = frozenset((route.AF_INET, route.AF_INET6))
+_IP = frozenset((AF_INET, AF_INET6))
 
 
 class LinuxKernel:
@@ -78,7 +79,7 @@ class LinuxKernel:
 
     def links(self) -> list[link.Link]:
         """Return all links."""
-        return [link.unpack(message) for message in self._transport.ask(link.dump())]
+        return [link.unpack(message) for message in self._transport.ask(link_requests.dump())]
 
     def link(self, key: int | str, *, stats: bool = False) -> link.Link | None:
         """Return the link with an index, name or alternative name; None if there is none."""
@@ -88,7 +89,7 @@ class LinuxKernel:
     def _get(self, key: int | str, *, stats: bool = False) -> Message | None:
         """Return the message that describes a link; None if there is none."""
         try:
-            return self._transport.ask(link.get(key, stats=stats))[0]
+            return self._transport.ask(link_requests.get(key, stats=stats))[0]
         except KernelError as error:
             if error.errno == errno.ENODEV and error.answered:
                 return None
@@ -137,9 +138,9 @@ class LinuxKernel:
         if setting and (now := self._told(setting)) is not None:
             if now == value:
                 return False
-            if setting.family == link.AF_INET and not is_read_only():
+            if setting.family == AF_INET and not is_read_only():
                 with suppress(KernelError):  # the file will say what is wrong, and with which setting
-                    self.send(link.change(0, name=setting.link, ipv4_conf={setting.number: int(value)}))
+                    self.send(link_requests.modify(0, name=setting.link, ipv4_conf={setting.number: int(value)}))
                 if self._told(setting) == value:
                     return True
         return self._sysctls.write(path, value)

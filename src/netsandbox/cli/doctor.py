@@ -21,7 +21,7 @@ from netsandbox.cli import output
 from netsandbox.cli.app import Settings, json_option, pass_settings
 from netsandbox.errors import KernelError, NetSandboxError
 from netsandbox.links import KINDS
-from netsandbox.netlink import link
+from netsandbox.netlink import link_requests
 from netsandbox.sandbox import Sandbox
 
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}  # include/uapi/linux/capability.h
@@ -284,7 +284,7 @@ def _kinds() -> Check:
 def _makes(send: Callable[..., None], kind: str) -> bool:
     """Whether the kernel knows a kind of link, even if it refuses one without further settings."""
     try:
-        send(link.create(kind, f"probe-{kind}"))
+        send(link_requests.create(kind, f"probe-{kind}"))
     except KernelError as error:
         return error.errno != errno.EOPNOTSUPP or error.extack not in {None, "Unknown device type"}
     return True

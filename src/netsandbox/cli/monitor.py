@@ -12,8 +12,9 @@ from netsandbox.cli import output, view
 from netsandbox.cli.app import Settings, complete_sandbox, json_option, pass_settings, usage
 from netsandbox.cli.opening import opened
 from netsandbox.netlink.address import Address
+from netsandbox.netlink.constants import AF_BRIDGE
 from netsandbox.netlink.link import Link
-from netsandbox.netlink.neighbor import AF_BRIDGE, NeighborEntry
+from netsandbox.netlink.neighbor import NeighborEntry
 from netsandbox.netlink.route import RouteEntry
 
 _LABELS = {"link": "LINK", "address": "ADDR", "route": "ROUTE", "neighbor": "NEIGH", "sandbox": "SANDBOX"}

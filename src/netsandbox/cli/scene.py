@@ -13,7 +13,7 @@ from netsandbox.cli.isolation import isolate
 from netsandbox.cli.ping import ping
 from netsandbox.errors import NetSandboxError
 from netsandbox.links import Bridge
-from netsandbox.netlink import link
+from netsandbox.netlink import link_requests
 from netsandbox.sandbox import Sandbox
 from netsandbox.spec import Route
 
@@ -51,7 +51,7 @@ class Scene:
         host = LinuxKernel.own()
         with contextlib.closing(host):
             for name in (*HOSTS, "spare"):
-                host.send(link.create("veth", f"port-{name}", data=link.peer(f"veth-{name}")))
+                host.send(link_requests.create("veth", f"port-{name}", data=link_requests.peer(f"veth-{name}")))
             links = " ".join(f"veth-{name}/port-{name}" for name in (*HOSTS, "spare"))
             self.tell("links", f"pairs of veth links: {links}")
             with self.sandboxes("switch", *HOSTS) as boxes:

@@ -10,8 +10,9 @@ from netsandbox._events.tracker import Event
 from netsandbox.errors import InterfaceNotFoundError
 from netsandbox.interface import Interface
 from netsandbox.netlink.address import Address
+from netsandbox.netlink.constants import AF_BRIDGE
 from netsandbox.netlink.link import Link
-from netsandbox.netlink.neighbor import AF_BRIDGE, NeighborEntry
+from netsandbox.netlink.neighbor import NeighborEntry
 from netsandbox.netlink.route import ONLINK, TABLE_MAIN, TYPES, UNICAST, RouteEntry
 from netsandbox.sandbox import Sandbox
 from netsandbox.spec import Neighbor, Route

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from netsandbox._checks import Checks, mac_problem
+from netsandbox._checks import Checks
 from netsandbox.links.base import Kind
 from netsandbox.links.options import MOST, Bit, Choice, Name, Number, Option
 from netsandbox.netlink import options as _options
+from netsandbox.netlink.settings import mac_problem
 
 
 class _Macs(Option):

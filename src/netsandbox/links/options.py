@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any
 
-from netsandbox._checks import Checks, is_int, mac_problem, name_problem
+from netsandbox._checks import Checks, is_int, name_problem
 from netsandbox.netlink import options as _options
+from netsandbox.netlink.settings import mac_problem
 
 U32 = 2**32 - 1
 MOST = 1000  # values of one option: an attribute holds 64 KiB

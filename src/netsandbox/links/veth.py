@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from netsandbox._checks import MTU_MAX, MTU_MIN, Checks, is_int
+from netsandbox._checks import Checks, is_int
 from netsandbox.links.base import Kind
 from netsandbox.links.options import Mac, Name, Number, Switch
+from netsandbox.netlink.settings import MTU_MAX, MTU_MIN
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from netsandbox.errors import ProtocolError
 from netsandbox.netlink import attrs
+from netsandbox.netlink.constants import AF_INET, AF_INET6, RT_SCOPE_LINK, RT_SCOPE_UNIVERSE
 from netsandbox.netlink.message import F_CREATE, F_DUMP, F_EXCL, F_REPLACE, Message, Request
 
 NEWADDR, DELADDR, GETADDR = 20, 21, 22  # RTM_*
 SECONDARY, NODAD, DADFAILED, TENTATIVE, PERMANENT, NOPREFIXROUTE = 0x01, 0x02, 0x08, 0x40, 0x80, 0x200  # IFA_F_*
-AF_INET, AF_INET6 = 2, 10
 
 _INFO = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
 _ADDRESS, _LOCAL, _BROADCAST, _FLAGS = 1, 2, 4, 8  # IFA_*
@@ -28,7 +28,7 @@ class Address:
         interface: The address and its prefix.
         peer: Address of the other end of a point-to-point link; the prefix belongs to it then.
         broadcast: IPv4 broadcast address.
-        scope: How far it is valid: 0 everywhere, 253 on the link, 254 on the host.
+        scope: How far it is valid (RT_SCOPE_*).
         flags: IFA_F_* bits.
         rest: Attributes that are not decoded: (type, payload), sent back as they came.
     """
@@ -37,7 +37,7 @@ class Address:
     interface: IPv4Interface | IPv6Interface
     peer: IPv4Address | IPv6Address | None = None
     broadcast: IPv4Address | None = None
-    scope: int = 0
+    scope: int = RT_SCOPE_UNIVERSE
     flags: int = 0
     rest: tuple[tuple[int, bytes], ...] = ()
 
@@ -64,7 +64,7 @@ def new(index: int, interface: IPv4Interface | IPv6Interface) -> Address:
     IPv6 without duplicate address detection, so that it is usable at once; IPv4 with the broadcast address of its
     network where there is one (RFC 3021: not for /31 and /32), both as osl does. Link-local addresses have link scope.
     """
-    scope = 253 if interface.is_link_local else 0
+    scope = RT_SCOPE_LINK if interface.is_link_local else RT_SCOPE_UNIVERSE
     if isinstance(interface, IPv6Interface):
         return Address(index, interface, scope=scope, flags=NODAD | PERMANENT)
     network = interface.network

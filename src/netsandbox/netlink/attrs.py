@@ -97,3 +97,20 @@ def to_text(data: bytes) -> str:
 def to_bytes(text: str) -> bytes:
     """Return the bytes of a kernel string; the inverse of to_text."""
     return text.encode("utf-8", "surrogateescape")
+
+
+def mac_text(data: bytes) -> str:
+    """Return a link-layer address in colon notation."""
+    return data.hex(":")
+
+
+def mac_bytes(text: str) -> bytes:
+    """Return the bytes of a link-layer address in colon notation.
+
+    Raises:
+        ProtocolError: The text is not one.
+    """
+    try:
+        return bytes.fromhex(text.replace(":", ""))
+    except ValueError as error:
+        raise ProtocolError(f"link-layer address {text!r}") from error

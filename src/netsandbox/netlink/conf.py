@@ -7,7 +7,8 @@ include/uapi/linux/ip.h, devinet_sysctl and inet_set_link_af() in net/ipv4/devin
 import re
 from typing import NamedTuple
 
-AF_INET, AF_INET6 = 2, 10
+from netsandbox.netlink.constants import AF_INET, AF_INET6
+
 IPV4_MC_FORWARDING = 2  # IPV4_DEVCONF_MC_FORWARDING: follows the multicast router, nobody can set it
 
 _NAMES = (

@@ -9,11 +9,10 @@ from ipaddress import IPv4Address, IPv6Address
 
 from netsandbox.errors import ProtocolError
 from netsandbox.netlink import attrs
-from netsandbox.netlink.link import mac_bytes, mac_text
+from netsandbox.netlink.constants import AF_BRIDGE
 from netsandbox.netlink.message import F_CREATE, F_DUMP, F_REPLACE, Message, Request
 
 NEWNEIGH, DELNEIGH, GETNEIGH = 28, 29, 30  # RTM_*
-AF_INET, AF_INET6, AF_BRIDGE = 2, 10, 7
 PERMANENT, NOARP = 0x80, 0x40  # NUD_*
 STATES = {
     0x01: "INCOMPLETE",
@@ -64,7 +63,7 @@ class NeighborEntry:
         if self.ip:
             parts.append(attrs.pack(_DST, self.ip.packed))
         if self.mac:
-            parts.append(attrs.pack(_LLADDR, mac_bytes(self.mac)))
+            parts.append(attrs.pack(_LLADDR, attrs.mac_bytes(self.mac)))
         parts += (attrs.pack(kind, data) for kind, data in self.rest)
         return b"".join(parts)
 
@@ -91,7 +90,7 @@ def unpack(message: Message) -> NeighborEntry:
         family=family,
         index=index,
         ip=(IPv4Address(ip) if len(ip) == 4 else IPv6Address(ip)) if ip else None,
-        mac=mac_text(mac) if mac else None,
+        mac=attrs.mac_text(mac) if mac else None,
         state=state,
         flags=flags | (MASTER if family == AF_BRIDGE and _OF in found else 0),  # told by attribute, taken as flag
         rest=tuple((kind, data) for kind, data in found.items() if kind not in (_CACHEINFO, _PROBES)),

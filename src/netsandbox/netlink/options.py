@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 
 from netsandbox.netlink import attrs
-from netsandbox.netlink.link import mac_bytes
 
 Value = bool | int | str | tuple[int | str | tuple[int, ...], ...]
 Options = tuple[tuple[str, Value], ...]
@@ -41,7 +40,7 @@ def pack_address(attr: int, attr6: int, text: str) -> bytes:
 
 def pack_mac(attr: int, text: str) -> bytes:
     """Return a link-layer address."""
-    return attrs.pack(attr, mac_bytes(text))
+    return attrs.pack(attr, attrs.mac_bytes(text))
 
 
 def pack_source_macs(macs: Iterable[str]) -> bytes:

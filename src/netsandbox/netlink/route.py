@@ -12,15 +12,14 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from netsandbox.errors import ProtocolError
 from netsandbox.netlink import attrs
+from netsandbox.netlink.constants import AF_INET, AF_INET6, RT_SCOPE_UNIVERSE
 from netsandbox.netlink.message import F_CREATE, F_DUMP, F_EXCL, F_REPLACE, Message, Request
 
 NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26  # RTM_*
 TABLE_MAIN, TABLE_LOCAL = 254, 255  # RT_TABLE_*
 BOOT, KERNEL = 3, 2  # RTPROT_*: who made it; ip(8) says "boot" of what it makes
-UNIVERSE, LINK = 0, 253  # RT_SCOPE_*
 UNICAST = 1  # RTN_UNICAST
 ONLINK, CLONED = 4, 0x200  # RTNH_F_ONLINK, RTM_F_CLONED
-AF_INET, AF_INET6 = 2, 10
 TYPES = (  # RTN_*
     "unspec",
     "unicast",
@@ -71,7 +70,7 @@ class RouteEntry:
     source: IPv4Address | IPv6Address | None = None
     table: int = TABLE_MAIN
     protocol: int = BOOT
-    scope: int = UNIVERSE
+    scope: int = RT_SCOPE_UNIVERSE
     type: int = UNICAST
     flags: int = 0
     tos: int = 0

@@ -12,19 +12,18 @@ from typing import Any, TypeVar
 from netsandbox._checks import IPAddress
 from netsandbox.netlink import address as _address
 from netsandbox.netlink import attrs
-from netsandbox.netlink import link as _link
 from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
-from netsandbox.netlink.address import AF_INET, AF_INET6, Address
+from netsandbox.netlink.address import Address
 from netsandbox.netlink.conf import _NAMES, _SECONDS
+from netsandbox.netlink.constants import AF_BRIDGE, AF_INET, AF_INET6, IFLA, RT_SCOPE_HOST, RT_SCOPE_LINK
 from netsandbox.netlink.link import Link
-from netsandbox.netlink.neighbor import AF_BRIDGE, NeighborEntry
+from netsandbox.netlink.neighbor import NeighborEntry
 from netsandbox.netlink.route import RouteEntry
 from netsandbox.testing._faults import Refusal
 
 T = TypeVar("T")
-CONF = {AF_INET: 1, AF_INET6: 2}  # IFLA_INET_CONF, IFLA_INET6_CONF
-_HOST = 254  # RT_SCOPE_HOST
+CONF = {AF_INET: IFLA.INET_CONF, AF_INET6: IFLA.INET6_CONF}
 _CONNECTED, _USUAL = 256, 1024  # IP6_RT_PRIO_ADDRCONF, IP6_RT_PRIO_USER
 _LOCAL = 2  # RTN_LOCAL
 _NO_ADDRESS = 1  # IN6_ADDR_GEN_MODE_NONE
@@ -133,15 +132,15 @@ class Ip:
         """Give a link that is up the addresses that the kernel makes by itself."""
         link = self.links[index]
         if link.is_loopback and not self.addresses[index]:
-            self.add_address(Address(index, IPv4Interface("127.0.0.1/8"), scope=_HOST))
+            self.add_address(Address(index, IPv4Interface("127.0.0.1/8"), scope=RT_SCOPE_HOST))
         on = AF_INET6 in self.conf["all"] and not self.is_set(index, AF_INET6, "disable_ipv6")
         if not on or self.is_set(index, AF_INET6, "addr_gen_mode") == _NO_ADDRESS or not link.mac:
             return
-        mac = _link.mac_bytes(link.mac)
+        mac = attrs.mac_bytes(link.mac)
         made = b"\xfe\x80" + bytes(6) + bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:]
         interface = IPv6Interface("::1") if link.is_loopback else IPv6Interface((made, 64))
         if all(item.interface.ip != interface.ip for item in self.addresses[index]):
-            self.add_address(Address(index, interface, scope=_HOST if link.is_loopback else _route.LINK))
+            self.add_address(Address(index, interface, scope=RT_SCOPE_HOST if link.is_loopback else RT_SCOPE_LINK))
 
     def delete_address(self, wish: Address) -> None:
         """Delete an address, and with a primary one its secondaries, unless one of them is promoted."""
@@ -178,7 +177,7 @@ class Ip:
             return RouteEntry(network, index, metric=_CONNECTED, protocol=_route.KERNEL)
         if network.prefixlen == 32 or address.flags & _address.SECONDARY:
             return None
-        return RouteEntry(network, index, source=ip, protocol=_route.KERNEL, scope=_route.LINK)
+        return RouteEntry(network, index, source=ip, protocol=_route.KERNEL, scope=RT_SCOPE_LINK)
 
     def disconnect(self, address: Address) -> None:
         """Delete the routes that an address leaves behind: with the last IPv4 address all of the link."""
@@ -303,7 +302,7 @@ def _reach(address: Address) -> int:
     """Return how far an IPv6 address is valid, as the kernel sorts (__ipv6_addr_src_scope()); IPv4 comes before."""
     if address.family == AF_INET:
         return 15
-    return {_HOST: 1, _route.LINK: 2}.get(address.scope, 14)
+    return {RT_SCOPE_HOST: 1, RT_SCOPE_LINK: 2}.get(address.scope, 14)
 
 
 def _route_key(entry: RouteEntry) -> tuple[object, ...]:

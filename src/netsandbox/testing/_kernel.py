@@ -11,7 +11,8 @@ from netsandbox.netlink import address as _address
 from netsandbox.netlink import link as _link
 from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
-from netsandbox.netlink.address import AF_INET, AF_INET6, Address
+from netsandbox.netlink.address import Address
+from netsandbox.netlink.constants import AF_INET, AF_INET6, IFF_LOOPBACK
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import F_CREATE, F_EXCL, F_REPLACE, Message, Request
 from netsandbox.netlink.neighbor import NeighborEntry
@@ -47,7 +48,7 @@ class FakeKernel:
         self._inside = Namespace((AF_INET, AF_INET6) if ipv6 else (AF_INET,))
         self.fd = self._inside.fd
         self.identity = (0, self.fd)
-        self.add_link("lo", kind=None, type=772, mac="00:00:00:00:00:00", mtu=65536, flags=_link.LOOPBACK)
+        self.add_link("lo", kind=None, type=772, mac="00:00:00:00:00:00", mtu=65536, flags=IFF_LOOPBACK)
 
     # --- for the test, not counted as calls ---
 
@@ -193,7 +194,7 @@ class FakeKernel:
         def work() -> None:
             wish = Link(index, name, kind="tun")
             self._inside.check_birth(wish)
-            self._inside.born(wish)
+            self._inside.born(wish, {})
 
         self._call(f"create tap {name}", work)
 

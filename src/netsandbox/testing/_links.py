@@ -4,6 +4,7 @@ import errno
 import itertools
 import struct
 import weakref
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -12,17 +13,16 @@ from netsandbox.links import KINDS, find_kind
 from netsandbox.netlink import attrs
 from netsandbox.netlink import link as _link
 from netsandbox.netlink import neighbor as _neighbor
-from netsandbox.netlink.address import AF_INET
-from netsandbox.netlink.link import UP, Link
+from netsandbox.netlink.constants import AF_INET, IFF_BROADCAST, IFF_MULTICAST, IFF_UP, IFLA, VETH_INFO_PEER
+from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import Message
+from netsandbox.netlink.settings import TABLE, Value
 from netsandbox.testing._faults import Refusal
 from netsandbox.testing._ip import CONF, Ip, copied
 
 BORN = frozenset(kind.kind for kind in KINDS.values() if kind.by_request)  # the kinds that a request can make
-_INFO_SIZE = 16  # struct ifinfomsg, whose last field is ifi_change
-_NET_NS_FD, _NEW_IFINDEX, _LINKINFO, _INFO_DATA, _VETH_PEER = 28, 49, 18, 2, 1  # IFLA_*, VETH_INFO_PEER
-_NUMBERS = {13: "txqlen", 27: "group"}  # IFLA_TXQLEN, IFLA_GROUP
-BASE = 0x1002  # IFF_BROADCAST, IFF_MULTICAST
+_INFO_SIZE = _link.INFO.size  # its last field is ifi_change
+BASE = IFF_BROADCAST | IFF_MULTICAST
 MACS = itertools.count()  # of links that are made without one: another each time
 # Settings of new ports by the kind of master: IFLA_BRPORT_PRIORITY, _COST, _MODE (hairpin); IFLA_VRF_PORT_TABLE.
 _PORTS = {
@@ -62,35 +62,40 @@ class Namespace(Ip):
         if wish.kind not in BORN:
             raise Refusal(errno.EOPNOTSUPP, "Unknown device type")
         there = self.target(given)
-        data = attrs.unpack(attrs.unpack(given[_LINKINFO]).get(_INFO_DATA, b""))
+        data = attrs.unpack(attrs.unpack(given[IFLA.LINKINFO]).get(IFLA.INFO_DATA, b""))
         there.check_birth(wish)
         if wish.kind != "veth":
             if wish.lower is not None:
                 self.get(wish.lower)
-            there.born(wish, lower=wish.lower, lower_netns=None if there is self else self.fd)
+            there.born(wish, given, lower=wish.lower, lower_netns=None if there is self else self.fd)
             return
-        body = data[_VETH_PEER]
-        far, peer = self.target(attrs.unpack(body, _INFO_SIZE)), _link.unpack(message._replace(body=body))
+        body = data[VETH_INFO_PEER]
+        theirs, peer = attrs.unpack(body, _INFO_SIZE), _link.unpack(message._replace(body=body))
+        far = self.target(theirs)
         far.check_birth(peer)
-        end = far.born(replace(peer, kind="veth"))
-        near = there.born(wish, lower=end, lower_netns=None if far is there else far.fd)
+        end = far.born(replace(peer, kind="veth"), theirs)
+        near = there.born(wish, given, lower=end, lower_netns=None if far is there else far.fd)
         far.edit(end, lower=near, lower_netns=None if far is there else there.fd)
 
     def target(self, given: dict[int, bytes]) -> "Namespace":
         """Return the namespace that attributes name; this one if they name none."""
-        if _NET_NS_FD not in given:
+        if IFLA.NET_NS_FD not in given:
             return self
-        found = self.known.get(attrs.to_int(given[_NET_NS_FD]))
+        found = self.known.get(attrs.to_int(given[IFLA.NET_NS_FD]))
         if found is None:
             raise Refusal(errno.EBADF)
         return found
 
-    def born(self, wish: Link, **fields: Any) -> int:  # noqa: ANN401
-        """Take a new link in; return its index."""
+    def born(self, wish: Link, given: Mapping[int, bytes], **fields: Any) -> int:  # noqa: ANN401
+        """Take a new link in, with the settings among the attributes *given* that count at birth; return its index."""
         index = wish.index or self.free_index()
-        mac = wish.mac or f"06:00:00:00:00:{next(MACS) % 256:02x}"
-        made = replace(wish, index=index, mac=mac, mtu=wish.mtu or 1500, flags=BASE, operstate="DOWN", txqlen=1000)
-        self.arrive(replace(made, **fields, raw=b""))
+        settings: dict[str, Any] = {
+            name: getattr(wish, name) if row.number in given and row.with_birth else _stored(row.usual)
+            for name, row in TABLE.items()
+        }
+        settings["mac"] = settings["mac"] or f"06:00:00:00:00:{next(MACS) % 256:02x}"
+        settings["mtu"] = settings["mtu"] or 1500
+        self.arrive(replace(wish, index=index, flags=BASE, operstate="DOWN", **settings, **fields, raw=b""))
         return index
 
     def check_name(self, name: str) -> None:
@@ -148,25 +153,24 @@ class Namespace(Ip):
             self.set_port(link, wish.port)
         there, index = self.target(given), wish.index
         if there is not self:
-            new_index = attrs.to_int(given.get(_NEW_IFINDEX, bytes(4)))
+            new_index = attrs.to_int(given.get(IFLA.NEW_IFINDEX, bytes(4)))
             index = self.move(link, there, name=wish.name, new_index=new_index)
         there.settle(index, wish, given)
-        if attrs.to_int(message.body[_INFO_SIZE - 4 : _INFO_SIZE]) & UP:  # ifi_change
+        if attrs.to_int(message.body[_INFO_SIZE - 4 : _INFO_SIZE]) & IFF_UP:  # ifi_change
             there.set_up(index, up=wish.is_up)
         if wish.master is not None:
             there.set_master(index, wish.master)
 
     def settle(self, index: int, wish: Link, given: dict[int, bytes]) -> None:
         """Give a link, after a move, what else is asked for."""
-        if wish.mac:
-            self.set_mac(index, wish.mac)
-        if wish.mtu:
-            self.set_mtu(index, wish.mtu)
+        values = {name: getattr(wish, name) for name, row in TABLE.items() if row.number in given}
+        if "mac" in values:
+            self.set_mac(index, values.pop("mac"))
+        if "mtu" in values:
+            self.set_mtu(index, values.pop("mtu"))
         if wish.name:
             self.rename(index, wish.name)
-        texts = {"alias": wish.alias or None} if wish.alias is not None else {}
-        numbers = {field: getattr(wish, field) for kind, field in _NUMBERS.items() if kind in given}
-        self.edit(index, **texts, **numbers)
+        self.edit(index, **{name: _stored(value) for name, value in values.items()})
         settings = attrs.unpack(attrs.unpack(wish.af_spec).get(AF_INET, b"")).get(CONF[AF_INET], b"")
         for number, data in attrs.walk(settings):
             self.conf[self.links[index].name][AF_INET][number - 1] = attrs.to_int(data)
@@ -204,7 +208,7 @@ class Namespace(Ip):
 
     def set_mac(self, index: int, mac: str) -> None:
         """Give a link another link-layer address."""
-        if int(mac[:2], 16) & 1 or not any(_link.mac_bytes(mac)):
+        if int(mac[:2], 16) & 1 or not any(attrs.mac_bytes(mac)):
             raise Refusal(errno.EADDRNOTAVAIL)
         self.edit(index, mac=mac)
         self.forget_neighbors(index)  # neigh_changeaddr(), permanent ones too
@@ -233,7 +237,7 @@ class Namespace(Ip):
         if up == link.is_up:
             return
         if not up:
-            self.edit(index, flags=link.flags & ~UP, operstate="DOWN", carrier=False)
+            self.edit(index, flags=link.flags & ~IFF_UP, operstate="DOWN", carrier=False)
             self.routes = [item for item in self.routes if item.index != index]
             self.drop_ipv6(index)
             self.forget_neighbors(index)
@@ -242,7 +246,7 @@ class Namespace(Ip):
         twins = [(item.kind, item.lower, item.mac) for item in self.links.values() if item.is_up]
         if kind and kind.unique_mac and (link.kind, link.lower, link.mac) in twins:
             raise Refusal(errno.EADDRINUSE)
-        self.edit(index, flags=link.flags | UP, operstate="UNKNOWN" if link.is_loopback else "UP", carrier=True)
+        self.edit(index, flags=link.flags | IFF_UP, operstate="UNKNOWN" if link.is_loopback else "UP", carrier=True)
         self.make_own(index)
         for address in self.addresses[index]:
             self.connect(address)
@@ -286,6 +290,11 @@ class Namespace(Ip):
         if kind is None or not kind.port_settings:
             raise Refusal(errno.EOPNOTSUPP)
         self.edit(link.index, port=_pack(attrs.unpack(link.port) | attrs.unpack(data)))
+
+
+def _stored(value: Value | None) -> Value | None:
+    """Return a setting as a link has it: an empty text is none."""
+    return None if value == "" else value
 
 
 def _pack(attributes: dict[int, bytes]) -> bytes:

@@ -1,0 +1,175 @@
+"""The settings of a link, a row each: from it come requests, plans, checks, options of the command line, and the fake.
+
+To add one, write its row in `Settings`, and, if a user can give it, its line in `spec.InterfaceOptions`.
+
+Source: ip-link(8); do_setlink() and rtnl_create_link() in net/core/rtnetlink.c.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields, replace
+from shlex import quote
+from typing import Any, Literal, NamedTuple
+
+from netsandbox.netlink import attrs
+from netsandbox.netlink.constants import IFLA
+from netsandbox.netlink.options import pack_mac
+
+Value = int | str
+MTU_MIN, MTU_MAX = 68, 65535  # RFC 791, what the kernel allows virtual links
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+
+
+class Setting(NamedTuple):
+    """One setting of a link.
+
+    Attributes:
+        number: Number of its attribute (IFLA_*).
+        word: What ip-link(8) calls it.
+        pack: Returns the attribute of that number with a value.
+        read: Returns the value that a payload holds.
+        parse: Returns the value that a user gave, in its usual form; raises a ValueError with what is wrong with it.
+        doc: What it is, in a line.
+        when: When a user can give it.
+        spellings: Further names of its option on the command line.
+        usual: What a link has unless something else was set; None: that depends on the link.
+        with_birth: Whether the kernel takes it with the request that creates a link.
+    """
+
+    number: int
+    word: str
+    pack: Callable[[int, Any], bytes]
+    read: Callable[[bytes], Value | None]
+    parse: Callable[[Any], Value]
+    doc: str
+    when: Literal["always", "at birth", "never"] = "always"
+    spellings: tuple[str, ...] = ()
+    usual: Value | None = None
+    with_birth: bool = True
+
+
+def _row(*args: Any, **more: Any) -> Any:  # noqa: ANN401  as field() of dataclasses
+    return field(default=None, metadata={"setting": Setting(*args, **more)})
+
+
+def _number(number: int, word: str, least: int, most: int, doc: str, **more: Any) -> Any:  # noqa: ANN401  as above
+    def parse(value: object) -> int:
+        if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+            return value
+        raise ValueError(f"is not a number from {least} to {most}")
+
+    return _row(number, word, attrs.pack_u32, attrs.to_int, parse, doc, **more)
+
+
+def _read_mac(data: bytes) -> str | None:
+    return attrs.mac_text(data) or None
+
+
+def mac_problem(text: object) -> str | None:
+    """Return why *text* is not a unicast link-layer address in lower case, or None."""
+    if not isinstance(text, str) or not _MAC.fullmatch(text):
+        return "is not of the form 02:42:ac:11:00:02"
+    if text == "00:00:00:00:00:00":
+        return "is all zero"
+    return "is a multicast address, not that of one host" if int(text[:2], 16) & 1 else None  # IEEE 802: the group bit
+
+
+def _parse_mac(value: object) -> str:
+    text = value.lower() if isinstance(value, str) else ""
+    problem = mac_problem(text)
+    if problem:
+        raise ValueError(problem)
+    return text
+
+
+def _pack_alias(number: int, value: str) -> bytes:
+    return attrs.pack(number, attrs.to_bytes(value))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Settings of a link, or some of them; None: as it is, or as the kernel chooses. Their rows say what they are."""
+
+    mac: str | None = _row(
+        IFLA.ADDRESS,
+        "address",
+        pack_mac,
+        _read_mac,
+        _parse_mac,
+        "Link-layer address, such as 02:42:ac:11:00:02.",
+        spellings=("lladdr",),
+    )
+    mtu: int | None = _number(IFLA.MTU, "mtu", MTU_MIN, MTU_MAX, "Largest packet, in bytes.")
+    alias: str | None = _row(
+        IFLA.IFALIAS,
+        "alias",
+        _pack_alias,
+        attrs.to_text,
+        str,
+        "Free text attached to the link.",
+        when="never",
+        usual="",
+        with_birth=False,
+    )
+    txqlen: int | None = _number(
+        IFLA.TXQLEN, "txqueuelen", 0, 2**32 - 1, "Length of the transmit queue, in packets.", when="never", usual=1000
+    )
+    group: int | None = _number(IFLA.GROUP, "group", 0, 2**32 - 1, "Number of the link group.", when="never", usual=0)
+
+
+TABLE: dict[str, Setting] = {item.name: item.metadata["setting"] for item in fields(Settings)}
+_usual: Any = {name: row.usual for name, row in TABLE.items()}
+USUAL = Settings(**_usual)
+NONE = Settings()
+_SETTABLE = [(name, row.usual) for name, row in TABLE.items() if row.when != "at birth"]
+
+
+def given(settings: Settings) -> Iterator[tuple[str, Setting, Value]]:
+    """Yield name, row and value of the settings that have one."""
+    for name, row in TABLE.items():
+        value = getattr(settings, name)
+        if value is not None:
+            yield name, row, value
+
+
+def only(settings: Settings) -> dict[str, Any]:
+    """Return the values of the settings that have one, by name."""
+    return {name: value for name, _, value in given(settings)}
+
+
+def of(link: Settings) -> Settings:
+    """Return all settings that a link has and that can be set."""
+    values: dict[str, Any] = {name: getattr(link, name) for name, _ in _SETTABLE}
+    return Settings(**values | {name: usual for name, usual in _SETTABLE if values[name] is None})
+
+
+def differing(wanted: Settings, found: Settings) -> Settings | None:
+    """Return the *wanted* settings that are not as *found*; None if all are."""
+    values = {name: value for name, value in only(wanted).items() if getattr(found, name) != value}
+    return Settings(**values) if values else None
+
+
+def among(settings: Settings, like: Settings) -> Settings:
+    """Return those of the settings that *like* gives too."""
+    return Settings(**{name: getattr(settings, name) for name in only(like)})
+
+
+def merged(base: Settings, over: Settings) -> Settings:
+    """Return the settings *base*, but for those that *over* gives."""
+    return replace(base, **only(over))
+
+
+def split(settings: Settings, *late: str) -> tuple[Settings, Settings | None]:
+    """Return the settings to create a link with, and those to give it afterwards: *late*, and what the kernel says."""
+    after: dict[str, Any] = {name: value for name, row, value in given(settings) if name in late or not row.with_birth}
+    return replace(settings, **dict.fromkeys(after)), Settings(**after) if after else None
+
+
+def pack(settings: Settings) -> bytes:
+    """Return settings as attributes."""
+    return b"".join(row.pack(row.number, value) for _, row, value in given(settings))
+
+
+def words(settings: Settings | None) -> list[str]:
+    """Return settings in the words of ip-link(8), as a shell takes them."""
+    return [f"{row.word} {quote(str(value))}" for _, row, value in given(settings)] if settings else []
