@@ -8,12 +8,13 @@ from typing import TypeVar
 from netsandbox._checks import IPAddress, IPInterface
 from netsandbox._kernel import Kernel
 from netsandbox._plan import network as plans
-from netsandbox._plan.convert import read_neighbors, read_routes
+from netsandbox._plan.convert import list_neighbors, read_neighbors, read_routes
 from netsandbox._plan.model import Plan, Target
 from netsandbox._record import Record
 from netsandbox._run.handle import Handle, Operation
 from netsandbox.errors import Problem, SpecError
 from netsandbox.interface import Interface, key_of
+from netsandbox.netlink.route import TABLE_MAIN
 from netsandbox.spec import Gateway, Neighbor, Route, best_gateways, expect, expect_all, parse_address, parse_host
 
 T = TypeVar("T")
@@ -33,7 +34,8 @@ class Network:
     @property
     def routes(self) -> tuple[Route, ...]:
         """The routes of the main tables, but for those that come with addresses."""
-        return read_routes(self._handle.box, plans.names(self._handle.box))
+        box = self._handle.box
+        return read_routes(box.routes(table=TABLE_MAIN), plans.names(box))
 
     @property
     def gateway4(self) -> IPv4Address | None:
@@ -49,8 +51,9 @@ class Network:
 
     @property
     def neighbors(self) -> tuple[Neighbor, ...]:
-        """The permanent neighbours and the bridge forwarding entries."""
-        return read_neighbors(self._handle.box, plans.names(self._handle.box))
+        """The permanent neighbors and the bridge forwarding entries."""
+        box = self._handle.box
+        return read_neighbors(list_neighbors(box), plans.names(box))
 
     @property
     def has_ipv6(self) -> bool:

@@ -28,7 +28,7 @@ from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import Store
 from netsandbox.adverts import COUNT_MAX, AdvertiseLike, Adverts, parse_advertise
 from netsandbox.errors import InterfaceNotFoundError, NetSandboxError, Problem, SpecError
-from netsandbox.interface import Interface, read_foreign, read_interfaces, recorded, with_dropped
+from netsandbox.interface import Interface, Snapshot, read_interfaces, with_dropped
 from netsandbox.links import Kind, Veth
 from netsandbox.netlink.conf import disable_ipv6, sysctl_path
 from netsandbox.network import Network, nothing
@@ -437,8 +437,7 @@ class Sandbox(Network):
 
         One that was renamed inside has its new name, and the one it was given as *given_name*.
         """
-        found = self._inventory(self._handle.record())
-        return read_interfaces(self, self._handle.box, found.links, found.ours)
+        return self._snapshot().interfaces
 
     @property
     def missing(self) -> tuple[Interface, ...]:
@@ -446,7 +445,7 @@ class Sandbox(Network):
 
         Its link was deleted or moved away inside, or another link is in its place. Removing it forgets it.
         """
-        return recorded(self, self._inventory(self._handle.record()).missing)
+        return self._snapshot().missing
 
     @property
     def foreign(self) -> tuple[Interface, ...]:
@@ -456,8 +455,7 @@ class Sandbox(Network):
         every namespace when their modules are loaded. They are shown, and never moved, renamed or deleted; what is in
         a namespace that `destroy` deletes ends with it.
         """
-        found = self._inventory(self._handle.record())
-        return read_foreign(self, self._handle.box, found.links, found.foreign)
+        return self._snapshot().foreign
 
     # --- interfaces ---
 
@@ -528,7 +526,7 @@ class Sandbox(Network):
         return Operation(plan, new, lambda: with_dropped(wishes, self._read_added(made)))
 
     def _read_added(self, made: Sequence[Attachment]) -> tuple[Interface, ...]:
-        found = read_interfaces(self, self._handle.box, self._handle.box.links(), made)
+        found = read_interfaces(self, self._handle.box, made)
         there = {item.id for item in found}
         lost = [item.source for item in made if item.id not in there]
         if lost:
@@ -672,11 +670,19 @@ class Sandbox(Network):
         self._handle.box  # noqa: B018  fails closed
         return self._handle.adverts.of(interface.id)
 
+    def _snapshot(self, *, neighbors: bool = False) -> Snapshot:
+        """Read all of it once; neighbors and forwarding entries if they are asked for."""
+        record, box = self._handle.record(), self._handle.box
+        return Snapshot.read(self, box, self._host_of(record), record.interfaces, neighbors=neighbors)
+
     def _inventory(self, record: Record) -> Inventory:
         """Tell the links apart; from another host than theirs, without a look at their other ends."""
-        handle = self._handle
-        host = handle.host if handle.host.identity == record.host else None
-        return classify(host, handle.box, record.interfaces)
+        return classify(self._host_of(record), self._handle.box, record.interfaces)
+
+    def _host_of(self, record: Record) -> Kernel | None:
+        """Return the namespace that the links came from; None if this is another one."""
+        host = self._handle.host
+        return host if host.identity == record.host else None
 
     def _attach_facts(self, specs: Sequence[InterfaceSpec], *, is_new: bool = False) -> Facts:
         """Read what has to be known to plug links in; a namespace that *is_new* has no addresses and routes."""

@@ -21,8 +21,10 @@ from netsandbox import (
     Event,
     Events,
     KernelError,
+    Neighbor,
     NetSandboxError,
     ProtocolError,
+    Route,
     Sandbox,
     SandboxClosedError,
     SpecError,
@@ -34,8 +36,6 @@ from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import Store
 from netsandbox.netlink.address import TENTATIVE, Address
 from netsandbox.netlink.link import Link
-from netsandbox.netlink.neighbor import NeighborEntry
-from netsandbox.netlink.route import RouteEntry
 from tests.kernel import lab
 
 if TYPE_CHECKING:
@@ -138,9 +138,9 @@ def test_routes_come_change_and_go(box: Sandbox, events: Events) -> None:
         ("route", "deleted", "br0"),
         ("route", "new", None),
     ]
-    values = [event.value for event in found if isinstance(event.value, RouteEntry)]
+    values = [event.value for event in found if isinstance(event.value, Route)]
     assert [str(value.via) for value in values] == ["10.0.0.8", "10.0.0.9", "10.0.0.9", "None"]
-    assert (values[-1].table, values[-1].type) == (100, 6)  # RTN_BLACKHOLE
+    assert (values[-1].table, values[-1].type) == (100, "blackhole")
 
 
 def test_neighbors_and_forwarding_entries_come_change_and_go(box: Sandbox, events: Events) -> None:
@@ -150,13 +150,13 @@ def test_neighbors_and_forwarding_entries_come_change_and_go(box: Sandbox, event
     found = [event for event in heard(events, box.path) if event.what == "neighbor"]
     assert (found[0].change, found[1].change, found[-1].change) == ("new", "changed", "deleted")
     first, second = (event.value for event in found[:2])
-    assert isinstance(first, NeighborEntry)
-    assert isinstance(second, NeighborEntry)
-    assert (str(first.ip), first.mac, first.states) == ("10.0.0.9", "02:00:00:00:00:09", ("PERMANENT",))
+    assert isinstance(first, Neighbor)
+    assert isinstance(second, Neighbor)
+    assert (str(first.ip), first.mac, first.state) == ("10.0.0.9", "02:00:00:00:00:09", "PERMANENT")
     assert second.mac == "02:00:00:00:00:0a"
     lab.bridge("fdb add 02:00:00:00:00:0b dev br0 self", netns=box.path)
     [event] = heard(events, box.path)
-    assert isinstance(event.value, NeighborEntry)
+    assert isinstance(event.value, Neighbor)
     assert (event.what, event.value.mac, event.value.ip) == ("neighbor", "02:00:00:00:00:0b", None)
 
 
@@ -190,7 +190,7 @@ def test_routes_of_whose_end_the_kernel_says_nothing_are_told_all_the_same(
     assert lab.routes(box.path) == set()
 
     def is_it(event: Event) -> bool:
-        return isinstance(event.value, RouteEntry) and str(event.value.to) == "10.9.0.0/16"
+        return isinstance(event.value, Route) and str(event.value.to) == "10.9.0.0/16"
 
     assert until(events, is_it)[-1].change == "deleted"
 

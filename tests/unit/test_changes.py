@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from netsandbox import Event, KernelError
+from netsandbox import Event, KernelError, Neighbor, Route
 from netsandbox._events import tracker
 from netsandbox._events.tracker import EventTracker
 from netsandbox.netlink import address, attrs, link, neighbor, route
@@ -87,7 +87,7 @@ def test_a_thing_is_new_changes_and_goes(known: EventTracker) -> None:
         known.hear(say(neighbor.DELNEIGH, entry)),
     ]
     assert [event and event.change for event in said] == ["new", None, "changed", "deleted", None]
-    assert said[0] == Event("web", "neighbor", "new", "v0", entry)
+    assert said[0] == Event("web", "neighbor", "new", "v0", Neighbor("10.0.0.7", entry.mac or "", "v0"))
 
 
 def test_a_link_whose_master_is_known_names_it(known: EventTracker) -> None:
@@ -120,7 +120,7 @@ def test_a_replaced_route_has_changed(kernel: FakeKernel, known: EventTracker) -
     send(kernel, route.replace(new))
     event = known.hear(say(route.NEWROUTE, new, flags=F_REPLACE))
     assert event
-    assert (event.change, event.value) == ("changed", new)
+    assert (event.change, event.value) == ("changed", Route("10.9.0.0/16", "10.0.0.8"))
     assert known.compare(kernel) == []
     assert known.hear(say(route.DELROUTE, old)) is None
 
@@ -201,3 +201,17 @@ def test_a_list_that_is_too_long_is_as_good_as_none(kernel: FakeKernel, known: E
 
 def test_the_states_of_neighbors_have_the_words_of_ip() -> None:
     assert replace(neighbor_entry("10.0.0.7", 7), state=0x06).states == ("REACHABLE", "STALE")
+
+
+def test_events_show_routes_and_neighbors_as_the_sandbox_does(known: EventTracker) -> None:
+    """What an event is about is a `Route` or `Neighbor`, as of `Sandbox.routes` and `Sandbox.neighbors`."""
+    event = known.hear(say(route.NEWROUTE, route_entry("10.8.0.0/16", None, type=7, table=100)))
+    assert event == Event("web", "route", "new", None, Route("10.8.0.0/16", type="unreachable", table=100))
+    event = known.hear(say(route.NEWROUTE, route_entry("10.8.0.0/16", 7, protocol=4)))
+    assert event
+    assert isinstance(event.value, Route)
+    assert (event.value.interface, event.value.protocol) == ("v0", "static")
+    event = known.hear(say(neighbor.NEWNEIGH, replace(neighbor_entry("10.0.0.7", 99), state=0x20, mac=None)))
+    assert event
+    assert isinstance(event.value, Neighbor)
+    assert (event.interface, event.value.interface, event.value.mac, event.value.state) == (None, "", "", "FAILED")

@@ -13,6 +13,7 @@ from typing import Literal
 
 from netsandbox._checks import IPAddress
 from netsandbox._kernel import Kernel
+from netsandbox._plan.convert import list_neighbors, read_neighbor, read_route
 from netsandbox.errors import KernelError
 from netsandbox.netlink import address as _address
 from netsandbox.netlink import link as _link
@@ -23,12 +24,14 @@ from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import F_REPLACE, Message
 from netsandbox.netlink.neighbor import NOARP, NeighborEntry
 from netsandbox.netlink.route import RouteEntry
+from netsandbox.spec import Neighbor, Route
 
 KNOWN = 10_000  # how many things are remembered of one sandbox: somebody inside may make any number
 _DELETED = 1  # the last bit of RTM_DEL*; that of RTM_NEW* is 0
 _MULTIPATH, _VIA, _VLAN, _PROXY = 9, 18, 5, 8  # RTA_MULTIPATH, RTA_VIA, NDA_VLAN, NTF_PROXY
 
-Value = Link | Address | RouteEntry | NeighborEntry
+Entry = Link | Address | RouteEntry | NeighborEntry  # what is remembered
+Value = Link | Address | Route | Neighbor  # what an event shows of it
 Key = tuple[object, ...]
 
 
@@ -44,9 +47,9 @@ class Event:
             closed or destroyed, and is heard of no more), "overrun" (more happened than could be told: events were
             lost) and "resynced" (all that the lost ones told has been told).
         interface: Name of the link concerned; None if there is none, or if it is not known.
-        value: What is new, what it has become, or what it was: a `Link`, `Address`, `RouteEntry` or `NeighborEntry`,
-            as the kernel describes it, without what is not decoded. None of a sandbox.
-        master: Of a link, the name of that which it is a port of.
+        value: What is new, what it has become, or what it was: a `Link` or `Address` as the kernel describes it,
+            without the attributes that are not decoded, or a `Route` or `Neighbor`. None of a sandbox.
+        master: Of a link, the name of the link it is a port of.
     """
 
     sandbox: str
@@ -69,7 +72,7 @@ class EventTracker:
     def __init__(self, name: str) -> None:
         self.name = name
         self.is_stale = False
-        self._known: dict[Key, Value] = {}
+        self._known: dict[Key, Entry] = {}
         self.knows_all = True
 
     def hear(self, message: Message) -> Event | None:
@@ -119,7 +122,7 @@ class EventTracker:
             return None
         return self._learn(("link", told.index), replace(known, port=told.port))
 
-    def _learn(self, key: Key, value: Value) -> Event | None:
+    def _learn(self, key: Key, value: Entry) -> Event | None:
         known = self._known.get(key)
         if known == value or _is_implied(value):
             return None
@@ -131,7 +134,7 @@ class EventTracker:
             self._doubt(value.index, None)
         return self._event("changed" if known else "new", value)
 
-    def _forget(self, key: Key, value: Value) -> Event | None:
+    def _forget(self, key: Key, value: Entry) -> Event | None:
         known = self._known.get(key)
         if known is None and self.knows_all:  # told before, by a look; or one way of several that a route has
             self.is_stale = self.is_stale or isinstance(value, RouteEntry)
@@ -151,35 +154,34 @@ class EventTracker:
             index == item.index or (source and source == item.source) for item in routes
         )
 
-    def _event(self, change: Literal["new", "changed", "deleted"], value: Value) -> Event:
-        what = _WHAT[type(value)]
+    def _event(self, change: Literal["new", "changed", "deleted"], value: Entry) -> Event:
         if isinstance(value, Link):
-            return Event(self.name, what, change, value.name, value, self._name(value.master))
-        return Event(self.name, what, change, self._name(value.index), value)
+            return Event(self.name, "link", change, value.name, value, self._name(value.master))
+        name = self._name(value.index)
+        names = {value.index or 0: name} if name else {}
+        if isinstance(value, RouteEntry):
+            return Event(self.name, "route", change, name, read_route(value, names))
+        if isinstance(value, NeighborEntry):
+            return Event(self.name, "neighbor", change, name, read_neighbor(value, names))
+        return Event(self.name, "address", change, name, value)
 
     def _name(self, index: int | None) -> str | None:
         link = self._known.get(("link", index))
         return link.name if isinstance(link, Link) else None
 
 
-_WHAT: dict[type, Literal["link", "address", "route", "neighbor"]] = {
-    Link: "link",
-    Address: "address",
-    RouteEntry: "route",
-    NeighborEntry: "neighbor",
-}
 _ROUTE_KEY = 6  # how many items of a route's key are the same of those that replace each other
 
 
-def _of_link(value: Link) -> tuple[Key, Value]:
+def _of_link(value: Link) -> tuple[Key, Entry]:
     return ("link", value.index), value.digest()
 
 
-def _of_address(value: Address) -> tuple[Key, Value]:
+def _of_address(value: Address) -> tuple[Key, Entry]:
     return ("address", value.index, value.interface, value.peer), replace(value, rest=())
 
 
-def _of_route(value: RouteEntry) -> tuple[Key, Value] | None:
+def _of_route(value: RouteEntry) -> tuple[Key, Entry] | None:
     """Return a route; none of the local table, which comes with addresses, nor what the kernel learns by itself."""
     if value.table == _route.TABLE_LOCAL or value.flags & _route.CLONED:
         return None
@@ -188,7 +190,7 @@ def _of_route(value: RouteEntry) -> tuple[Key, Value] | None:
     return key, replace(value, flags=value.flags & _route.ONLINK, rest=rest)
 
 
-def _of_neighbor(value: NeighborEntry) -> tuple[Key, Value] | None:
+def _of_neighbor(value: NeighborEntry) -> tuple[Key, Entry] | None:
     """Return a neighbour; none of the groups that a link listens to, and none that we answer for (a proxy).
 
     The kernel lists the ones, and does not tell of them; with the others it is the other way round.
@@ -204,12 +206,12 @@ def _of_neighbor(value: NeighborEntry) -> tuple[Key, Value] | None:
     return key, replace(value, rest=())
 
 
-def _is_implied(value: Value) -> bool:
+def _is_implied(value: Entry) -> bool:
     """Whether it is a neighbour whose MAC follows from its IP address: the kernel does not tell of those that come."""
     return isinstance(value, NeighborEntry) and value.family != _neighbor.AF_BRIDGE and bool(value.state & NOARP)
 
 
-def _read(message: Message) -> tuple[Key, Value] | None:
+def _read(message: Message) -> tuple[Key, Entry] | None:
     """Return what a message tells of, and what it is known under; None of what we do not tell."""
     kind, family = message.kind & ~_DELETED, message.body[:1]
     families, read = _READERS.get(kind, (b"", None))
@@ -217,7 +219,7 @@ def _read(message: Message) -> tuple[Key, Value] | None:
 
 
 _IP = bytes([_address.AF_INET, _address.AF_INET6])
-_READERS: dict[int, tuple[bytes, Callable[[Message], tuple[Key, Value] | None]]] = {
+_READERS: dict[int, tuple[bytes, Callable[[Message], tuple[Key, Entry] | None]]] = {
     _link.NEWLINK: (b"\0", lambda message: _of_link(_link.unpack(message))),
     _address.NEWADDR: (_IP, lambda message: _of_address(_address.unpack(message))),
     _route.NEWROUTE: (_IP, lambda message: _of_route(_route.unpack(message))),
@@ -228,9 +230,8 @@ _READERS: dict[int, tuple[bytes, Callable[[Message], tuple[Key, Value] | None]]]
 }
 
 
-def _look(kernel: Kernel) -> Iterator[tuple[Key, Value]]:
+def _look(kernel: Kernel) -> Iterator[tuple[Key, Entry]]:
     """Yield all there is, links first: they have the names."""
     yield from map(_of_link, kernel.links())
     yield from map(_of_address, kernel.addresses())
-    neighbors = chain(kernel.neighbors(), kernel.neighbors(_neighbor.AF_BRIDGE))
-    yield from filter(None, chain(map(_of_route, kernel.routes()), map(_of_neighbor, neighbors)))
+    yield from filter(None, chain(map(_of_route, kernel.routes()), map(_of_neighbor, list_neighbors(kernel))))

@@ -92,7 +92,7 @@ def _carry_out(settings: Settings, wishes: Mapping[str, Sequence[Wish]], *, crea
         with ExitStack() as stack:
             box = stack.enter_context(Sandbox.create(name, interfaces=specs) if create else opened(name))
             made = with_dropped(specs, box.interfaces) if create else box.add_interfaces(specs)
-            shown = view.interfaces(box, made) if settings.json else []
+            shown = [view.interface(item) for item in made] if settings.json else []
             due.extend((box, item, line.advertised) for item, line in zip(made, lines, strict=False))
             held.push(stack.pop_all())
         return _Done(name, box.path, made, shown)

@@ -63,7 +63,7 @@ def attach(
         if made is None:
             return 0
         if settings.json:
-            output.data(view.interfaces(box, [made])[0])
+            output.data(view.interface(made))
         else:
             output.text(text.line(made))
         for line in text.dropped(made):

@@ -7,14 +7,12 @@ import click
 
 from netsandbox._events.iterator import Events
 from netsandbox._events.tracker import Event
-from netsandbox._steps.ip import route_words
 from netsandbox.cli import output, view
 from netsandbox.cli.app import Settings, complete_sandbox, json_option, pass_settings, usage
 from netsandbox.cli.opening import opened
 from netsandbox.netlink.address import Address
 from netsandbox.netlink.link import Link
-from netsandbox.netlink.neighbor import AF_BRIDGE, NeighborEntry
-from netsandbox.netlink.route import RouteEntry
+from netsandbox.spec import Neighbor, Route
 
 _LABELS = {"link": "LINK", "address": "ADDR", "route": "ROUTE", "neighbor": "NEIGH", "sandbox": "SANDBOX"}
 _MARKS = {
@@ -60,10 +58,14 @@ def _line(event: Event) -> str:
     return ("Deleted " if event.change == "deleted" else "") + _words(event, event.value)
 
 
-def _words(event: Event, value: Link | Address | RouteEntry | NeighborEntry) -> str:
-    if isinstance(value, RouteEntry):
-        words = route_words(value, event.interface or "")
-        return words if value.to.prefixlen else words.replace(str(value.to), "default", 1)
+def _words(event: Event, value: Link | Address | Route | Neighbor) -> str:
+    if isinstance(value, Route):
+        return str(value) if value.to.prefixlen else str(value).replace(str(value.to), "default", 1)
+    if isinstance(value, Neighbor):
+        if value.bridge:
+            return f"{value.mac} dev {value.interface}" + (f" dst {value.ip}" if value.ip else "")
+        words = f"{value.ip} dev {value.interface}" + (f" lladdr {value.mac}" if value.mac else "")
+        return f"{words} {value.state}".rstrip()
     name = event.interface or f"if{value.index}"
     if isinstance(value, Link):
         words = f"{value.index}: {name}: <{','.join(view.flags(value.flags))}> mtu {value.mtu}"
@@ -71,14 +73,8 @@ def _words(event: Event, value: Link | Address | RouteEntry | NeighborEntry) -> 
         words += f" state {value.operstate}"
         words += f" port {value.port_state.lower()}" if value.port_state else ""
         return words + (f" link/{view.link_type(value.type)} {value.mac}" if value.mac else "")
-    if isinstance(value, Address):
-        said = view.address(value)
-        words = f"{value.index}: {name} {said['family']} {value.interface}"
-        words += f" peer {value.peer}" if value.peer else ""
-        words += f" brd {value.broadcast}" if value.broadcast else ""
-        return " ".join((f"{words} scope {said['scope']}", *(key for key, item in said.items() if item is True)))
-    entry = value.mac if value.ip is None or value.family == AF_BRIDGE else value.ip
-    words = f"{entry} dev {name}"
-    if value.family == AF_BRIDGE:
-        return words + (f" dst {value.ip}" if value.ip else "")
-    return " ".join((words + (f" lladdr {value.mac}" if value.mac else ""), *value.states))
+    shown = view.address(value)
+    words = f"{value.index}: {name} {shown['family']} {value.interface}"
+    words += f" peer {value.peer}" if value.peer else ""
+    words += f" brd {value.broadcast}" if value.broadcast else ""
+    return " ".join((f"{words} scope {shown['scope']}", *(key for key, item in shown.items() if item is True)))

@@ -178,6 +178,6 @@ def address(settings: Settings, sandbox: str, action: str, interface: str | None
             return
         found = [view.find(box, interface)] if interface else box.interfaces
         if settings.json:
-            output.data(view.interfaces(box, found))
+            output.data([view.interface(item) for item in found])
         else:
             text.addresses(found)

@@ -141,7 +141,7 @@ class Scene:
     def show_interfaces(self, name: str, box: Sandbox) -> None:
         """Show the interfaces of a sandbox."""
         if self.as_json:
-            self.found.setdefault("interfaces", {})[name] = view.interfaces(box, box.interfaces)
+            self.found.setdefault("interfaces", {})[name] = [view.interface(item) for item in box.interfaces]
         else:
             for item in box.interfaces:
                 output.text(f"  {name}: {text.line(item)}")

@@ -1,6 +1,7 @@
 """Sandboxes and what is in them as text for people."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from netsandbox.cli import output
 from netsandbox.interface import Interface
@@ -34,20 +35,20 @@ def _quoted(words: str) -> str:
 
 
 def _without_link(route: Route) -> str:
-    return str(Route(route.to, route.via, metric=route.metric, onlink=route.onlink, source=route.source))
+    return str(replace(route, interface=None))
 
 
 def sandbox(box: Sandbox) -> None:
     """Show all there is to know of a sandbox."""
-    found = box.routes
+    found = box._snapshot(neighbors=True)  # noqa: SLF001  a part of the library
     output.text(f"sandbox {box.name} at {box.path}")
-    ours = box.interfaces
+    ours = found.interfaces
     interfaces(ours, title="interfaces")
-    changed(ours, box.missing)
-    interfaces(box.foreign, title="foreign: not plugged in by netsandbox, and left alone")
-    routes([item for item in found if item.to.prefixlen == 0], title="gateways")
-    routes([item for item in found if item.to.prefixlen], title="routes")
-    neighbors(box.neighbors, title="neighbors")
+    changed(ours, found.missing)
+    interfaces(found.foreign, title="foreign: not plugged in by netsandbox, and left alone")
+    routes([item for item in found.routes if item.to.prefixlen == 0], title="gateways")
+    routes([item for item in found.routes if item.to.prefixlen], title="routes")
+    neighbors(found.neighbors, title="neighbors")
 
 
 def interfaces(items: Iterable[Interface], *, title: str = "") -> None:
