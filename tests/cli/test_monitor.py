@@ -140,7 +140,7 @@ def test_all_sandboxes_are_shown_also_those_that_come_later(box: Sandbox) -> Non
     assert box.name == "box"
     with monitor("--all") as program:
         with Sandbox.create("later") as later:
-            assert lines(program, 1) == ["later [SANDBOX] new: heard of from now on"]
+            assert lines(program, 1) == ["later [SANDBOX] new: its events follow"]
             later.destroy()
         said = lines(program, 1)
         while "[SANDBOX]" not in said[-1]:

@@ -326,7 +326,7 @@ def test_of_a_sandbox_with_too_much_in_it_an_overrun_is_only_told(
         assert {event.change for event in found if event.what == "sandbox"} == {"overrun"}
         lab.ip("address delete 10.0.0.1/32 dev lo", netns=box.path)
         assert short([next(events)]) == [("address", "deleted", "lo")]
-        assert len(next(iter(events._heard.values())).tracker._known) <= 31
+        assert len(next(iter(events._subscriptions.values())).tracker._known) <= 31
 
 
 @pytest.mark.usefixtures("tiny")
@@ -432,7 +432,7 @@ def test_an_iteration_ends_after_its_timeout_and_a_new_one_goes_on(box: Sandbox)
 
 def test_messages_of_processes_inside_are_not_heard(box: Sandbox) -> None:
     with box.events(timeout=AMPLE) as events:
-        [one] = events._heard.values()
+        [one] = events._subscriptions.values()
         port = one.listener._socket.getsockname()[0]
 
         def send() -> None:
@@ -521,17 +521,17 @@ def test_a_sandbox_whose_namespace_is_gone_is_not_heard(box: Sandbox) -> None:
     path = f"{box.path.rpartition('/')[0]}/gone"
     subprocess.run(["umount", path], check=True)
     with Events(timeout=AMPLE) as events:
-        assert list(events._heard) == ["box"]
+        assert list(events._subscriptions) == ["box"]
     assert any("gone" in line for line in Sandbox.prune())
 
 
 def test_what_was_let_go_of_is_let_go_of_once(box: Sandbox) -> None:
     events = box.events()
-    [one] = events._heard.values()
+    [one] = events._subscriptions.values()
     events.close()
-    one.let_go()
+    one.end()
     del events
-    one.let_go()
+    one.end()
     assert one.listener.fileno() == -1
 
 
@@ -552,7 +552,7 @@ def test_if_it_is_lost_which_records_have_changed_all_are_looked_at(box: Sandbox
         os.write(near, struct.pack("=iIII", -1, 0x4000, 0, 0))  # IN_Q_OVERFLOW
         os.dup2(far, events._records.fileno(), inheritable=False)
         events._read(events._records)
-        assert set(events._heard) == {box.name, "later"}
+        assert set(events._subscriptions) == {box.name, "later"}
         os.close(near)
         os.close(far)
     with Sandbox.open("later") as later:

@@ -80,18 +80,18 @@ def test_what_was_lost_is_found_out(kernel: FakeKernel, known: EventTracker) -> 
 def test_a_thing_is_new_changes_and_goes(known: EventTracker) -> None:
     entry = neighbor_entry("10.0.0.7", 7)
     said = [
-        known.hear(say(neighbor.NEWNEIGH, entry)),
-        known.hear(say(neighbor.NEWNEIGH, entry)),
-        known.hear(say(neighbor.NEWNEIGH, replace(entry, mac="02:00:00:00:00:07"))),
-        known.hear(say(neighbor.DELNEIGH, entry)),
-        known.hear(say(neighbor.DELNEIGH, entry)),
+        known.receive(say(neighbor.NEWNEIGH, entry)),
+        known.receive(say(neighbor.NEWNEIGH, entry)),
+        known.receive(say(neighbor.NEWNEIGH, replace(entry, mac="02:00:00:00:00:07"))),
+        known.receive(say(neighbor.DELNEIGH, entry)),
+        known.receive(say(neighbor.DELNEIGH, entry)),
     ]
     assert [event and event.change for event in said] == ["new", None, "changed", "deleted", None]
     assert said[0] == Event("web", "neighbor", "new", "v0", Neighbor("10.0.0.7", entry.mac or "", "v0"))
 
 
 def test_a_link_whose_master_is_known_names_it(known: EventTracker) -> None:
-    event = known.hear(say_link(link.NEWLINK, 9, "p0", attrs.pack_u32(10, 7)))
+    event = known.receive(say_link(link.NEWLINK, 9, "p0", attrs.pack_u32(10, 7)))
     assert event
     assert (event.interface, event.master, event.change) == ("p0", "v0", "new")
 
@@ -112,43 +112,43 @@ def test_what_nobody_asked_for_is_not_told(known: EventTracker) -> None:
         Message(link.NEWLINK, 0, 0, b""),
         say_link(link.NEWLINK, 7, "v0", family=10),
     ):
-        assert known.hear(message) is None
+        assert known.receive(message) is None
 
 
 def test_a_replaced_route_has_changed(kernel: FakeKernel, known: EventTracker) -> None:
     old, new = route_entry("10.9.0.0/16", 7, "10.0.0.9"), route_entry("10.9.0.0/16", 7, "10.0.0.8")
     send(kernel, route.replace(new))
-    event = known.hear(say(route.NEWROUTE, new, flags=F_REPLACE))
+    event = known.receive(say(route.NEWROUTE, new, flags=F_REPLACE))
     assert event
     assert (event.change, event.value) == ("changed", Route("10.9.0.0/16", "10.0.0.8"))
     assert known.compare(kernel) == []
-    assert known.hear(say(route.DELROUTE, old)) is None
+    assert known.receive(say(route.DELROUTE, old)) is None
 
 
 @pytest.mark.parametrize("gone", [True, False], ids=["gone", "down"])
 def test_with_a_link_ipv4_routes_may_have_gone(known: EventTracker, gone: bool) -> None:  # noqa: FBT001
-    known.hear(say_link(link.NEWLINK, 9, "v9", flags=0))
+    known.receive(say_link(link.NEWLINK, 9, "v9", flags=0))
     assert not known.is_stale
-    known.hear(say_link(link.DELLINK if gone else link.NEWLINK, 7, "v0", flags=0))
+    known.receive(say_link(link.DELLINK if gone else link.NEWLINK, 7, "v0", flags=0))
     assert known.is_stale
 
 
 @pytest.mark.parametrize("source", [None, "10.5.0.1"])
 def test_with_an_address_ipv4_routes_may_have_gone(kernel: FakeKernel, known: EventTracker, source: str | None) -> None:
-    known.hear(say(address.NEWADDR, address_entry("10.5.0.1/32", 9)))
-    known.hear(say(address.NEWADDR, address_entry("fd00::1/64", 7)))
-    known.hear(say(address.DELADDR, address_entry("fd00::1/64", 7)))
+    known.receive(say(address.NEWADDR, address_entry("10.5.0.1/32", 9)))
+    known.receive(say(address.NEWADDR, address_entry("fd00::1/64", 7)))
+    known.receive(say(address.DELADDR, address_entry("fd00::1/64", 7)))
     entry = route_entry("10.7.0.0/16", 7, source=ip_address(source) if source else None)
-    known.hear(say(route.NEWROUTE, entry))
+    known.receive(say(route.NEWROUTE, entry))
     assert not known.is_stale
-    known.hear(say(address.DELADDR, address_entry("10.5.0.1/32", 9)))
+    known.receive(say(address.DELADDR, address_entry("10.5.0.1/32", 9)))
     assert known.is_stale is bool(source)
     known.compare(kernel)
     assert not known.is_stale
 
 
 def test_one_of_several_ways_of_a_route_that_goes_is_found_out(known: EventTracker) -> None:
-    assert known.hear(say(route.DELROUTE, route_entry("fd09::/64", 7, "fd00::1"))) is None
+    assert known.receive(say(route.DELROUTE, route_entry("fd09::/64", 7, "fd00::1"))) is None
     assert known.is_stale
 
 
@@ -157,8 +157,8 @@ def test_a_port_is_told_when_nothing_but_its_state_changes(known: EventTracker) 
         return attrs.nest(12, attrs.pack_u8(1, number))
 
     info = attrs.nest(18, attrs.pack_text(4, "bridge"), attrs.pack(5, attrs.pack_u8(1, 1)))
-    assert known.hear(say_link(link.NEWLINK, 9, "p0", attrs.pack_u32(10, 7), info))
-    event = known.hear(say_link(link.NEWLINK, 9, "p0", port(3), family=7))
+    assert known.receive(say_link(link.NEWLINK, 9, "p0", attrs.pack_u32(10, 7), info))
+    event = known.receive(say_link(link.NEWLINK, 9, "p0", port(3), family=7))
     assert event
     assert isinstance(event.value, link.Link)
     assert (event.change, event.master, event.value.port_state) == ("changed", "v0", "FORWARDING")
@@ -169,7 +169,7 @@ def test_a_port_is_told_when_nothing_but_its_state_changes(known: EventTracker) 
         say_link(link.NEWLINK, 7, "v0", port(3), family=7),  # no port
         say_link(link.NEWLINK, 99, "p9", port(3), family=7),
     ):
-        assert known.hear(message) is None
+        assert known.receive(message) is None
 
 
 def test_no_more_is_remembered_than_the_limit(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,8 +179,8 @@ def test_no_more_is_remembered_than_the_limit(kernel: FakeKernel, monkeypatch: p
     monkeypatch.setattr(tracker, "KNOWN", size)
     many = [neighbor_entry(f"10.0.0.{number}", 7) for number in range(10, 20)]
     for _ in range(2):  # what is not remembered is new each time, and goes without having come
-        assert {event and event.change for event in map(known.hear, (say(28, item) for item in many))} == {"new"}
-    assert {event and event.change for event in map(known.hear, (say(29, item) for item in many))} == {"deleted"}
+        assert {event and event.change for event in map(known.receive, (say(28, item) for item in many))} == {"new"}
+    assert {event and event.change for event in map(known.receive, (say(29, item) for item in many))} == {"deleted"}
     assert (len(known._known), known.knows_all) == (size, False)
     kernel.add_link("v1", index=8)
     assert known.compare(kernel) == []
@@ -205,13 +205,13 @@ def test_the_states_of_neighbors_have_the_words_of_ip() -> None:
 
 def test_events_show_routes_and_neighbors_as_the_sandbox_does(known: EventTracker) -> None:
     """What an event is about is a `Route` or `Neighbor`, as of `Sandbox.routes` and `Sandbox.neighbors`."""
-    event = known.hear(say(route.NEWROUTE, route_entry("10.8.0.0/16", None, type=7, table=100)))
+    event = known.receive(say(route.NEWROUTE, route_entry("10.8.0.0/16", None, type=7, table=100)))
     assert event == Event("web", "route", "new", None, Route("10.8.0.0/16", type="unreachable", table=100))
-    event = known.hear(say(route.NEWROUTE, route_entry("10.8.0.0/16", 7, protocol=4)))
+    event = known.receive(say(route.NEWROUTE, route_entry("10.8.0.0/16", 7, protocol=4)))
     assert event
     assert isinstance(event.value, Route)
     assert (event.value.interface, event.value.protocol) == ("v0", "static")
-    event = known.hear(say(neighbor.NEWNEIGH, replace(neighbor_entry("10.0.0.7", 99), state=0x20, mac=None)))
+    event = known.receive(say(neighbor.NEWNEIGH, replace(neighbor_entry("10.0.0.7", 99), state=0x20, mac=None)))
     assert event
     assert isinstance(event.value, Neighbor)
     assert (event.interface, event.value.interface, event.value.mac, event.value.state) == (None, "", "", "FAILED")

@@ -25,7 +25,7 @@ from netsandbox.errors import NetSandboxError, SandboxClosedError, SandboxNotFou
 from netsandbox.netlink.link import Link
 
 T = TypeVar("T")
-H = TypeVar("H", bound="Hearer")
+S = TypeVar("S", bound="Subscription")
 HOST_NAME = "host"
 
 
@@ -44,10 +44,10 @@ class Operation(Generic[T]):
     read: Callable[[], T]
 
 
-class Hearer(Protocol):
-    """Something that has a socket in a sandbox."""
+class Subscription(Protocol):
+    """Something that listens to the changes in a sandbox, by a socket in it."""
 
-    def let_go(self) -> None:
+    def end(self) -> None:
         """Close the socket."""
 
 
@@ -85,7 +85,7 @@ class Handle:
         self.target = replace(of, mark=store.mark(self.key))
         self.recovered: tuple[str, ...] = ()
         self.adverts = Announcements(box)
-        self._hearers: WeakSet[Hearer] = WeakSet()
+        self._subscriptions: WeakSet[Subscription] = WeakSet()
         self._using = threading.RLock()  # held while the descriptors must not be closed
 
     @property
@@ -113,7 +113,7 @@ class Handle:
         """Close all descriptors, when no change is under way."""
         with self._using:
             self.is_closed = True
-            self._stop_hearing()
+            self._end_subscriptions()
             try:
                 self.adverts.stop_all()
             finally:
@@ -134,7 +134,7 @@ class Handle:
             identity = self._box.identity
             self.is_closed = True
             self.adverts.stop_all()
-            self._stop_hearing()
+            self._end_subscriptions()
             self._box.close()
             return identity
 
@@ -144,16 +144,16 @@ class Handle:
             fd = self.box.duplicate()
         return namespace.run_in(fd, function, own=True)
 
-    def _stop_hearing(self) -> None:
-        for hearer in tuple(self._hearers):
-            hearer.let_go()
+    def _end_subscriptions(self) -> None:
+        for subscription in tuple(self._subscriptions):
+            subscription.end()
 
-    def listen(self, make: Callable[[Listener], H]) -> H:
-        """Return what *make* makes of a socket that hears what changes inside; it lets go when this is closed."""
+    def subscribe(self, make: Callable[[Listener], S]) -> S:
+        """Return what *make* makes of a socket that receives the changes inside; it ends when this is closed."""
         with self._using:
-            hearer = make(listen(self.box.fd))
-            self._hearers.add(hearer)
-        return hearer
+            made = make(listen(self.box.fd))
+            self._subscriptions.add(made)
+        return made
 
     def record(self) -> Record:
         """Return what is known of the sandbox.

@@ -16,24 +16,24 @@ from netsandbox.spec import Neighbor, Route
 
 _LABELS = {"link": "LINK", "address": "ADDR", "route": "ROUTE", "neighbor": "NEIGH", "sandbox": "SANDBOX"}
 _MARKS = {
-    "new": "new: heard of from now on",
+    "new": "new: its events follow",
     "deleted": "Deleted: closed or destroyed",
-    "overrun": "overrun: more happened than could be told, and some of it is lost",
-    "resynced": "resynced: what is different since then has been told",
+    "overrun": "overrun: more happened than could be read, and events were lost",
+    "resynced": "resynced: all differences since then are shown",
 }
 
 
 @click.command
 @click.argument("sandboxes", metavar="[SANDBOX]...", nargs=-1, shell_complete=complete_sandbox)
-@click.option("-a", "--all", "everything", is_flag=True, help="All sandboxes, also those that come later.")
+@click.option("-a", "--all", "everything", is_flag=True, help="All sandboxes, also those created later.")
 @click.option("-c", "--count", metavar="N", type=click.IntRange(min=1), help="End after N events.")
 @json_option
 @pass_settings
 def monitor(settings: Settings, sandboxes: tuple[str, ...], *, everything: bool, count: int | None) -> None:
-    """Show what changes in sandboxes, until interrupted.
+    """Show the changes in sandboxes, until interrupted.
 
-    Links, addresses, routes and neighbors come, change and go: a line for each, in the words of ip monitor, or under
-    --json a JSON object. It ends when the last SANDBOX is destroyed.
+    Prints a line for each new, changed or deleted link, address, route and neighbor, in the words of ip monitor; with
+    --json, a JSON object a line. Ends when the last SANDBOX is destroyed.
     """
     if everything == bool(sandboxes):
         usage("Name sandboxes, or say --all." if not sandboxes else "--all means every sandbox: name none.")
@@ -52,7 +52,7 @@ def monitor(settings: Settings, sandboxes: tuple[str, ...], *, everything: bool,
 
 
 def _line(event: Event) -> str:
-    """Return an event in the words of ip monitor, which says "Deleted", but does not tell new from changed."""
+    """Return an event in the words of ip monitor, which prints "Deleted", but prints new and changed alike."""
     if event.value is None:
         return _MARKS[event.change]
     return ("Deleted " if event.change == "deleted" else "") + _words(event, event.value)
