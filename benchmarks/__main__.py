@@ -1,6 +1,6 @@
-"""netsandbox beside its peers, and beside what the kernel itself takes, in one run.
+"""Compare netsandbox with its peers and with the time that the kernel itself takes, in one run.
 
-All work is done in the network namespace this runs in, where no link may be in use: scripts/bench makes one.
+The benchmarks work in the current network namespace, where no link but loopback may be up: scripts/bench creates one.
 """
 
 import argparse
@@ -27,7 +27,7 @@ CONTESTS = {
 
 
 def machine() -> dict[str, str]:
-    """Return what the figures depend on."""
+    """Return the facts that the figures depend on: kernel, CPU, versions."""
     cpus = [line for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if "model name" in line]
     found = {
         "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -48,13 +48,13 @@ def machine() -> dict[str, str]:
 
 
 def _debian(package: str) -> str:
-    """Return the version of a package of Debian."""
+    """Return the version of a Debian package."""
     command = ["dpkg-query", "--show", "--showformat=${Version}", package]
     return subprocess.run(command, check=False, capture_output=True, text=True).stdout or "unknown"
 
 
 def measure(names: Sequence[str], rounds: int) -> list[Figure]:
-    """Let all compete."""
+    """Run the named contests."""
     found: list[Figure] = []
     for name in names:
         print(f"{name} ...", file=sys.stderr)
@@ -63,14 +63,14 @@ def measure(names: Sequence[str], rounds: int) -> list[Figure]:
 
 
 def measure_crowds(counts: Sequence[int]) -> list[scale.Crowd]:
-    """Make many sandboxes."""
+    """Measure many sandboxes on one bridge, for each count."""
     ways.sh("ip link set lo up")
     born.make_bridge()
     return list(scale.crowds(counts))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and print a table, or JSON."""
+    """Run the benchmarks, and print a table or JSON."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one round each: shows that it works")
     parser.add_argument("--json", metavar="FILE", help="write JSON as well; with - instead, to standard output")
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if any(link.is_up and not link.is_loopback for link in LinuxKernel.own().links()):
         parser.error("there are links here that are in use; run scripts/bench")
-    gc.freeze()  # what is imported is nobody's litter
+    gc.freeze()  # excludes imported modules from garbage collection
     facts, wanted = machine(), options.only or (*CONTESTS, "scale")
     figures = measure([name for name in CONTESTS if name in wanted], QUICK if options.quick else FULL)
     crowds = measure_crowds(scale.COUNTS[: 2 if options.quick else None]) if "scale" in wanted else []

@@ -1,8 +1,8 @@
-"""The same sandbox, born in place, in many ways, and many of them on one bridge.
+"""Ways to create the same sandbox with a veth that is created inside it, one or many of them on one bridge.
 
-A way makes a namespace, in it one end of a veth with name, MAC, IPv4 address and (if asked for) IPv6 address, a route,
-a setting and a gateway; the other end is on the host, a port of a bridge, without IPv6. Each way calls the other ends
-by a prefix of its own. CNI's plugin does not do the setting, and leaves the loopback link down; Mininet pins nothing.
+Each way creates a namespace and, in it, one end of a veth with a name, a MAC, an IPv4 address, optionally an IPv6
+address, a route, a sysctl and a gateway. The other end is on the host, a port of a bridge, without IPv6; its name has
+the prefix of the way. CNI's plugin does not set the sysctl and leaves loopback down; Mininet does not pin namespaces.
 """
 
 import json
@@ -30,7 +30,7 @@ MININET = Path("/usr/lib/python3/dist-packages/mininet").is_dir() and bool(shuti
 
 
 def make_bridge() -> None:
-    """Make the bridge that all host ends are put on."""
+    """Create the bridge whose ports are all host ends."""
     sh(f"""
         ip link add {BRIDGE} address 02:00:00:00:ff:fe type bridge
         echo 1 >/proc/sys/net/ipv6/conf/{BRIDGE}/disable_ipv6
@@ -40,43 +40,43 @@ def make_bridge() -> None:
 
 
 def mac(number: int) -> str:
-    """Return the MAC of the sandbox with a number."""
+    """Return the MAC of sandbox *number*."""
     return f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"
 
 
 def addresses(number: int, *, ipv6: bool) -> list[str]:
-    """Return the addresses of the sandbox with a number."""
+    """Return the addresses of sandbox *number*."""
     return [f"10.0.{number + 2 >> 8}.{number + 2 & 255}/16", *([f"fd00::{number + 2:x}/64"] if ipv6 else [])]
 
 
 class Born:
-    """One way of making sandboxes, by their numbers."""
+    """One way to create sandboxes, which are identified by number."""
 
     prefix: str
-    limit = 100  # how many of them are worth waiting for
-    can_remove = True  # whether an interface can be taken out by itself
+    limit = 100  # the largest number of sandboxes that is measured
+    can_remove = True  # whether `remove` is supported
 
     def __init__(self, *, ipv6: bool) -> None:
         self.ipv6 = ipv6
 
     def prepare(self, numbers: Sequence[int]) -> None:
-        """Do what does not count."""
+        """Do the work that is not measured."""
 
     def make(self, number: int) -> None:
-        """Make a sandbox."""
+        """Create a sandbox."""
         raise NotImplementedError  # each way has its own
 
     def remove(self, number: int) -> None:
-        """Take its interface out, which deletes it."""
+        """Delete the interface of a sandbox."""
         raise NotImplementedError  # not abstract: some ways cannot, see can_remove
 
     def destroy(self, numbers: Sequence[int]) -> None:
-        """Delete sandboxes."""
+        """Destroy sandboxes."""
         raise NotImplementedError  # each way has its own
 
 
 class Raw(Born):
-    """Requests that were encoded beforehand: what the kernel itself takes."""
+    """Requests encoded beforehand: the time that the kernel itself takes."""
 
     prefix, limit = "r", 1000
 
@@ -136,7 +136,7 @@ class Raw(Born):
 
 
 class Ours(Born):
-    """netsandbox, by its public names; destroyed one by one."""
+    """netsandbox's public API; sandboxes are destroyed one by one."""
 
     prefix, limit = "n", 1000
     routes: tuple[str | Route, ...] = (ROUTE, Route("0.0.0.0/0", GATEWAY))
@@ -146,7 +146,7 @@ class Ours(Born):
         self.boxes: dict[int, Sandbox] = {}
 
     def spec(self, number: int) -> InterfaceSpec:
-        """Return what is plugged in."""
+        """Return the interface to attach."""
         return InterfaceSpec(
             Veth(f"{self.prefix}{number}", master=BRIDGE),
             name=NAME,
@@ -154,7 +154,7 @@ class Ours(Born):
             addresses=addresses(number, ipv6=self.ipv6),
             routes=self.routes,
             sysctls={f"net.ipv4.conf.IFNAME.{SETTING}": "2"},
-            advertise=0,  # as no other way does it
+            advertise=0,  # no other way sends adverts
         )
 
     def make(self, number: int) -> None:
@@ -169,7 +169,7 @@ class Ours(Born):
 
 
 class OursInSteps(Ours):
-    """netsandbox, a call for each thing."""
+    """netsandbox, with separate calls to create, attach and set the gateway."""
 
     prefix, routes = "s", (ROUTE,)
 
@@ -180,7 +180,7 @@ class OursInSteps(Ours):
 
 
 class OursTogether(Ours):
-    """netsandbox, destroyed together."""
+    """netsandbox; sandboxes are destroyed together."""
 
     prefix = "m"
 
@@ -189,7 +189,7 @@ class OursTogether(Ours):
 
 
 class Pyroute2(Born):
-    """pyroute2 with all that makes it fast: sockets that stay open, all links born in place, indexes known."""
+    """pyroute2, tuned: sockets stay open, links are created inside the namespace, indexes are known."""
 
     prefix = "p"
 
@@ -215,12 +215,12 @@ class Pyroute2(Born):
         host.link("add", ifname=name, kind="veth", peer=peer)
 
     def _configure(self, box: Any, number: int, index: int) -> None:  # noqa: ANN401
-        """Give the end inside all it shall have."""
+        """Configure the end inside the sandbox."""
         for text in addresses(number, ipv6=self.ipv6):
             address, length = text.split("/")
             nodad = {"flags": 2} if ":" in text else {}
             box.addr("add", index=index, address=address, prefixlen=int(length), **nodad)
-        netns.pushns(f"{self.prefix}{number}")  # settings are files: pyroute2 can take the thread there
+        netns.pushns(f"{self.prefix}{number}")  # sysctls are files: pyroute2 can move the thread into the namespace
         Path(f"/proc/sys/net/ipv4/conf/{NAME}/{SETTING}").write_text("2", encoding="ascii")
         if not self.ipv6:
             (HOME / NAME / "disable_ipv6").write_text("1", encoding="ascii")
@@ -239,7 +239,7 @@ class Pyroute2(Born):
 
 
 class Pyroute2AsDocumented(Pyroute2):
-    """pyroute2 as its documentation shows it: links looked up, a handle of the namespace opened where it is used."""
+    """pyroute2 as documented: links are looked up, and a NetNS is opened for each use."""
 
     prefix = "d"
 
@@ -266,7 +266,7 @@ class Pyroute2AsDocumented(Pyroute2):
 
 
 class Ip(Born):
-    """ip(8), a command for each thing, as in a shell script."""
+    """ip(8), one command for each change, as in a shell script."""
 
     prefix = "i"
 
@@ -304,7 +304,7 @@ class Ip(Born):
 
 
 class IpBatch(Ip):
-    """ip(8) with all that makes it fast: one process for all that happens inside, and nsenter(1)."""
+    """ip(8), tuned: ip -batch for all changes inside, and nsenter(1)."""
 
     prefix = "b"
 
@@ -334,7 +334,7 @@ class IpBatch(Ip):
 
 
 class Cni(Born):
-    """The bridge plugin of CNI with host-local addresses; the setting would be the work of another plugin."""
+    """The bridge plugin of CNI with host-local addresses; the sysctl would need another plugin."""
 
     prefix = "c"
 
@@ -363,12 +363,12 @@ class Cni(Born):
 
     def destroy(self, numbers: Sequence[int]) -> None:
         for number in numbers:
-            self._call("DEL", number)  # or its address stays taken
+            self._call("DEL", number)  # releases the address
         sh("; ".join(f"ip netns delete {self.prefix}{number}" for number in numbers))
 
 
 class Mininet(Born):
-    """Mininet, for which a sandbox is a shell that runs inside; in Debian's Python, which stays running."""
+    """Mininet, whose sandbox is a shell in a namespace; it runs in one process of Debian's Python."""
 
     prefix, can_remove = "h", False
 
@@ -417,5 +417,5 @@ MANY: dict[str, type[Born]] = {
 
 
 def is_installed(way: type[Born]) -> bool:
-    """Whether a way can be gone here."""
+    """Return whether the programs of a way are installed."""
     return {Pyroute2: PYROUTE2, Pyroute2AsDocumented: PYROUTE2, Cni: bool(PLUGINS), Mininet: MININET}.get(way, True)

@@ -1,4 +1,4 @@
-"""What is measured: each function lets the competitors at one piece of work compete, and yields the figures."""
+"""The contests: each function measures the competitors at one piece of work and yields the figures."""
 
 import json
 import os
@@ -16,18 +16,19 @@ from netsandbox._system.store import Store
 from netsandbox.netlink.route import AF_INET, TABLE_MAIN
 
 ROUTES = 5000
-CALLS = 20  # of something that takes microseconds, for one sample
+CALLS = 20  # in one sample, of work that takes microseconds
 PYROUTE2 = ways.PYROUTE2
-_ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}  # as installed
+# with cached bytecode, as for an installed package
+_ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
 CLI = str(Path(sys.executable).with_name("netsandbox"))
 
 
 def python(rounds: int) -> Iterator[Figure]:
-    """Start the interpreter bare, with netsandbox, with pyroute2, and for our command line."""
+    """Start Python without imports, with netsandbox, with pyroute2, and for the netsandbox command."""
     bare, name, ours, peer, cli = "bare interpreter", "netsandbox", "netsandbox.Sandbox", "pyroute2.IPRoute", "ls"
     contestants: dict[str, Contestant] = {
         bare: partial(_start, ""),
-        name: partial(_start, "import netsandbox"),  # its names are imported when they are first used
+        name: partial(_start, "import netsandbox"),  # imports its submodules on first use
         ours: partial(_start, "from netsandbox import Sandbox"),
         cli: lambda: {"time": clock(partial(_output, CLI, "ls", "--json"))},
     }
@@ -42,7 +43,7 @@ def python(rounds: int) -> Iterator[Figure]:
 
 
 def _start(script: str) -> dict[str, float]:
-    """Run a Python script that says in the end how much memory is in use (proc(5), statm)."""
+    """Run a Python script; return its time and its resident memory at the end (proc(5), statm)."""
     said = []
     script = f"{script}\nprint(open('/proc/self/statm').read())"
     time = clock(lambda: said.append(_output(sys.executable, "-c", script)))
@@ -54,7 +55,7 @@ def _output(*command: str) -> bytes:
 
 
 def requests(rounds: int) -> Iterator[Figure]:
-    """Get one link, and a list of routes, as values that can be used."""
+    """Get one link and a list of routes as decoded values."""
     link = "bench"
     ways.make_link(link)
     lines = "\n".join(f"route add 10.{number >> 8}.{number & 255}.0/24 dev {link}p" for number in range(ROUTES))
@@ -90,7 +91,7 @@ def _timed(function: Callable[[], object], times: int = 1) -> Contestant:
 
 
 def sandboxes(rounds: int) -> Iterator[Figure]:
-    """Plug an existing link in and out, and do so with a sandbox made for it."""
+    """Attach and detach an existing link, and do so with the creation and destruction of a sandbox."""
     found = {who: way(f"v{at}") for at, (who, way) in enumerate(ways.WAYS.items()) if PYROUTE2 or "pyroute2" not in who}
     bare = ways.Raw("v")
     move, ours = "the kernel's own move", "netsandbox"
@@ -101,7 +102,7 @@ def sandboxes(rounds: int) -> Iterator[Figure]:
         way.destroy()
     who = (move, *ways.WAYS)
     yield from judge("attach a link", "ms", samples["attach"], who, {ours: Budget(1.05, "x")})
-    # The way back is one datagram for the kernel whoever sends it.
+    # Raw is left out: moving the link back is the same single datagram as in `move`.
     who = (move, *(name for name in ways.WAYS if ways.WAYS[name] is not ways.Raw))
     yield from judge("remove it", "ms", samples["remove"], who)
     whole = compete({who: partial(_whole, way) for who, way in found.items()}, rounds)
@@ -109,7 +110,7 @@ def sandboxes(rounds: int) -> Iterator[Figure]:
 
 
 def _move(way: ways.Raw) -> dict[str, float]:
-    """Only move the link; for the way back it has to be as it is with the others."""
+    """Time only the move; configure the link, so that moving it back is comparable with the other ways."""
     attach = clock(way.move)
     way.configure()
     return {"attach": attach, "remove": clock(way.remove)}
@@ -123,7 +124,7 @@ def _whole(way: ways.Way) -> dict[str, float]:
     def whole() -> None:
         way.create()
         way.attach()
-        if not isinstance(way, ways.Ours):  # whose destroy() gives the link back
+        if not isinstance(way, ways.Ours):  # its destroy() returns the link to the host
             way.remove()
         way.destroy()
 
@@ -131,7 +132,7 @@ def _whole(way: ways.Way) -> dict[str, float]:
 
 
 def births(rounds: int) -> Iterator[Figure]:
-    """Make a sandbox with an interface that is born in it, take that out, and delete the sandbox."""
+    """Create a sandbox with a veth that is created inside it, delete the veth, and destroy the sandbox."""
     ways.sh("ip link set lo up")
     born.make_bridge()
     found = {who: way(ipv6=True) for who, way in born.WAYS.items() if born.is_installed(way)}
@@ -147,7 +148,7 @@ def births(rounds: int) -> Iterator[Figure]:
 
 
 def _birth(way: born.Born) -> dict[str, float]:
-    """Make a sandbox and take its interface out again; make another and destroy it with what is in it."""
+    """Create a sandbox and delete its interface; create another one and destroy it with its interface."""
     found: dict[str, float] = {}
     if way.can_remove:
         way.make(0)
@@ -161,7 +162,7 @@ def _birth(way: born.Born) -> dict[str, float]:
 
 
 def parts(rounds: int) -> Iterator[Figure]:
-    """Price what every change pays: a span that nobody listens to, and the record."""
+    """Measure the fixed costs of every change: a tracing span without a tracer, and the record."""
     names = {"ifaceName": ways.NAME}
 
     def span() -> None:

@@ -1,4 +1,4 @@
-"""One crowd of sandboxes, made and destroyed in one way, in a process that does nothing else; see `scale`."""
+"""Create and destroy many sandboxes in one way, in a process of its own; see `scale`."""
 
 import argparse
 import gc
@@ -11,15 +11,15 @@ from functools import partial
 from benchmarks import born
 from benchmarks.measure import clock
 
-EDGE = 10  # how many are the first, and the last
+EDGE = 10  # sandboxes that count as the first, and as the last
 PATIENCE = 120  # seconds
 
 
 def measure(way: born.Born, count: int) -> dict[str, float]:
-    """Return the figures of a `scale.Crowd`."""
+    """Return the figures for a `scale.Crowd`."""
     numbers = range(count)
     way.prepare(range(count + 1))
-    way.make(count)  # what is loaded once is not the first one's
+    way.make(count)  # warm-up: modules are loaded here, not by the first measured sandbox
     way.destroy([count])
     wait_until_gone(way)
     gc.collect()
@@ -46,11 +46,11 @@ def measure(way: born.Born, count: int) -> dict[str, float]:
 
 
 def wait_until_gone(way: born.Born) -> None:
-    """Wait until the kernel has deleted all host ends; reading their names does not wait for its lock (RCU)."""
+    """Wait until the kernel has deleted all host ends; reading /proc/net/dev takes RCU, not rtnl_lock."""
     limit = time.monotonic() + PATIENCE
     while any(name.startswith(way.prefix) and name[1:].isdecimal() for name in _names()):
-        assert time.monotonic() < limit, "the kernel does not let go"
-        time.sleep(0.002)  # looking without a pause would take a processor from the kernel
+        assert time.monotonic() < limit, "the kernel has not deleted the host ends"
+        time.sleep(0.002)  # polling without a pause would take CPU time from the kernel
 
 
 def _names() -> list[str]:
@@ -59,19 +59,19 @@ def _names() -> list[str]:
 
 
 def _memory() -> int:
-    """Return how many bytes of this process are in memory (proc(5), statm)."""
+    """Return the resident memory of this process in bytes (proc(5), statm)."""
     with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123  as above
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def main() -> None:
-    """Measure the crowd that the arguments say, and print its figures as JSON."""
+    """Measure the way and count given as arguments, and print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("who", choices=born.MANY)
     parser.add_argument("count", type=int)
     parser.add_argument("--ipv6", action="store_true")
     asked = parser.parse_args()
-    gc.freeze()  # what is imported is nobody's litter
+    gc.freeze()  # excludes imported modules from garbage collection
     print(json.dumps(measure(born.MANY[asked.who](ipv6=asked.ipv6), asked.count)))
 
 

@@ -1,4 +1,4 @@
-"""What Mininet does, in the Python that has it: a line in, a host made or stopped, a line out."""
+"""Mininet's part, run by Debian's Python: each input line makes or stops a host and is answered by a line."""
 
 import sys
 

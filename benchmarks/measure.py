@@ -1,4 +1,4 @@
-"""Samples of several competitors at the same work, and the table they make."""
+"""Take samples of several competitors at the same work, and print them as a table."""
 
 import gc
 import statistics
@@ -7,21 +7,21 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-WARM_UP = 2  # rounds that do not count
-SETTLE = 0.005  # seconds in which the kernel finishes what the competitor before has left to it
+WARM_UP = 2  # rounds that are not counted
+SETTLE = 0.005  # seconds in which the kernel finishes the deferred work of the previous competitor
 UNITS = {"ns": 1e9, "µs": 1e6, "ms": 1e3, "MiB": 2.0**-20}  # samples are seconds or bytes
 
-Contestant = Callable[[], Mapping[str, float]]  # does the work once, and returns one sample for each part of it
-Samples = dict[str, list[float]]  # of one part of the work, by competitor
+Contestant = Callable[[], Mapping[str, float]]  # does the work once; returns one sample for each part
+Samples = dict[str, list[float]]  # for one part of the work, by competitor
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a figure may be at most (design.md section 6).
+    """The upper limit of a figure.
 
     Attributes:
         limit: The number.
-        of: What it limits: the median itself, its distance (+) or its ratio (x) to that of the first competitor.
+        of: The limited value: the median, or its difference (+) or ratio (x) to the first competitor's median.
     """
 
     limit: float
@@ -30,20 +30,20 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """How one competitor did at some work; the times are in *unit*.
+    """The figures of one competitor at one piece of work, in *unit*.
 
     Attributes:
-        work: What was done.
+        work: The work.
         who: The competitor.
         unit: A key of UNITS.
-        n: Number of samples; none: the competitor is not installed.
-        median: Half of the samples are below.
-        p10: A tenth of the samples is below.
-        p90: A tenth of the samples is above.
-        over: Distance of the median to that of the first competitor.
-        times: Ratio of the same.
-        budget: What it may be at most.
-        is_ok: Whether it is that.
+        n: Number of samples; 0 if the competitor is not installed.
+        median: The median of the samples.
+        p10: The 10th percentile.
+        p90: The 90th percentile.
+        over: Difference to the median of the first competitor.
+        times: Ratio to the median of the first competitor.
+        budget: The upper limit, if any.
+        is_ok: Whether the figure is within the budget.
     """
 
     work: str
@@ -60,7 +60,7 @@ class Figure:
 
 
 def clock(function: Callable[[], object], times: int = 1) -> float:
-    """Return how many seconds a call of *function* takes, of several in a row."""
+    """Return the mean number of seconds of a call of *function*, over *times* calls."""
     begin = time.perf_counter()
     for _ in range(times):
         function()
@@ -68,15 +68,15 @@ def clock(function: Callable[[], object], times: int = 1) -> float:
 
 
 def compete(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, Samples]:
-    """Let all have a go in each round, every other round in reverse, so that what drifts hits all alike.
+    """Run all competitors in each round, in reverse in every other round, so that drift affects all alike.
 
     Returns:
-        The samples by part of the work.
+        The samples, by part of the work.
     """
     samples: dict[str, Samples] = {}
     for number in range(-WARM_UP, rounds):
         for who in list(contestants)[:: -1 if number % 2 else 1]:
-            gc.collect()  # nobody pays for the litter of another
+            gc.collect()  # so that no competitor pays for the garbage of another
             time.sleep(SETTLE)
             for part, value in contestants[who]().items():
                 if number >= 0:
@@ -87,7 +87,7 @@ def compete(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, Sam
 def judge(
     work: str, unit: str, samples: Samples, who: Sequence[str], budgets: Mapping[str, Budget] | None = None
 ) -> Iterator[Figure]:
-    """Yield how each of *who* did, the first of which the others are compared with."""
+    """Yield a figure for each of *who*; the first one is the reference."""
     scale = UNITS[unit]
     first = statistics.median(samples[who[0]])
     for name in who:
@@ -115,7 +115,7 @@ def judge(
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """Return figures as a table in Markdown that reads well as it is."""
+    """Return figures as a Markdown table with aligned columns."""
     rows: list[tuple[str, ...]] = [("work", "who", "median", "p10 .. p90", "n", "+ first", "x first", "budget")]
     last = ""
     for item in figures:
@@ -125,7 +125,7 @@ def table(figures: Sequence[Figure]) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]], *, left: Collection[int]) -> str:
-    """Return rows, the head first, as a table in Markdown that reads well as it is; *left* are columns of words."""
+    """Return rows, the header first, as an aligned Markdown table; *left* are the left-aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     padded = [
         [_pad(cell, width, at in left) for at, (cell, width) in enumerate(zip(row, widths, strict=True))]

@@ -1,4 +1,4 @@
-"""The floor: datagrams encoded beforehand, sent and received, and not decoded. Nothing of netsandbox's codec is used.
+"""The lower bound: netlink datagrams encoded beforehand and answers not decoded, without netsandbox's codec.
 
 Source: rtnetlink(7); include/uapi/linux/if_link.h, if_addr.h, rtnetlink.h.
 """
@@ -17,18 +17,18 @@ _SIZE = 65536
 
 
 class Socket:
-    """A netlink socket in the namespace of the thread that makes it."""
+    """A netlink socket in the namespace of the thread that creates it."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         self._socket.setsockopt(270, 12, 1)  # SOL_NETLINK, NETLINK_GET_STRICT_CHK: the kernel filters dumps
 
     def close(self) -> None:
-        """Close it."""
+        """Close the socket."""
         self._socket.close()
 
     def ask(self, datagram: bytes) -> bytes:
-        """Send a request and return the datagram that answers it."""
+        """Send a request and return the answer, one datagram."""
         self._socket.send(datagram)
         answer = self._socket.recv(_SIZE)
         if answer[4:6] == _ERROR and (code := -struct.unpack_from("=i", answer, 16)[0]):
@@ -36,13 +36,13 @@ class Socket:
         return answer
 
     def dump(self, datagram: bytes) -> int:
-        """Ask for a list and return how many bytes it has."""
+        """Request a dump and return its size in bytes."""
         self._socket.send(datagram)
         size = 0
         while True:
             answer = self._socket.recv(_SIZE)
             size += len(answer)
-            if answer[-16:-14] == _DONE:  # struct nlmsghdr and an errno close the list
+            if answer[-16:-14] == _DONE:  # a dump ends with NLMSG_DONE: struct nlmsghdr and an errno
                 return size
 
 
@@ -68,28 +68,28 @@ def _link(index: int = 0, flags: int = 0) -> bytes:
 
 
 def get_link(name: str) -> bytes:
-    """Ask for one link, without its counters."""
+    """Request one link, without its counters."""
     return _message(_GETLINK, 0, _link(), _text(3, name), _u32(29, 8))
 
 
 def dump_routes() -> bytes:
-    """Ask for the IPv4 routes of the main table."""
+    """Request the IPv4 routes of the main table."""
     return _message(_GETROUTE, _DUMP, struct.pack("=BBBBBBBBI", 2, 0, 0, 0, 0, 0, 0, 0, 0), _u32(15, _MAIN))
 
 
 def move(index: int, fd: int, name: str, mac: str, mtu: int) -> bytes:
-    """Ask for a link to be moved to the namespace *fd*, with its index, name, MAC and MTU there."""
+    """Move a link to the namespace *fd*, and set its index, name, MAC and MTU there."""
     address = _attribute(1, bytes.fromhex(mac.replace(":", "")))
     return _message(_SETLINK, _ACK, _link(index), _u32(28, fd), _u32(49, index), _text(3, name), address, _u32(4, mtu))
 
 
 def up(index: int) -> bytes:
-    """Ask for a link to be brought up."""
+    """Bring a link up."""
     return _message(_SETLINK, _ACK, _link(index, _UP))
 
 
 def veth(index: int, name: str, mac: str, host: str, fd: int) -> bytes:
-    """Ask for a veth with an index, name and MAC, whose other end is called *host*, in the namespace *fd*."""
+    """Create a veth with an index, name and MAC, whose peer is named *host* and is in the namespace *fd*."""
     peer = _attribute(1, _link() + _text(3, host) + _u32(28, fd))
     info = _attribute(18, _text(1, "veth") + _attribute(2, peer))
     address = _attribute(1, bytes.fromhex(mac.replace(":", "")))
@@ -97,22 +97,22 @@ def veth(index: int, name: str, mac: str, host: str, fd: int) -> bytes:
 
 
 def port(name: str, bridge: int) -> bytes:
-    """Ask for a link to be made a port of a bridge and brought up."""
+    """Make a link a port of a bridge and bring it up."""
     return _message(_SETLINK, _ACK, _link(0, _UP), _text(3, name), _u32(10, bridge))
 
 
 def set_ipv4(index: int, number: int, value: int) -> bytes:
-    """Ask for an IPv4 setting of a link, by its number."""
+    """Set an IPv4 devconf value of a link, by its number."""
     return _message(_SETLINK, _ACK, _link(index), _attribute(26, _attribute(2, _attribute(1, _u32(number, value)))))
 
 
 def delete(index: int) -> bytes:
-    """Ask for a link to be deleted."""
+    """Delete a link."""
     return _message(_DELLINK, _ACK, _link(index))
 
 
 def add_address(index: int, text: str) -> bytes:
-    """Ask for an address, IPv6 without duplicate address detection."""
+    """Add an address; IPv6 without duplicate address detection."""
     address = ip_interface(text)
     v4 = address.version == 4
     header = struct.pack("=BBBBI", 2 if v4 else 10, address.network.prefixlen, 0 if v4 else _NODAD, 0, index)
@@ -122,7 +122,7 @@ def add_address(index: int, text: str) -> bytes:
 
 
 def add_route(index: int, text: str, via: str = "") -> bytes:
-    """Ask for an IPv4 route out of a link, or through a gateway."""
+    """Add an IPv4 route through a link, optionally via a gateway."""
     network = ip_network(text)
     header = struct.pack("=BBBBBBBBI", 2, network.prefixlen, 0, 0, _MAIN, _BOOT, 0 if via else _LINK, _UNICAST, 0)
     gateway = _attribute(5, ip_address(via).packed) if via else b""

@@ -1,4 +1,4 @@
-"""Many sandboxes born in place on one bridge: what the first and the last cost, until the kernel has let go of them."""
+"""The cost of many sandboxes on one bridge, from the first one to the deletion of all by the kernel."""
 
 import json
 import math
@@ -17,22 +17,22 @@ COUNTS = (1, 10, 100, 300, 1000)
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """How one way did with many sandboxes; times are in seconds.
+    """The figures of one way for many sandboxes; times are in seconds.
 
     Attributes:
-        count: How many sandboxes there were.
-        addresses: What each had.
+        count: Number of sandboxes.
+        addresses: The address families of each.
         who: The way.
-        median: Half of them took less to make.
-        p10: A tenth of them took less.
-        p90: A tenth of them took more.
+        median: Median time to create one.
+        p10: 10th percentile of the time to create one.
+        p90: 90th percentile of the time to create one.
         first: Median of the first ten.
         last: Median of the last ten.
-        made: What making them took in all.
-        destroyed: What destroying them took the caller.
-        gone: What it took until the kernel had let go of all, the caller's part included.
-        memory: Bytes that the process grew by for each open sandbox.
-        skipped: Why it was not measured; empty: it was.
+        made: Time to create all.
+        destroyed: Time of the destroying calls.
+        gone: Time from the first destroying call until the kernel had deleted all host ends.
+        memory: Bytes by which the process grew for each open sandbox.
+        skipped: Why it was not measured; empty if it was.
     """
 
     count: int
@@ -51,7 +51,7 @@ class Crowd:
 
 
 def crowds(counts: Sequence[int]) -> Iterator[Crowd]:
-    """Make and destroy crowds of all sizes, in all ways, each in a process of its own: what it grows by is its own."""
+    """Measure all counts in all ways, each in a process of its own, so that the memory growth is its own."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     for ipv6 in (False, True):
@@ -74,7 +74,7 @@ def _apart(who: str, count: int, *, ipv6: bool) -> dict[str, Any]:
 
 
 def table(found: Sequence[Crowd]) -> str:
-    """Return a table in Markdown."""
+    """Return a Markdown table."""
     rows: list[tuple[str, ...]] = [
         ("count", "addresses", "who", "each", "p10 .. p90", "first", "last", "all", "destroy", "gone", "memory")
     ]
@@ -90,15 +90,15 @@ def table(found: Sequence[Crowd]) -> str:
     return aligned(rows, left={1, 2})
 
 
-WIDTH, HEIGHT, MARGIN = 720, 400, 60  # of a plot, in pixels
-COLOURS = (  # told apart by the colour-blind too (Okabe, Ito)
+WIDTH, HEIGHT, MARGIN = 720, 400, 60  # of the plot, in pixels
+COLOURS = (  # distinguishable by color-blind people (Okabe, Ito)
     *("#888888", "#0072b2", "#56b4e9", "#d55e00", "#e69f00"),
     *("#009e73", "#cc79a7", "#000000", "#999933"),
 )
 
 
 def plot(found: Sequence[Crowd], addresses: str) -> str:
-    """Return an SVG of what a sandbox costs by how many there are; both axes are logarithmic."""
+    """Return an SVG plot of the time for each sandbox by their number; both axes are logarithmic."""
     shown = [item for item in found if item.addresses == addresses and not item.skipped]
     top = math.ceil(math.log10(max(item.made / item.count * 1e3 for item in shown)) + 0.01)  # in decades of ms
     right = math.log10(max(*(item.count for item in shown), 10))

@@ -1,8 +1,8 @@
 """The same sandbox in six ways: by bare datagrams, with netsandbox, pyroute2 (two ways) and ip(8) (two ways).
 
-A way makes a namespace; moves a link that is there already into it and gives it a name, MAC, MTU, IPv4, IPv6 and
-link-local address, a route, two settings and a gateway; takes the link out again with the name, MAC and MTU it had; and
-deletes the namespace. Each way has a veth pair and a namespace of its own.
+Each way creates a namespace, moves an existing link into it, and gives the link a name, MAC, MTU, IPv4, IPv6 and
+link-local address, a route, two sysctls and a gateway. Then it moves the link back with its original name, MAC and MTU,
+and deletes the namespace. Each way has a veth pair and a namespace of its own.
 """
 
 import os
@@ -30,38 +30,38 @@ SETTINGS = {"rp_filter": "2", "arp_announce": "2"}  # below net.ipv4.conf.IFNAME
 
 
 class Way(Protocol):
-    """One way of doing it."""
+    """One way to create a sandbox and to attach a link."""
 
     def create(self) -> None:
-        """Make the sandbox, with its loopback link up."""
+        """Create the sandbox, with loopback up."""
 
     def attach(self) -> None:
-        """Move the link in and give it all it shall have."""
+        """Move the link into the sandbox and configure it."""
 
     def remove(self) -> None:
-        """Move the link back, with all it had."""
+        """Move the link back, with its original name, MAC and MTU."""
 
     def destroy(self) -> None:
-        """Delete the sandbox, out of which the link has been taken."""
+        """Destroy the sandbox, after `remove`."""
 
 
 def sh(script: str) -> None:
-    """Run a shell script, in which nothing may fail."""
+    """Run a shell script, in which every command must succeed."""
     subprocess.run(["sh", "-ec", script], check=True)
 
 
 def make_link(name: str) -> None:
-    """Make a veth link whose other end is up."""
+    """Create a veth whose other end is up."""
     sh(f"ip link add name {name} address {HOME_MAC} type veth peer name {name}p && ip link set dev {name}p up")
 
 
 def pyroute2() -> Any:  # noqa: ANN401
-    """Return pyroute2's connection to the kernel."""
+    """Return a netlink socket of pyroute2."""
     return IPRoute()
 
 
 class Raw:
-    """Requests that were encoded beforehand, one each: what the kernel itself takes."""
+    """Requests encoded beforehand, one for each change: the time that the kernel itself takes."""
 
     def __init__(self, link: str) -> None:
         make_link(link)
@@ -87,11 +87,11 @@ class Raw:
         return raw.Socket(), os.open("/proc/sys/net/ipv4/conf", os.O_PATH)
 
     def move(self) -> None:
-        """Do what only the kernel can do."""
+        """Only move the link."""
         self.host.ask(self.there)
 
     def configure(self) -> None:
-        """Do the rest."""
+        """Add addresses and routes, bring the link up, and set the sysctls."""
         for request in self.requests:
             self.box.ask(request)
         for key, value in SETTINGS.items():
@@ -115,7 +115,7 @@ class Raw:
 
 
 class Ours:
-    """netsandbox, by its public names."""
+    """netsandbox's public API."""
 
     def __init__(self, link: str) -> None:
         make_link(link)
@@ -133,7 +133,7 @@ class Ours:
             addresses=ADDRESSES,
             routes=[ROUTE, Route("0.0.0.0/0", GATEWAY)],
             sysctls={f"net.ipv4.conf.IFNAME.{key}": value for key, value in SETTINGS.items()},
-            advertise=0,  # no other way does it, and what is done in the background would be paid for by the next turn
+            advertise=0,  # no other way sends adverts, and sending in the background would slow the next competitor
         )
 
     def remove(self) -> None:
@@ -144,7 +144,7 @@ class Ours:
 
 
 class Pyroute2:
-    """pyroute2 with all that makes it fast: sockets that stay open, few requests, the index known."""
+    """pyroute2, tuned: sockets stay open, few requests, the index is known."""
 
     def __init__(self, link: str) -> None:
         make_link(link)
@@ -163,12 +163,12 @@ class Pyroute2:
         self._configure(self.box, self.index)
 
     def _configure(self, box: Any, index: int) -> None:  # noqa: ANN401
-        """Give the link inside all it shall have."""
+        """Configure the link inside the sandbox."""
         for text in ADDRESSES:
             address, length = text.split("/")
             nodad = {"flags": 2} if ":" in text else {}
             box.addr("add", index=index, address=address, prefixlen=int(length), **nodad)
-        netns.pushns(self.link)  # settings are files: pyroute2 can take the thread there
+        netns.pushns(self.link)  # sysctls are files: pyroute2 can move the thread into the namespace
         for key, value in SETTINGS.items():
             with open(f"/proc/sys/net/ipv4/conf/{NAME}/{key}", "w", encoding="ascii") as file:  # noqa: PTH123  fast
                 file.write(value)
@@ -189,7 +189,7 @@ class Pyroute2:
 
 
 class Pyroute2AsDocumented(Pyroute2):
-    """pyroute2 as its documentation shows it: links looked up, a handle of the namespace opened where it is used."""
+    """pyroute2 as documented: links are looked up, and a NetNS is opened for each use."""
 
     def create(self) -> None:
         netns.create(self.link)
@@ -213,7 +213,7 @@ class Pyroute2AsDocumented(Pyroute2):
 
 
 class Ip:
-    """ip(8), a command for each thing, as in a shell script."""
+    """ip(8), one command for each change, as in a shell script."""
 
     def __init__(self, link: str) -> None:
         make_link(link)
@@ -237,7 +237,7 @@ class Ip:
         """)
 
     def remove(self) -> None:
-        """Move it back; $$ is the shell, on the host."""
+        """Move the link back; $$ is the PID of the shell, which is on the host."""
         sh(f"ip -n {self.link} link set dev {NAME} netns $$ name {self.link} address {HOME_MAC} mtu {HOME_MTU}")
 
     def destroy(self) -> None:
@@ -245,7 +245,7 @@ class Ip:
 
 
 class IpBatch(Ip):
-    """ip(8) with all that makes it fast: one process for all that happens inside, and nsenter(1)."""
+    """ip(8), tuned: one ip -batch for all changes inside, and nsenter(1)."""
 
     def attach(self) -> None:
         settings = "; ".join(f"echo {value} >/proc/sys/net/ipv4/conf/{NAME}/{key}" for key, value in SETTINGS.items())

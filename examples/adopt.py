@@ -1,4 +1,4 @@
-"""Plug an interface into the namespace of a process that is running: a container, made by someone else.
+"""Attach an interface to the namespace of a running process: a container that somebody else made.
 
 Run it as root in namespaces of your own: unshare -nm python examples/adopt.py
 """
@@ -14,7 +14,7 @@ def ip(command: str) -> None:
 
 ip("link add veth-ctr type veth peer name ctr-host")
 
-# Something that has a network namespace of its own. It says when it is in it, and waits for its input to end.
+# A process with a network namespace of its own. It prints "ready" there, and waits until its stdin is closed.
 container = subprocess.Popen(["unshare", "-n", "sh", "-c", "echo ready; cat"], stdin=-1, stdout=-1)
 if container.stdout:
     container.stdout.readline()
@@ -24,7 +24,7 @@ with Sandbox.adopt(f"/proc/{container.pid}/ns/net", "container") as box:
     box.add_interface("veth-ctr", addresses=["10.0.0.2/24"])
     subprocess.run(["nsenter", "-t", str(container.pid), "-n", "ip", "-brief", "address"], check=True)
 
-    # The link goes back and the pin goes away. The namespace is not ours: it stays.
+    # The link returns to the host and the pin is deleted. The adopted namespace stays.
     box.destroy()
 
 subprocess.run(["nsenter", "-t", str(container.pid), "-n", "ip", "-brief", "link"], check=True)

@@ -1,4 +1,4 @@
-"""Three interfaces, the last of which the kernel refuses: none of them stays, and the error says why.
+"""Attach three interfaces, the last of which the kernel rejects: all are rolled back, and the error says why.
 
 Run it as root in namespaces of your own: unshare -nm python examples/all_or_nothing.py
 """
@@ -20,7 +20,7 @@ ip("link set one up")
 with Sandbox.temporary() as box:
     before = ip("-brief address show")
 
-    # The same route twice: the second is refused when everything else is done.
+    # The same route twice: the kernel rejects the second one after everything else is done.
     wishes = [
         InterfaceSpec("one", addresses=["10.1.0.2/24"]),
         InterfaceSpec("two", addresses=["10.2.0.2/24"]),
@@ -35,7 +35,7 @@ with Sandbox.temporary() as box:
     print("interfaces in the sandbox:", box.interfaces)
     print("the host is as before:", ip("-brief address show") == before)
 
-    # What makes no sense is refused before anything is touched, all of it at once.
+    # Invalid values are rejected before anything is changed, all at once.
     try:
         box.add_interface("one", mac="01:00:5e:00:00:01", mtu=40, addresses=["10.1.0.0/24", "10.1.0.9"])
     except SpecError as error:

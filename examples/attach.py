@@ -1,4 +1,4 @@
-"""Plug one end of a veth pair into a sandbox, look at it from inside, and take it out again.
+"""Attach one end of a veth pair to a sandbox, use it from inside, and detach it.
 
 Run it as root in namespaces of your own: unshare -nm python examples/attach.py
 """
@@ -12,7 +12,7 @@ def ip(command: str) -> None:
     subprocess.run(["ip", *command.split()], check=True)
 
 
-# The host's side: a cable whose one end stays here.
+# The host's side: a veth pair whose other end stays here.
 ip("link add veth-web type veth peer name web-host")
 ip("address add 10.0.0.1/24 dev web-host")
 ip("link set web-host up")

@@ -1,4 +1,4 @@
-"""Two sandboxes joined by a bridge in a third: they reach each other, and nothing reaches the host.
+"""Connect two sandboxes by a bridge in a third one: they reach each other, but not the host.
 
 Run it as root in namespaces of your own: unshare -nm python examples/bridge.py
 """
@@ -16,7 +16,7 @@ for name in ("red", "blue"):
     ip(f"link add {name} type veth peer name {name}-port")
 
 with Sandbox.temporary() as switch, Sandbox.temporary() as red, Sandbox.temporary() as blue:
-    # A bridge is born in the sandbox; its ports name it by its source. All three are plugged in, or none.
+    # The bridge is created in the sandbox; its ports name it by its source. All three are attached, or none.
     for port in switch.add_interfaces(
         [
             InterfaceSpec(Bridge("br0"), name="br0"),
@@ -32,7 +32,7 @@ with Sandbox.temporary() as switch, Sandbox.temporary() as red, Sandbox.temporar
     for address in ("10.0.0.2", "fd00::2"):
         red.exec(["ping", "-q", "-c", "1", "-w", "5", address], check=True)
 
-# The three were destroyed, and the cables came back to the host.
+# The three sandboxes are destroyed, and the veths have returned to the host.
 for name in ("red", "blue"):
     ip(f"-brief link show {name}")
     ip(f"link delete {name}")

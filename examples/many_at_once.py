@@ -1,4 +1,4 @@
-"""Make twenty sandboxes from asyncio, each with a cable to a bridge, and have all of them ping the bridge at once.
+"""Create twenty sandboxes from asyncio, each with a veth to a bridge, and ping the bridge from all at once.
 
 Run it as root in namespaces of your own: unshare -nm python examples/many_at_once.py
 """

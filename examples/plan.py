@@ -1,4 +1,4 @@
-"""What would be done, as commands for a shell, before it is done.
+"""Print the shell commands of an operation before it is done.
 
 Run it as root in namespaces of your own: unshare -nm python examples/plan.py
 """
@@ -22,7 +22,7 @@ with Sandbox.create("web") as box:
 
     print("\nNothing was changed; the sandbox has", len(box.interfaces), "interfaces.\n")
 
-    # Every verb that changes something can be asked.
+    # Every method that changes something can be planned.
     wan0 = box.add_interface("veth-web", name="wan0", mtu=1400, addresses=["10.0.0.2/24"])
     for plan in (
         box.plan(box.set_gateway, "10.0.0.1"),

@@ -1,4 +1,4 @@
-"""Spans of OpenTelemetry: what was done, how long it took, and what failed.
+"""Print OpenTelemetry spans: each operation, its duration, and its failure.
 
 Run it as root in namespaces of your own: unshare -nm python examples/tracing.py
 It needs opentelemetry-sdk.
@@ -16,7 +16,7 @@ from netsandbox import KernelError, Sandbox
 memory = InMemorySpanExporter()
 provider = TracerProvider()
 provider.add_span_processor(SimpleSpanProcessor(memory))
-trace.set_tracer_provider(provider)  # that is all: netsandbox traces when the program has imported opentelemetry
+trace.set_tracer_provider(provider)  # netsandbox traces if the program has imported opentelemetry
 
 subprocess.run("ip link add veth-web type veth peer name web-host".split(), check=True)
 

@@ -1,9 +1,9 @@
-"""The netlink decoders under a coverage-guided fuzzer: whatever bytes come, the outcome is a value or a ProtocolError.
+"""Fuzz the netlink decoders, guided by coverage: any bytes must give a value or a ProtocolError.
 
-What was recorded of the kernel (tests/data/*.hex) is where it begins. The first byte of an input chooses what reads the
-rest: a decoder, the acknowledgements, or the whole protocol, in which the input is what a socket receives. What a
-decoder makes of it has to survive packing and reading again. An input on which it breaks is written to the working
-directory, and the program ends with it.
+The seeds are datagrams recorded from the kernel (tests/data/*.hex). The first byte of an input chooses the reader of
+the rest: the decoder of one kind of message, of attributes or of a whole datagram, or the request protocol, which takes
+the rest as a received datagram. A decoded address, route or neighbor must be the same after packing and decoding again.
+The first input that fails is written to the working directory, and ends the program.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ def converse(body: bytes) -> None:
         with suppress(KernelError, ProtocolError, StopIteration):
             next(exchange)
             next(exchange)
-            while exchange.send(body) is not None:  # the same list again, under another number
+            while exchange.send(body) is not None:  # an inconsistent dump is requested again, under a new number
                 next(exchange)
-            # what is one answer is over by now; a list waits for its end
+            # a request for one object is complete; a dump still waits for NLMSG_DONE
             exchange.close()
 
 
@@ -93,13 +93,13 @@ DECODERS: tuple[Callable[[bytes], None], ...] = (
 
 
 def one(data: bytes) -> None:
-    """Read one input."""
+    """Decode one input."""
     with suppress(ProtocolError):
         DECODERS[data[0] % len(DECODERS) if data else 0](data[1:])
 
 
 def seeds() -> set[bytes]:
-    """Return what was recorded, for each decoder."""
+    """Return the recorded datagrams and message bodies, once for each decoder."""
     found = set()
     for file in DATA.glob("*.hex"):
         for paragraph in file.read_text(encoding="utf-8").split("\n\n"):
@@ -111,7 +111,7 @@ def seeds() -> set[bytes]:
 
 
 def main() -> None:
-    """Fuzz for a number of seconds: the first argument; the others go to libFuzzer."""
+    """Fuzz for as many seconds as the first argument says; pass the other arguments to libFuzzer."""
     seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 60
     with tempfile.TemporaryDirectory() as corpus:
         for number, data in enumerate(sorted(seeds())):

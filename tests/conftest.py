@@ -1,12 +1,12 @@
 """Fixtures and rules of all tests.
 
-`host`: a network namespace of its own for the test, in which the test's thread is: to a Sandbox it is the host, where
-links come from. Sandboxes are pinned under the test's temporary directory. After the test, nothing may be left.
-`run_netns`: the same with the default runtime directories, /run/netns and /run/netsandbox, empty.
-`box`: a sandbox. `wire`: a veth, whose other end listens for adverts.
+`host`: moves the test's thread into a fresh network namespace, which is the host of the test's sandboxes. Sandboxes are
+pinned under the test's temporary directory. The fixture fails a test that leaves anything behind.
+`run_netns`: the same, with the default runtime directories /run/netns and /run/netsandbox, both empty.
+`box`: a sandbox. `wire`: a veth, and a packet socket on its peer that receives adverts.
 Helpers (`ip`, `veth`, `snapshot`, ...) are in tests/kernel/lab.py.
 
-A skipped test fails, unless it is about a kind of link that lab.KINDS_A_KERNEL_MAY_LACK names.
+A skipped test fails, unless it needs a kind of link that is listed in lab.KINDS_A_KERNEL_MAY_LACK.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session")
 def isolated() -> None:
-    """Refuse to run where tests could touch the machine: its mounts must be its own."""
-    with suppress(PermissionError):  # another user's process: then its namespaces are not ours
+    """Refuse to run in the machine's own mount namespace, where tests could change the machine."""
+    with suppress(PermissionError):  # another user's process, so its namespaces differ from ours
         if Path("/proc/self/ns/mnt").samefile("/proc/1/ns/mnt"):
             pytest.exit("kernel tests need namespaces of their own: use scripts/test", 1)
 
 
 @pytest.fixture
 def host(isolated: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:  # noqa: ARG001
-    """Give the test a host of its own, and check that it leaves nothing behind."""
+    """Run the test in a fresh network namespace, and check that the test leaves nothing behind."""
     monkeypatch.setenv("NETSANDBOX_DIR", str(tmp_path / "netns"))
     outside = os.open(lab.OWN, os.O_RDONLY)
     before, mounts = _ours(tmp_path), _mounts()
@@ -64,7 +64,7 @@ def host(isolated: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         yield
         after = _ours(tmp_path)
         if after != before:
-            gc.collect()  # what a traceback still holds is no leak
+            gc.collect()  # an object that only a traceback refers to is no leak
             after = _ours(tmp_path)
     finally:
         lab.libc("setns", outside, lab.CLONE_NEWNET)
@@ -76,7 +76,7 @@ def host(isolated: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 @pytest.fixture
 def run_netns(host: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:  # noqa: ARG001
-    """Have sandboxes in /run/netns, which nobody has used before."""
+    """Keep sandboxes in /run/netns, which is empty before the test."""
     monkeypatch.delenv("NETSANDBOX_DIR")
     directories = [Path("/run/netns"), Path("/run/netsandbox")]
     mounts = _mounts()
@@ -90,7 +90,7 @@ def run_netns(host: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:  #
 
 @pytest.fixture
 def box(host: None) -> Iterator[Sandbox]:  # noqa: ARG001
-    """Make a sandbox, and destroy it in the end if the test has not."""
+    """Create a sandbox, and destroy it after the test if the test has not."""
     made = Sandbox.create("box")
     with made:
         yield made
@@ -100,7 +100,7 @@ def box(host: None) -> Iterator[Sandbox]:  # noqa: ARG001
 
 @pytest.fixture
 def wire(host: None) -> Iterator[Wire]:  # noqa: ARG001
-    """Make a veth v0 whose other end p0 is up, and listen there."""
+    """Create a veth pair v0 and p0, set p0 up, and capture frames on p0."""
     lab.veth()
     lab.ip("link set p0 up")
     with Wire("p0") as listening:
@@ -108,11 +108,11 @@ def wire(host: None) -> Iterator[Wire]:  # noqa: ARG001
 
 
 def _ours(directory: Path) -> dict[str, object]:
-    """Return what a test could leave behind."""
+    """Return the resources that a test could leave behind: mounts, threads, descriptors and files."""
     lab.adverts_end()
     fds = {}
     for file in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # the one with which the directory is read
+        with suppress(FileNotFoundError):  # the descriptor with which the directory is read
             fds[file.name] = str(file.readlink())
     return {
         "mounts": _mounts(),
@@ -124,7 +124,7 @@ def _ours(directory: Path) -> dict[str, object]:
 
 
 def _tasks() -> int:
-    """Return how many threads the kernel counts: one that was joined may take it a moment to be rid of."""
+    """Return the kernel's thread count, after waiting until the kernel has reaped joined threads."""
     for _ in range(100_000):
         tasks = len(os.listdir("/proc/self/task"))  # noqa: PTH208
         if tasks <= threading.active_count():
@@ -134,19 +134,19 @@ def _tasks() -> int:
 
 
 def _files(directory: Path) -> list[str]:
-    """Return what of sandboxes is in a runtime directory: after the last one nothing but the empty record directory."""
+    """Return the files of sandboxes in a runtime directory, without the record directory, which is kept."""
     found = sorted(directory.rglob("*")) if directory.exists() else []
     return [str(file) for file in found if file.name != ".state"]
 
 
 def _mounts() -> list[tuple[str, str]]:
-    """Return number and place of every mount."""
+    """Return the ID and the mount point of every mount."""
     lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
     return [(words[0], words[4]) for words in map(str.split, lines)]
 
 
 def _clean(before: list[tuple[str, str]]) -> None:
-    """Take off all mounts that a test left behind, so that the next one starts afresh."""
+    """Unmount all mounts that a test left behind."""
     for mount in reversed(_mounts()):
         if mount not in before:
             lab.libc("umount2", mount[1].encode(), MNT_DETACH)

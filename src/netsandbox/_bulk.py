@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Generic, TypeVar, cast
 
 from netsandbox._run.lifecycle import locate
-from netsandbox._system.store import Store
+from netsandbox._run.transaction import Records
 from netsandbox.errors import NetSandboxError, Problem, SpecError
 from netsandbox.spec import InterfaceSpec, expect_all
 
@@ -107,7 +107,7 @@ def parse(wishes: Iterable[tuple[object, object]]) -> dict[str, tuple[InterfaceS
     problems: list[Problem] = []
     for given, things in wishes:
         try:
-            name, _ = locate(Store(), cast("str", given))
+            name, _ = locate(Records(), cast("str", given))
             specs = expect_all("spec", things, InterfaceSpec)
         except SpecError as error:
             problems += error.problems

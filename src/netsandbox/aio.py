@@ -259,6 +259,7 @@ class Sandbox:
     recover = staticmethod(_static(_Sync.recover))
     prune = staticmethod(_static(_Sync.prune))
     plan_create = staticmethod(_Sync.plan_create)
+    plan_adopt = staticmethod(_Sync.plan_adopt)
     close = _verb(_Sync.close)
     aclose = close
     destroy = _verb(_Sync.destroy)
@@ -325,7 +326,8 @@ class Sandbox:
 
     async def plan(self, verb: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Plan:
         """Return what a verb of this sandbox would do, as in ``await box.plan(box.remove_interface, "eth0")``."""
-        same = getattr(self.sync, getattr(verb, "__name__", ""), verb)
+        is_own = getattr(verb, "__self__", None) is self
+        same = getattr(self.sync, getattr(verb, "__name__", "")) if is_own else verb
         return await _call(lambda: self.sync.plan(same, *args, **kwargs))
 
     plan_interface = _verb(_Sync.plan_interface)
@@ -336,9 +338,9 @@ class Sandbox:
 
     async def events(self, *, timeout: float | None = None) -> AsyncGenerator["Event", None]:  # noqa: ASYNC109  as there
         """Yield what changes from the beginning of the loop to its end; see `netsandbox.Sandbox.events`."""
-        heard = await _call(partial(self.sync.events, timeout=timeout), netsandbox.Events.close)
-        with closing(heard):
-            while event := await _call(partial(next, heard, None), stop=heard.close):
+        found = await _call(partial(self.sync.events, timeout=timeout), netsandbox.Events.close)
+        with closing(found):
+            while event := await _call(partial(next, found, None), stop=found.close):
                 yield event
 
     # --- the network ---

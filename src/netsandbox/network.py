@@ -1,23 +1,16 @@
-"""What a sandbox has besides interfaces: addresses, routes, gateways, neighbours and settings."""
+"""What a sandbox has besides interfaces: addresses, routes, gateways, neighbors and settings."""
 
-import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
-from typing import TypeVar
 
 from netsandbox._checks import IPAddress, IPInterface
-from netsandbox._kernel import Kernel
-from netsandbox._plan import network as plans
+from netsandbox._plan import network as _plans
 from netsandbox._plan.convert import list_neighbors, read_neighbors, read_routes
-from netsandbox._plan.model import Plan, Target
-from netsandbox._record import Record
-from netsandbox._run.handle import Handle, Operation
-from netsandbox.errors import Problem, SpecError
-from netsandbox.interface import Interface, key_of
+from netsandbox._run import network as _verbs
+from netsandbox._run.handle import Handle
+from netsandbox.interface import Interface
 from netsandbox.netlink.route import TABLE_MAIN
-from netsandbox.spec import Gateway, Neighbor, Route, best_gateways, expect, expect_all, parse_address, parse_host
-
-T = TypeVar("T")
+from netsandbox.spec import Gateway, Neighbor, Route
 
 
 class Network:
@@ -27,33 +20,32 @@ class Network:
     """
 
     def __init__(self, handle: Handle) -> None:
-        """Begin with an open sandbox."""
+        """Take an open sandbox."""
         self._handle = handle
-        self._asked = threading.local()  # whether this thread only asks for a plan
 
     @property
     def routes(self) -> tuple[Route, ...]:
         """The routes of the main tables, but for those that come with addresses."""
         box = self._handle.box
-        return read_routes(box.routes(table=TABLE_MAIN), plans.names(box))
+        return read_routes(box.routes(table=TABLE_MAIN), _plans.names(box))
 
     @property
     def gateway4(self) -> IPv4Address | None:
         """The IPv4 default gateway, as the kernel has it; None without one, or if the default route has no gateway."""
-        entry = plans.default_route(self._handle.box, 4)
+        entry = _plans.default_route(self._handle.box, 4)
         return entry.via if entry and isinstance(entry.via, IPv4Address) else None
 
     @property
     def gateway6(self) -> IPv6Address | None:
         """The IPv6 default gateway, as the kernel has it; None without one, or if the default route has no gateway."""
-        entry = plans.default_route(self._handle.box, 6)
+        entry = _plans.default_route(self._handle.box, 6)
         return entry.via if entry and isinstance(entry.via, IPv6Address) else None
 
     @property
     def neighbors(self) -> tuple[Neighbor, ...]:
         """The permanent neighbors and the bridge forwarding entries."""
         box = self._handle.box
-        return read_neighbors(list_neighbors(box), plans.names(box))
+        return read_neighbors(list_neighbors(box), _plans.names(box))
 
     @property
     def has_ipv6(self) -> bool:
@@ -69,8 +61,7 @@ class Network:
 
         Source: ``AddAliasIP`` of moby's osl.
         """
-        wish = parse_address(address)
-        self._configure(lambda: plans.add_address(*self._place, key_of(interface, self._handle.name), wish))
+        self._handle.change(_verbs.add_address(self, interface, address))
 
     def remove_address(self, interface: Interface | str, address: str | IPInterface) -> None:
         """Delete an address from an interface; the other addresses of its network stay.
@@ -81,8 +72,7 @@ class Network:
 
         Source: ``RemoveAliasIP`` of moby's osl.
         """
-        wish = parse_address(address)
-        self._configure(lambda: plans.remove_address(*self._place, key_of(interface, self._handle.name), wish))
+        self._handle.change(_verbs.remove_address(self, interface, address))
 
     def set_gateway(
         self,
@@ -106,12 +96,7 @@ class Network:
 
         Source: ``SetGateway``, ``SetGatewayIPv6``, ``SetDefaultRouteIPv4/6`` of moby's osl.
         """
-        via = None if gateway is None else parse_host("gateway", gateway)
-        if interface is None and (via is None or onlink or via.is_link_local):
-            raise SpecError([Problem("interface", interface, f"must be given with gateway {via}")])
-        version = via.version if via else _version(family)
-        key = None if interface is None else key_of(interface, self._handle.name)
-        self._configure(lambda: plans.set_gateway(*self._place, via, key, onlink=onlink, version=version))
+        self._handle.change(_verbs.set_gateway(self, gateway, interface, onlink=onlink, family=family))
 
     def choose_gateways(self, candidates: Iterable[Gateway]) -> tuple[Gateway, ...]:
         """Set the default route of each family to the best of what the interfaces offer: both, or none of them.
@@ -131,17 +116,14 @@ class Network:
 
         Source: ``updateGateway`` of libnetwork's sandbox.go.
         """
-        wishes = expect_all("gateway", candidates, Gateway)
-        self._configure(lambda: plans.choose_gateways(*self._place, wishes))
-        return tuple(best_gateways(wishes).values())
+        return self._handle.change(_verbs.choose_gateways(self, candidates))
 
     def unset_gateway(self, family: int = 4) -> None:
         """Delete the default route of a family (4 or 6); without one, do nothing.
 
         Source: ``UnsetGateway``, ``UnsetGatewayIPv6`` of moby's osl.
         """
-        version = _version(family)
-        self._configure(lambda: plans.unset_gateway(*self._place, version))
+        self._handle.change(_verbs.unset_gateway(self, family))
 
     def add_route(self, route: Route) -> None:
         """Add a route; without *interface*, it leads out where its next hop is reached directly.
@@ -152,10 +134,7 @@ class Network:
 
         Source: ``AddStaticRoute`` of moby's osl.
         """
-        expect("route", route, Route)
-        if not route.interface and (not route.via or route.onlink or route.via.is_link_local):
-            raise SpecError([Problem("interface", route.interface, f"must be given with route {route}")])
-        self._configure(lambda: plans.add_route(*self._place, route))
+        self._handle.change(_verbs.add_route(self, route))
 
     def remove_route(self, route: Route) -> None:
         """Delete a route; what it leaves open (next hop, metric, interface, source) matches anything.
@@ -165,8 +144,7 @@ class Network:
 
         Source: ``RemoveStaticRoute`` of moby's osl.
         """
-        expect("route", route, Route)
-        self._configure(lambda: plans.remove_route(*self._place, route))
+        self._handle.change(_verbs.remove_route(self, route))
 
     def add_neighbor(self, neighbor: Neighbor) -> None:
         """Make a neighbour known for good, in the place of what is known of it.
@@ -177,8 +155,7 @@ class Network:
 
         Source: ``AddNeighbor`` of moby's osl.
         """
-        expect("neighbor", neighbor, Neighbor)
-        self._configure(lambda: plans.add_neighbor(*self._place, neighbor))
+        self._handle.change(_verbs.add_neighbor(self, neighbor))
 
     def remove_neighbor(self, neighbor: Neighbor) -> None:
         """Forget a neighbour.
@@ -189,8 +166,7 @@ class Network:
 
         Source: ``DeleteNeighbor`` of moby's osl.
         """
-        expect("neighbor", neighbor, Neighbor)
-        self._configure(lambda: plans.remove_neighbor(*self._place, neighbor))
+        self._handle.change(_verbs.remove_neighbor(self, neighbor))
 
     def disable_arp_for_vip(self, interface: Interface | str) -> None:
         """Keep an interface from answering ARP for addresses of others (a virtual IP): arp_ignore=1, arp_announce=2.
@@ -201,7 +177,7 @@ class Network:
 
         Source: ``DisableARPForVIP`` of moby's osl.
         """
-        self._configure(lambda: plans.disable_arp_for_vip(*self._place, key_of(interface, self._handle.name)))
+        self._handle.change(_verbs.disable_arp_for_vip(self, interface))
 
     def apply_os_tweaks(self, tweaks: str | Mapping[str, str]) -> None:
         """Give settings of the sandbox a value; those that the kernel does not have are passed over.
@@ -215,26 +191,4 @@ class Network:
 
         Source: ``ApplyOSTweaks`` and package kernel (knobs) of moby's osl.
         """
-        self._configure(lambda: plans.os_tweaks(*self._place, tweaks))
-
-    @property
-    def _place(self) -> tuple[Kernel, Target]:
-        return self._handle.box, self._handle.target
-
-    def _change(self, make: Callable[[Record], Operation[T]]) -> T:
-        """Carry a change out, or, if this thread only asks for its plan, do not."""
-        return self._handle.change(make, only_plan=getattr(self._asked, "plan", False))
-
-    def _configure(self, make: Callable[[], Plan]) -> None:
-        """Carry out a plan that leaves the record as it is."""
-        self._change(lambda record: Operation(make(), record, nothing))
-
-
-def nothing() -> None:
-    """Read nothing back."""
-
-
-def _version(family: int) -> int:
-    if family not in (4, 6):  # no set: it may be anything
-        raise SpecError([Problem("family", family, "is neither 4 nor 6")])
-    return family
+        self._handle.change(_verbs.apply_os_tweaks(self, tweaks))

@@ -5,40 +5,27 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import replace
-from itertools import chain, groupby
+from itertools import groupby
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
 
 from netsandbox import _bulk
 from netsandbox._checks import items
 from netsandbox._events.iterator import Events
 from netsandbox._kernel import Kernel
-from netsandbox._plan.attach import plan_attach
-from netsandbox._plan.check import find_problems
-from netsandbox._plan.detach import plan_detach
-from netsandbox._plan.model import Plan, single
-from netsandbox._plan.state import Facts, Inventory, attach_facts, classify, detach_facts
-from netsandbox._record import Attachment, Record
+from netsandbox._plan.model import Plan
+from netsandbox._run import interfaces as _interfaces
 from netsandbox._run import lifecycle, maintenance
-from netsandbox._run.handle import Handle, Operation, Planned
-from netsandbox._run.lifecycle import destroy_plan, locate, open_host
-from netsandbox._run.release import let_go
+from netsandbox._run import network as _network
+from netsandbox._run.handle import Handle, Make
+from netsandbox._run.release import release
 from netsandbox._system.kernel import LinuxKernel
-from netsandbox._system.store import Store
-from netsandbox.adverts import COUNT_MAX, AdvertiseLike, Adverts, parse_advertise
-from netsandbox.errors import InterfaceNotFoundError, NetSandboxError, Problem, SpecError
-from netsandbox.interface import Interface, Snapshot, read_interfaces, with_dropped
-from netsandbox.links import Kind, Veth
-from netsandbox.netlink.conf import disable_ipv6, sysctl_path
-from netsandbox.network import Network, nothing
-from netsandbox.spec import (
-    InterfaceOptions,
-    InterfaceSpec,
-    expect_all,
-    parse_interface,
-    salvage,
-)
+from netsandbox.adverts import COUNT_MAX, AdvertiseLike, Adverts
+from netsandbox.errors import NetSandboxError, Problem, SpecError
+from netsandbox.interface import Interface
+from netsandbox.links import Kind
+from netsandbox.network import Network
+from netsandbox.spec import InterfaceOptions, InterfaceSpec, expect_all
 
 if TYPE_CHECKING:
     import subprocess
@@ -46,7 +33,28 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 P = ParamSpec("P")
-_FOREIGN = "it is foreign: netsandbox did not plug it in, and leaves it alone"
+_VERBS: Mapping[str, Callable[..., Make[Any]]] = {  # those that plan, by name
+    make.__name__: make
+    for make in (
+        _interfaces.add_interface,
+        _interfaces.add_interfaces,
+        _interfaces.remove_interface,
+        _interfaces.remove_interfaces,
+        _interfaces.advertise,
+        _interfaces.destroy,
+        _network.add_address,
+        _network.remove_address,
+        _network.set_gateway,
+        _network.choose_gateways,
+        _network.unset_gateway,
+        _network.add_route,
+        _network.remove_route,
+        _network.add_neighbor,
+        _network.remove_neighbor,
+        _network.disable_arp_for_vip,
+        _network.apply_os_tweaks,
+    )
+}
 
 
 class Sandbox(Network):
@@ -93,21 +101,16 @@ class Sandbox(Network):
 
     @classmethod
     def _create(
-        cls, name: str, wishes: Sequence[InterfaceSpec], *, replace_old: bool, host: str | LinuxKernel | None
+        cls, name: str, specs: Sequence[InterfaceSpec], *, replace_old: bool, host: str | LinuxKernel | None
     ) -> Self:
-        """Make a sandbox with what is plugged into it."""
+        """Create a sandbox with what is attached to it."""
         _require_linux()
-        if not wishes:
-            return cls(lifecycle.create(name, replace_old=replace_old, host=host))
-        made: list[Self] = []
+        return cls(lifecycle.create(name, replace_old=replace_old, host=host, attach=cls._attachment(specs)))
 
-        def plug(handle: Handle, record: Record) -> Operation[None]:
-            made.append(cls(handle))
-            change = cls._adding(made[0], wishes, record, is_new=True)
-            return Operation(change.plan, change.record, nothing)  # nobody gets what would be read back
-
-        lifecycle.create(name, replace_old=replace_old, host=host, plug=plug)
-        return made[0]
+    @classmethod
+    def _attachment(cls, specs: Sequence[InterfaceSpec]) -> lifecycle.Attach | None:
+        """Return what attaches interfaces to a sandbox that is being created; None if there are none."""
+        return (lambda handle: _interfaces.add_interfaces(cls(handle), specs, is_new=True)) if specs else None
 
     @classmethod
     def create_many(
@@ -137,7 +140,7 @@ class Sandbox(Network):
                 says which ones.
         """
         wishes = _bulk.parse(names.items() if isinstance(names, Mapping) else ((name, ()) for name in items(names)))
-        with closing(open_host(host)) as outside, ExitStack() as stack:
+        with closing(lifecycle.open_host(host)) as outside, ExitStack() as stack:
             made = _bulk.each(
                 "create sandboxes",
                 wishes,
@@ -206,7 +209,7 @@ class Sandbox(Network):
                 for handle, _ in gone:
                     stack.callback(handle.close)
                 for _, those in groupby(gone, lambda item: item[0].host.identity):
-                    let_go(list(those), wait=wait)
+                    release(list(those), wait=wait)
                 gone.clear()
 
         def destroy(box: Sandbox, _: object) -> Sandbox:
@@ -234,7 +237,7 @@ class Sandbox(Network):
         given = tuple(wishes)
         boxes = {box.name: box for box, _ in given if isinstance(box, Sandbox)}
         parsed = _bulk.parse((box.name if isinstance(box, Sandbox) else box, wish) for box, wish in given)
-        with closing(open_host(host)) as outside:
+        with closing(lifecycle.open_host(host)) as outside:
 
             def work(name: str, wish: Sequence[InterfaceSpec]) -> T:
                 if name in boxes:
@@ -260,6 +263,12 @@ class Sandbox(Network):
         """
         _require_linux()
         return cls(lifecycle.open_(name, host=host))
+
+    @classmethod
+    def _open_as_it_is(cls, name: str) -> Self:
+        """Open a sandbox to ask for plans: what was interrupted stays as it is."""
+        _require_linux()
+        return cls(lifecycle.open_(name, recover=False))
 
     @classmethod
     def adopt(cls, path: str, name: str | None = None, *, host: str | None = None) -> Self:
@@ -304,58 +313,63 @@ class Sandbox(Network):
         return cls(lifecycle.create(name, replace_old=False, host=host), temporary=True)
 
     @staticmethod
-    def list(*, everything: bool = False) -> list[str]:
+    def list(*, all: bool = False) -> list[str]:  # noqa: A002  as in ``ls --all``
         """Return the names of the sandboxes in the runtime directory.
 
         Args:
-            everything: Whether to name also the namespaces there that netsandbox did not make.
+            all: Whether to name also the namespaces there that netsandbox did not make.
         """
-        return maintenance.pinned_names() if everything else maintenance.names()
+        return maintenance.pinned_names() if all else maintenance.names()
 
     @staticmethod
     def recover() -> tuple[str, ...]:
-        """Undo or finish what a crash interrupted, in all sandboxes; `open` does it for the one it opens.
+        """Roll back or finish what a crash interrupted, in all sandboxes; `open` does it for the one it opens.
 
-        What was being plugged in goes back to the host; what was being taken out is taken out. Records of an earlier
-        boot are forgotten.
+        An interrupted attach is rolled back, an interrupted detach is finished. Records of an earlier boot are deleted.
 
         Returns:
             What was done, in words.
 
         Raises:
-            NetSandboxError: Something could not be undone or finished; the others were.
+            NetSandboxError: Something could not be rolled back or finished; the others were.
         """
         _require_linux()
         return maintenance.recover()
 
     @staticmethod
-    def prune(*, only_say: bool = False) -> tuple[str, ...]:
-        """Recover, and forget the sandboxes whose namespace is gone. Nothing that others made is touched.
+    def prune(*, dry_run: bool = False) -> tuple[str, ...]:
+        """Recover, and delete the records of sandboxes whose namespace is gone. Nothing that others made is touched.
 
         Args:
-            only_say: Whether to change nothing, and only say what would be forgotten.
+            dry_run: Whether to change nothing, and only return what would be done.
 
         Returns:
             What was done, in words.
         """
         _require_linux()
-        return maintenance.prune(only_say=only_say)
-
-    @staticmethod
-    def plan_create(name: str) -> Plan:
-        """Return what `create` would do."""
-        return lifecycle.plan(*locate(Store(), name))
+        return maintenance.prune(dry_run=dry_run)
 
     @classmethod
-    def _plan_create(cls, name: str, wishes: Sequence[InterfaceSpec]) -> Plan:
-        """Return what `create` would do with interfaces; for that a namespace is made, and let go again."""
-        made: list[Sandbox] = []
+    def plan_create(
+        cls, name: str, *, replace: bool = False, host: str | None = None, interfaces: Iterable[InterfaceSpec] = ()
+    ) -> Plan:
+        """Return what `create` would do, and create nothing; it refuses what `create` refuses.
 
-        def plug(handle: Handle, record: Record) -> Operation[tuple[Interface, ...]]:
-            made.append(cls(handle))
-            return cls._adding(made[0], wishes, record, is_new=True)
+        Args:
+            name: As of `create`.
+            replace: As of `create`.
+            host: As of `create`.
+            interfaces: As of `create`.
+        """
+        _require_linux()
+        attach = cls._attachment(expect_all("spec", interfaces, InterfaceSpec))
+        return lifecycle.plan_creation(name, replace_old=replace, host=host, attach=attach)
 
-        return lifecycle.plan(*locate(Store(), name), plug)
+    @staticmethod
+    def plan_adopt(path: str, name: str | None = None, *, host: str | None = None) -> Plan:
+        """Return what `adopt` would do, and adopt nothing; it refuses what `adopt` refuses."""
+        _require_linux()
+        return lifecycle.plan_adoption(path, name, host=host)
 
     def close(self) -> None:
         """Let go of the sandbox, which stays as it is; closing again does nothing."""
@@ -380,16 +394,11 @@ class Sandbox(Network):
         """
         gone = self._unpin()
         with closing(gone[0]):
-            let_go([gone], wait=wait)
+            release([gone], wait=wait)
 
     def _unpin(self) -> tuple[Handle, Sequence[int]]:
-        """Destroy it but for its namespace: return what holds that, to be let go, and the host ends of its veths."""
-
-        def make(record: Record) -> Operation[Sequence[int]]:
-            plan, ends = destroy_plan(self._handle, record)
-            return Operation(plan, None, lambda: ends)
-
-        return self._handle.end(lambda: self._change(make))
+        """Destroy it but for its namespace: return what holds that, to be released, and the host ends of its veths."""
+        return self._handle.end(lambda: self._handle.change(_interfaces.destroy(self)))
 
     def __enter__(self) -> Self:
         """Enter the ``with`` statement at whose end it is closed, or destroyed if it is temporary."""
@@ -437,7 +446,7 @@ class Sandbox(Network):
 
         One that was renamed inside has its new name, and the one it was given as *given_name*.
         """
-        return self._snapshot().interfaces
+        return _interfaces.snapshot(self).interfaces
 
     @property
     def missing(self) -> tuple[Interface, ...]:
@@ -445,7 +454,7 @@ class Sandbox(Network):
 
         Its link was deleted or moved away inside, or another link is in its place. Removing it forgets it.
         """
-        return self._snapshot().missing
+        return _interfaces.snapshot(self).missing
 
     @property
     def foreign(self) -> tuple[Interface, ...]:
@@ -455,7 +464,7 @@ class Sandbox(Network):
         every namespace when their modules are loaded. They are shown, and never moved, renamed or deleted; what is in
         a namespace that `destroy` deletes ends with it.
         """
-        return self._snapshot().foreign
+        return _interfaces.snapshot(self).foreign
 
     # --- interfaces ---
 
@@ -502,55 +511,32 @@ class Sandbox(Network):
 
         Source: ``AddInterface`` of moby's osl.
         """
-        if isinstance(source, InterfaceSpec):
-            if options:
-                raise SpecError([Problem("keyword", ", ".join(options), "goes into the InterfaceSpec")])
-            return self.add_interfaces([source])[0]
-        try:
-            spec = InterfaceSpec(source, **options)
-        except SpecError as error:
-            raise self._refusal(source, options, error) from None
-        return self.add_interfaces([spec])[0]
+        return self._handle.change(_interfaces.add_interface(self, source, **options))
 
     def add_interfaces(self, specs: Iterable[InterfaceSpec]) -> tuple[Interface, ...]:
         """Plug several links in, in this order: all of them or none of them; see `add_interface`."""
-        wishes = expect_all("spec", specs, InterfaceSpec)
-        return self._change(lambda record: self._adding(wishes, record))
-
-    def _adding(
-        self, wishes: Sequence[InterfaceSpec], record: Record, *, is_new: bool = False
-    ) -> Operation[tuple[Interface, ...]]:
-        facts = self._attach_facts(wishes, is_new=is_new)
-        plan, made = plan_attach(wishes, self._handle.target, facts, record.interfaces, next_id=record.next_id)
-        new = replace(record, interfaces=record.interfaces + made, next_id=record.next_id + len(made))
-        return Operation(plan, new, lambda: with_dropped(wishes, self._read_added(made)))
-
-    def _read_added(self, made: Sequence[Attachment]) -> tuple[Interface, ...]:
-        found = read_interfaces(self, self._handle.box, made)
-        there = {item.id for item in found}
-        lost = [item.source for item in made if item.id not in there]
-        if lost:
-            raise InterfaceNotFoundError(f"read {', '.join(lost)} back", "somebody inside took it away")
-        return found
+        return self._handle.change(_interfaces.add_interfaces(self, specs))
 
     def plan_interface(self, source: str | Kind | InterfaceSpec, **options: Unpack[InterfaceOptions]) -> Plan:
         """Return what `add_interface` would do, and change nothing; each step prints the ip(8) command it equals."""
-        return self.plan(self.add_interface, source, **options)
+        return self._handle.plan(_interfaces.add_interface(self, source, **options))
 
     def plan(self, verb: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Plan:
-        """Return what a verb of this sandbox would do, as in ``box.plan(box.remove_interface, "eth0")``.
+        """Return what a verb of this sandbox would do, as in ``box.plan(box.remove_interface, "eth0")``; do nothing.
+
+        It refuses what the verb refuses. *verb* is not called: those that plan are known by their names.
 
         Raises:
-            SpecError: *verb* is none that plans.
+            SpecError: *verb* is not a verb of this sandbox that plans.
         """
-        self._asked.plan = True
-        try:
-            verb(*args, **kwargs)
-        except Planned as planned:
-            return planned.plan
-        finally:
-            self._asked.plan = False
-        raise SpecError([Problem("verb", getattr(verb, "__name__", verb), "has nothing to plan")])
+        name, owner = getattr(verb, "__name__", ""), getattr(verb, "__self__", None)
+        if isinstance(owner, Interface) and name == "remove":
+            return self._handle.plan(_interfaces.remove_interface(self, owner))
+        make = _VERBS.get(name)
+        if owner is not self or make is None:
+            raise SpecError([Problem("verb", name or verb, f"has nothing to plan: it does not change {self!r}")])
+        plan: Plan = self._handle.plan(make(self, *args, **kwargs))
+        return plan
 
     def remove_interface(self, interface: Interface | str) -> None:
         """Take an interface out: back to the host with the name, MAC, MTU, addresses, routes, master and state it had.
@@ -567,24 +553,14 @@ class Sandbox(Network):
 
         Source: ``RemoveInterface`` of moby's osl.
         """
-        self.remove_interfaces([interface])
+        self._handle.change(_interfaces.remove_interface(self, interface))
 
     def remove_interfaces(self, interfaces: Iterable[Interface | str]) -> None:
         """Take several interfaces out, the newest first: all of them or none of them; see `remove_interface`.
 
         Veths that were made here go together, in hardly more time than one.
         """
-        wanted = cast("tuple[Interface | str, ...]", items(interfaces))
-
-        def make(record: Record) -> Operation[None]:
-            found = [item for interface in wanted for item in self._find(record, interface, "remove {} from")]
-            leaving = tuple(item for item in record.interfaces if item in found)
-            facts = detach_facts(self._handle.host, self._handle.box, leaving, record.interfaces)
-            plan = plan_detach(leaving, self._handle.target, facts)
-            left = tuple(item for item in record.interfaces if item not in leaving)
-            return Operation(plan, replace(record, interfaces=left), nothing)
-
-        self._change(make)
+        self._handle.change(_interfaces.remove_interfaces(self, interfaces))
 
     def advertise(self, interface: Interface | str | None = None, how: AdvertiseLike | None = None) -> None:
         """Tell the neighbors of interfaces their addresses again, in the background, as `add_interface` does.
@@ -599,18 +575,7 @@ class Sandbox(Network):
             SpecError: *how* makes no sense.
             InterfaceNotFoundError: No interface has this name, or it is foreign.
         """
-        asked = None if how is None else parse_advertise(how)
-
-        def make(record: Record) -> Operation[None]:
-            items = record.interfaces if interface is None else self._find(record, interface, "advertise {} of")
-
-            def start() -> None:
-                for item in items:
-                    self._handle.adverts.start(item.id, item.index, asked or item.advertise)
-
-            return Operation(single(self._handle.target, f"advertise sandbox {self.name}", None), record, start)
-
-        self._change(make)
+        self._handle.change(_interfaces.advertise(self, interface, how))
 
     def wait_for_adverts(self, rounds: int = COUNT_MAX, *, limit: float = 10) -> bool:
         """Wait until the interfaces were advertised as often as they are due, or it was tried; see `Interface.adverts`.
@@ -669,66 +634,6 @@ class Sandbox(Network):
     def _adverts(self, interface: Interface) -> Adverts:
         self._handle.box  # noqa: B018  fails closed
         return self._handle.adverts.of(interface.id)
-
-    def _snapshot(self, *, neighbors: bool = False) -> Snapshot:
-        """Read all of it once; neighbors and forwarding entries if they are asked for."""
-        record, box = self._handle.record(), self._handle.box
-        return Snapshot.read(self, box, self._host_of(record), record.interfaces, neighbors=neighbors)
-
-    def _inventory(self, record: Record) -> Inventory:
-        """Tell the links apart; from another host than theirs, without a look at their other ends."""
-        return classify(self._host_of(record), self._handle.box, record.interfaces)
-
-    def _host_of(self, record: Record) -> Kernel | None:
-        """Return the namespace that the links came from; None if this is another one."""
-        host = self._handle.host
-        return host if host.identity == record.host else None
-
-    def _attach_facts(self, specs: Sequence[InterfaceSpec], *, is_new: bool = False) -> Facts:
-        """Read what has to be known to plug links in; a namespace that *is_new* has no addresses and routes."""
-        handle = self._handle
-        sysctls: list[tuple[str, str]] = []
-        if handle.target.is_host:
-            for spec in specs:
-                paths = [sysctl_path(key, "{}") for key, _ in spec.sysctls]
-                sysctls += ((spec.source_name, path) for path in (disable_ipv6("{}"), *paths))
-        kinds = [spec.kind for spec in specs if spec.kind]
-        ends = [(kind.host, kind.master) for kind in kinds if isinstance(kind, Veth)]
-        return attach_facts(
-            handle.host,
-            handle.box,
-            [spec.source for spec in specs if isinstance(spec.source, str)],
-            check_routes=not is_new and any(spec.addresses and spec.on_conflict == "error" for spec in specs),
-            sysctls=sysctls,
-            others=dict.fromkeys(filter(None, (*chain.from_iterable(ends), *(kind.lower for kind in kinds)))),
-            is_leaving=handle.is_leaving,
-        )
-
-    def _refusal(self, source: object, options: Mapping[str, object], error: SpecError) -> SpecError:
-        """Return the error that says what of a wish is wrong in itself, and what of the rest does not fit the facts."""
-        record = self._handle.record()
-        specs = salvage(source, options, error.problems)
-        facts = self._attach_facts(specs)
-        return find_problems(specs, self._handle.target, facts, record.interfaces, error.problems) or error
-
-    def _find(self, record: Record, interface: Interface | str, verb: str) -> tuple[Attachment, ...]:
-        """Return the interface that is meant; an old snapshot of one that was removed means none."""
-        if isinstance(interface, Interface):
-            interface.check_owner(self.name)
-            if not interface.id:
-                raise self._no_interface(verb, interface.name, _FOREIGN)
-            asked = (interface.id, interface.index, interface.source)
-            return tuple(item for item in record.interfaces if (item.id, item.index, item.source) == asked)
-        link, found = self._handle.box.link(parse_interface(interface)), self._inventory(record)
-        items = tuple(item for item in found.ours if link and item.index == link.index)
-        items = items or tuple(item for item in found.missing if item.name == interface)
-        items = items or tuple(item for item in found.ours if not link and item.name == interface)
-        if not items:
-            raise self._no_interface(verb, interface, _FOREIGN if link else "no interface has this name")
-        return items
-
-    def _no_interface(self, verb: str, name: str, reason: str) -> InterfaceNotFoundError:
-        return InterfaceNotFoundError(f"{verb.format(name)} sandbox {self.name}", reason)
 
 
 def _require_linux() -> None:

@@ -1,7 +1,7 @@
-"""Fixtures of the tests of the command line.
+"""Fixtures for the tests of the command line.
 
-`cli`: runs a command line in the test's own host, in this process. `program`: the same as a process of its own, where
-the process itself matters: exec, pipes, signals, terminals.
+`cli` runs a command line in the test's own host namespace, in this process. `program` runs a command line as a separate
+process, for tests of exec, pipes, signals and terminals.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Result(NamedTuple):
-    """What came of a command line."""
+    """The exit status and output of a command line."""
 
     status: int
     out: str
@@ -37,7 +37,7 @@ class Result(NamedTuple):
 
     @property
     def error(self) -> dict[str, Any]:
-        """The error on stdout; nothing is said on stderr then."""
+        """The error object on stdout; stderr must be empty."""
         assert self.err == ""
         assert set(self.json) == {"error"}
         found: dict[str, Any] = self.json["error"]

@@ -1,4 +1,4 @@
-"""attach --advertise and advertise: what is said, and what arrives at the other end."""
+"""attach --advertise and advertise: what is printed, and which adverts arrive at the other end of the veth."""
 
 from __future__ import annotations
 
@@ -29,25 +29,27 @@ def path(box: Sandbox) -> str:
     return box.path
 
 
-def test_attach_does_not_end_before_the_first_round(program: Cli, path: str, wire: Wire) -> None:
+def test_attach_sends_first_round_before_exiting(program: Cli, path: str, wire: Wire) -> None:
+    """By default, `attach` sends one round of adverts before it exits, and none afterwards."""
     result = program("attach", "box", "v0", *ADDRESSES)
     assert (result.lines[0].split()[0], result.err) == ("eth0", "")
     assert ips(wire.take(2)) == BOTH
     assert wire.rest("eth0", path) == []
 
 
-def test_attach_sends_all_rounds_that_were_asked_for(program: Cli, path: str, wire: Wire) -> None:
+def test_attach_sends_all_requested_rounds(program: Cli, path: str, wire: Wire) -> None:
     assert program("attach", "box", "v0", "--advertise=2,0.1", *ADDRESSES).err == ""
     assert len(wire.take(4)) == 4
     assert wire.rest("eth0", path) == []
 
 
-def test_attach_sends_nothing_if_asked_to(cli: Cli, path: str, wire: Wire) -> None:
+def test_attach_advertise_0_sends_nothing(cli: Cli, path: str, wire: Wire) -> None:
     assert cli("attach box v0 --advertise 0", *ADDRESSES).err == ""
     assert wire.rest("eth0", path) == []
 
 
-def test_attach_says_what_it_could_not_send_if_it_was_asked_to(cli: Cli, path: str) -> None:  # noqa: ARG001
+def test_attach_warns_about_unsent_requested_adverts(cli: Cli, path: str) -> None:  # noqa: ARG001
+    """On a link without carrier, `attach` warns about adverts requested with --advertise, not about default ones."""
     lab.veth()
     error = "eth0 was advertised 0 times: advertise eth0: ENETDOWN (it has no carrier)"
     assert cli("attach box v0 --advertise 1", *ADDRESSES).err == f"netsandbox: {error}\n"
@@ -56,14 +58,16 @@ def test_attach_says_what_it_could_not_send_if_it_was_asked_to(cli: Cli, path: s
 
 
 @pytest.mark.parametrize("wrong", ["nonsense", "4", "-1", "1.5", "3,nan", "3,2.001", "3,0.099", "1,x", "1,1,1", ""])
-def test_attach_refuses_a_count_or_interval_that_is_none(cli: Cli, path: str, wrong: str) -> None:
+def test_attach_rejects_invalid_advertise_values(cli: Cli, path: str, wrong: str) -> None:
+    """`attach` reports an invalid --advertise together with every other invalid option, and attaches nothing."""
     lab.veth()
     error = cli("attach box v0 --json", f"--advertise={wrong}", "--mtu=1", status=1).error
     assert {problem["field"] for problem in error["problems"]} == {"advertise", "mtu"}
     assert "eth0" not in lab.links(path)
 
 
-def test_attach_tells_of_addresses_that_a_setting_took_away(cli: Cli, path: str) -> None:
+def test_attach_reports_addresses_dropped_by_a_sysctl(cli: Cli, path: str) -> None:
+    """`attach` reports an address that the kernel dropped because of a sysctl given with it; `inspect` does not."""
     lab.veth()
     off = "--sysctl=net.ipv6.conf.IFNAME.disable_ipv6=1"
     result = cli("attach box v0 --json", off, *ADDRESSES)
@@ -73,7 +77,8 @@ def test_attach_tells_of_addresses_that_a_setting_took_away(cli: Cli, path: str)
     assert "dropped" not in cli("inspect box --json").json[0]["interfaces"][0]
 
 
-def test_other_commands_send_nothing(cli: Cli, path: str, wire: Wire) -> None:
+def test_other_commands_send_no_adverts(cli: Cli, path: str, wire: Wire) -> None:
+    """ls, inspect, route, address and advertise --dry-run send no adverts."""
     cli("attach box v0", *ADDRESSES)
     wire.take(2)
     for command in ("ls", "inspect box", "route box", "address box add eth0 10.9.9.9/32", "advertise box --dry-run"):
@@ -81,7 +86,8 @@ def test_other_commands_send_nothing(cli: Cli, path: str, wire: Wire) -> None:
     assert wire.rest("eth0", path) == []
 
 
-def test_advertise_sends_again_as_attached_and_says_so(cli: Cli, path: str, wire: Wire) -> None:
+def test_advertise_sends_again_and_prints_counts(cli: Cli, path: str, wire: Wire) -> None:
+    """`advertise` sends as many rounds as `attach` was given, or --count rounds, and prints how many it sent."""
     cli("attach box v0 --advertise 2,0.1", *ADDRESSES)
     wire.take(4)
     lab.veth("v1", "p1")
@@ -93,7 +99,8 @@ def test_advertise_sends_again_as_attached_and_says_so(cli: Cli, path: str, wire
     assert wire.rest("eth0", path) == []
 
 
-def test_advertise_fails_if_it_could_not_be_done(cli: Cli, path: str) -> None:  # noqa: ARG001
+def test_advertise_fails_if_no_advert_was_sent(cli: Cli, path: str) -> None:  # noqa: ARG001
+    """`advertise` exits with 1 on a link without carrier, a missing interface, or an invalid interval."""
     lab.veth()
     cli("attach box v0", *ADDRESSES)
     reason = "advertise eth0: ENETDOWN (it has no carrier)"

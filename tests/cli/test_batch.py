@@ -1,4 +1,4 @@
-"""attach --batch: many lines, of which those for one sandbox are one operation; judged by ip(8)."""
+"""attach --batch: all lines for one sandbox are one operation; results are checked with ip(8)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def slow(box, *wish, **how):
     return adding(box, *wish, **how)
 
 Sandbox._adding = slow
-signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background, a shell has it ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores SIGINT in background processes
 main()
 """
 
@@ -63,7 +63,7 @@ def cables() -> None:
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Make what can be plugged in, and write lines into a file in the directory that commands are called in."""
+    """Create links to attach, and return a function that writes lines to a file in the working directory."""
     cables()
     monkeypatch.chdir(tmp_path)
 
@@ -77,14 +77,14 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 @pytest.fixture
 def boxes(cli: Cli) -> Iterator[dict[str, str]]:
-    """Make the sandboxes web and db, and return their paths."""
+    """Create the sandboxes web and db, and return their paths."""
     found = {item["name"]: item["path"] for item in cli("create web db -j").json["done"]}
     yield found
     cli("destroy --all")
 
 
 def judge(web: str, db: str) -> None:
-    """See that what LINES wish for is there."""
+    """Check that the sandboxes have what LINES ask for."""
     assert list(lab.links(web)) == ["lo", "eth0", "wan0"]
     assert lab.addresses("eth0", web) == {"10.0.0.2/24"}
     assert lab.link("veth-web")["master"] == "br0"
@@ -95,7 +95,8 @@ def judge(web: str, db: str) -> None:
     assert lab.sysctl("ipv4/conf/eth0/rp_filter", netns=db) == "2"
 
 
-def test_the_lines_are_fulfilled_and_each_interface_is_printed(cli: Cli, write: Write, boxes: dict[str, str]) -> None:
+def test_batch_attaches_and_prints_each_interface(cli: Cli, write: Write, boxes: dict[str, str]) -> None:
+    """`attach --batch` applies every line and prints one line for each attached interface."""
     told = cli(write(LINES))
     assert [line.split()[:4] for line in told.lines] == [
         ["web", "eth0", "source", "veth-web"],
@@ -107,9 +108,8 @@ def test_the_lines_are_fulfilled_and_each_interface_is_printed(cli: Cli, write: 
     judge(**boxes)
 
 
-def test_they_may_come_from_standard_input_and_have_windows_ends(
-    program: Cli, write: Write, boxes: dict[str, str]
-) -> None:
+def test_batch_reads_stdin_with_bom_and_crlf(program: Cli, write: Write, boxes: dict[str, str]) -> None:
+    """`attach --batch -` reads stdin, accepts a byte order mark and CRLF, and fails on a closed stdin."""
     write()
     program("attach", "--batch", "-", input="\ufeff" + LINES.replace("\n", "\r\n"))
     judge(**boxes)
@@ -121,7 +121,8 @@ def test_they_may_come_from_standard_input_and_have_windows_ends(
     assert (done.returncode, "error: Cannot read -: " in done.stderr) == (2, True)
 
 
-def test_json_says_what_was_done_and_what_failed(cli: Cli, write: Write, boxes: dict[str, str]) -> None:
+def test_batch_json_lists_done_and_failed(cli: Cli, write: Write, boxes: dict[str, str]) -> None:
+    """With --json, `attach --batch` lists done sandboxes with their interfaces and failed ones with errors."""
     found = cli(write("web v0 --address 10.0.0.2/24", "gone v1", "db br1 --bridge") + " --json", status=1).json
     assert [(item["name"], item["path"]) for item in found["done"]] == list(boxes.items())
     [made] = found["done"][0]["interfaces"]
@@ -137,7 +138,8 @@ def test_json_says_what_was_done_and_what_failed(cli: Cli, write: Write, boxes: 
 
 
 @pytest.mark.parametrize("create", [False, True])
-def test_sandboxes_are_done_as_a_whole_or_not_at_all(cli: Cli, write: Write, create: bool) -> None:  # noqa: FBT001
+def test_batch_is_atomic_per_sandbox(cli: Cli, write: Write, create: bool) -> None:  # noqa: FBT001
+    """All lines for one sandbox are applied or rolled back together; a failing sandbox does not stop the others."""
     paths = {}
     if not create:
         paths = {item["name"]: item["path"] for item in cli("create a b c -j").json["done"]}
@@ -153,7 +155,8 @@ def test_sandboxes_are_done_as_a_whole_or_not_at_all(cli: Cli, write: Write, cre
     cli("destroy --all")
 
 
-def test_sandboxes_are_made_with_what_is_in_them(cli: Cli, write: Write, tmp_path: Path) -> None:
+def test_batch_create_makes_sandboxes_with_interfaces(cli: Cli, write: Write, tmp_path: Path) -> None:
+    """`attach --batch --create` creates sandboxes with their interfaces, and fails for a name in use."""
     told = cli(write(LINES) + " --create")
     assert [line.split()[:2] for line in told.lines] == [
         ["web", "eth0"],
@@ -168,7 +171,8 @@ def test_sandboxes_are_made_with_what_is_in_them(cli: Cli, write: Write, tmp_pat
     cli("destroy --all")
 
 
-def test_a_path_and_a_name_may_mean_the_same_sandbox(cli: Cli, write: Write, boxes: dict[str, str]) -> None:
+def test_batch_lines_take_a_sandbox_name_or_path(cli: Cli, write: Write, boxes: dict[str, str]) -> None:
+    """Lines may address one sandbox by its name and by its path."""
     told = cli(write("web br1 --bridge", f"{boxes['web']} v0 --master br1"))
     assert [line.split()[:2] for line in told.lines] == [["web", "eth0"], ["web", "eth1"]]
     assert lab.link("eth1", boxes["web"])["master"] == "eth0"
@@ -197,21 +201,22 @@ WRONG = {
     "web '' --name all": "source:  name: all",
     "a/b v0 --address 10.0.0.0/24": "name: a/b address: 10.0.0.0/24",
     "'' v0": "name: ",
-    "db v1": "",  # the next one takes it elsewhere
+    "db v1": "",  # valid, but the next line attaches v1 to another sandbox
     "web v1": "source: v1",
-    "web v#1 --name eth0#2": "",  # it is right: this is no comment
+    "web v#1 --name eth0#2": "",  # valid: a # inside a word does not start a comment
     "web abc --type vxlan --set a=1 --advertise 4 --wait-limit=0": "keyword: a wait_limit: 0.0 advertise: 4",
 }
 
 
 def said(problems: list[dict[str, Any]]) -> str:
-    """Return what is wrong in a line."""
+    """Return the problems of one line as text."""
     return " ".join(
         f"{item['field']}: {item['reason'] if item['field'] == 'usage' else item['value']}" for item in problems
     )
 
 
-def test_all_that_is_wrong_is_told_by_line_and_nothing_is_done(cli: Cli, write: Write, boxes: dict[str, str]) -> None:
+def test_batch_reports_all_errors_by_line(cli: Cli, write: Write, boxes: dict[str, str]) -> None:
+    """`attach --batch` reports every invalid line by file and line number, also with --dry-run, and changes nothing."""
     with lab.comes_back(*boxes.values()):
         told = cli(write("web br1 --bridge", *WRONG), status=2)
         error = cli("attach --batch lab -j", status=2).error
@@ -229,7 +234,8 @@ def test_all_that_is_wrong_is_told_by_line_and_nothing_is_done(cli: Cli, write: 
     assert {item["file"] for item in error["problems"]} == {"lab"}
 
 
-def test_specs_that_make_no_sense_are_no_wrong_usage(cli: Cli, write: Write, boxes: dict[str, str]) -> None:
+def test_batch_invalid_specs_exit_with_1(cli: Cli, write: Write, boxes: dict[str, str]) -> None:
+    """If every line can be parsed, invalid values exit with 1 and the code `spec`, not as a usage error."""
     with lab.comes_back(*boxes.values()):
         error = cli(write("web v0", "web v1 --mtu 3", "db x --type veth --set y=1") + " -j", status=1).error
     assert (error["code"], error["errno"]) == ("spec", None)
@@ -256,18 +262,20 @@ def test_specs_that_make_no_sense_are_no_wrong_usage(cli: Cli, write: Write, box
         ("attach", "Missing argument 'SANDBOX'"),
     ],
 )
-def test_a_command_that_makes_no_sense_is_refused(
+def test_batch_usage_errors_change_nothing(
     cli: Cli, write: Write, boxes: dict[str, str], words: str, reason: str
 ) -> None:
+    """Contradictory or missing arguments and unreadable files are usage errors; nothing is changed."""
     write("web v0")
     with lab.comes_back(*boxes.values()):
         error = cli(words + " -j", status=2).error
     assert (error["code"], reason in error["message"]) == ("usage", True)
 
 
-def test_a_file_that_is_no_text_or_too_large_is_refused(
+def test_batch_rejects_binary_and_oversized_files(
     cli: Cli, write: Write, boxes: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """`attach --batch` rejects a file that is not UTF-8, a file over 16 MiB, and a line over 128 KiB."""
     with lab.comes_back(*boxes.values()):
         told = cli(write("web v0", "# \u00fc", b"web v1 --name \xff"), status=2)
         assert told.err.endswith("error: lab:3: This is not UTF-8: invalid start byte.\n")
@@ -280,12 +288,13 @@ def test_a_file_that_is_no_text_or_too_large_is_refused(
 
 
 @pytest.mark.parametrize("create", [False, True])
-def test_the_plan_makes_the_same_in_a_shell(
+def test_plan_run_in_a_shell_gives_the_same_state(
     cli: Cli,
     write: Write,
     run_netns: Path,
     create: bool,  # noqa: FBT001
 ) -> None:
+    """The commands printed by --dry-run, run in a shell, lead to the same state as `attach --batch`."""
     command = write(LINES) + " --create" * create
     states = []
     for pasted in (True, False):
@@ -317,20 +326,20 @@ def test_the_plan_makes_the_same_in_a_shell(
 
 
 def without_chance(line: str) -> str:
-    """Leave out the addresses that the kernel chose."""
+    """Replace MAC addresses, which the kernel chooses at random."""
     return re.sub(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}", "MAC", line)
 
 
 def without_peer(state: lab.Snapshot) -> lab.Snapshot:
-    """Leave out the number of the other end, which is another one each time."""
+    """Leave out the index of the veth peer, which differs each time."""
     for item in state["links"].values():
         item.pop("link_index", None)
     return state
 
 
 @pytest.mark.parametrize("create", [False, True])
-def test_every_interface_is_advertised_before_it_ends(program: Cli, write: Write, create: bool) -> None:  # noqa: FBT001
-    """And as many sandboxes are open at a time as there are descriptors for."""
+def test_batch_sends_adverts_before_exiting(program: Cli, write: Write, create: bool) -> None:  # noqa: FBT001
+    """`attach --batch` sends adverts for every interface before it exits, also under a low limit of open files."""
     names = [f"s{number}" for number in range(40)]
     write(
         *(
@@ -350,9 +359,8 @@ def test_every_interface_is_advertised_before_it_ends(program: Cli, write: Write
     program("destroy", "--all")
 
 
-def test_what_could_not_be_advertised_is_said_if_it_was_asked_for(
-    cli: Cli, write: Write, boxes: dict[str, str]
-) -> None:
+def test_batch_warns_about_unsent_requested_adverts(cli: Cli, write: Write, boxes: dict[str, str]) -> None:
+    """`attach --batch` reports dropped addresses, and requested adverts that could not be sent."""
     off = "--sysctl=net.ipv6.conf.IFNAME.disable_ipv6=1"
     told = cli(write("web v0 --address 10.0.0.2/24 --advertise 1", f"db v1 --address=fd00::2/64 {off}"))
     why = "advertise eth0: ENETDOWN (it has no carrier)"
@@ -361,7 +369,7 @@ def test_what_could_not_be_advertised_is_said_if_it_was_asked_for(
     assert boxes
 
 
-def test_a_terminal_gets_a_bar(write: Write) -> None:
+def test_batch_shows_a_progress_bar_on_a_terminal(write: Write) -> None:
     write(*(f"s{number} br --bridge" for number in range(10)))
     mine, theirs = pty.openpty()
     command = [sys.executable, "-m", "netsandbox", "attach", "--batch", "lab", "--create"]
@@ -378,7 +386,8 @@ def test_a_terminal_gets_a_bar(write: Write) -> None:
 
 @pytest.mark.parametrize("create", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_interrupt_says_what_was_done(cli: Cli, write: Write, number: signal.Signals, create: bool) -> None:  # noqa: FBT001
+def test_interrupt_reports_done_and_not_done(cli: Cli, write: Write, number: signal.Signals, create: bool) -> None:  # noqa: FBT001
+    """On SIGINT or SIGTERM, `attach --batch` rolls back the current sandbox and reports which are done and not done."""
     write("s0 v0", "s1 v1", "s2 br1 --bridge")
     if not create:
         cli("create s0 s1 s2")

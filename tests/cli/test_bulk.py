@@ -1,4 +1,4 @@
-"""create and destroy with many names: each as a whole or not at all, and what failed is told at the end."""
+"""create and destroy with many names: each sandbox is atomic, and failures are reported at the end."""
 
 from __future__ import annotations
 
@@ -37,12 +37,13 @@ def slow(box):
     return unpin(box)
 
 Sandbox._unpin = slow
-signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background, a shell has it ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores SIGINT in background processes
 main()
 """
 
 
-def test_many_are_made_and_destroyed(cli: Cli, tmp_path: Path) -> None:
+def test_create_and_destroy_take_many_names(cli: Cli, tmp_path: Path) -> None:
+    """`create` and `destroy` take many names and print nothing; `destroy` ignores a repeated name."""
     assert cli("create", *NAMES) == (0, "", "")
     assert Sandbox.list() == NAMES
     assert "UP" in lab.link("lo", str(tmp_path / "netns" / "s9"))["flags"]
@@ -50,7 +51,8 @@ def test_many_are_made_and_destroyed(cli: Cli, tmp_path: Path) -> None:
     assert cli("destroy --all").out == cli("ls").out == ""
 
 
-def test_what_failed_is_told_and_the_others_are_made(cli: Cli, tmp_path: Path) -> None:
+def test_bulk_failure_does_not_stop_the_others(cli: Cli, tmp_path: Path) -> None:
+    """`create` and `destroy` go on after a sandbox that fails, and report every failure at the end."""
     cli("create web")
     told = cli("create a web b", status=1)
     assert told.err.splitlines()[1:] == ["netsandbox: 2 done, 1 failed: web"]
@@ -73,7 +75,8 @@ def test_what_failed_is_told_and_the_others_are_made(cli: Cli, tmp_path: Path) -
     assert "v0" in lab.links()
 
 
-def test_wrong_names_are_refused_before_anything_is_done(cli: Cli) -> None:
+def test_create_rejects_invalid_names_up_front(cli: Cli) -> None:
+    """`create` rejects invalid and repeated names before it creates any sandbox."""
     error = cli("create a", "b c", "a", "-j", status=1).error
     assert [problem["field"] for problem in error["problems"]] == ["name", "name"]
     assert "is given twice" in error["problems"][1]["reason"]
@@ -81,11 +84,13 @@ def test_wrong_names_are_refused_before_anything_is_done(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("words", ["create", "destroy", "destroy --all web"])
-def test_what_is_meant_must_be_said(cli: Cli, words: str) -> None:
+def test_bulk_commands_need_names_or_all(cli: Cli, words: str) -> None:
+    """`create` needs names; `destroy` takes either names or --all."""
     assert cli(f"{words} -j", status=2).error["code"] == "usage"
 
 
-def test_the_plan_is_that_of_all(cli: Cli, run_netns: Path) -> None:  # noqa: ARG001
+def test_bulk_plan_covers_every_sandbox(cli: Cli, run_netns: Path) -> None:  # noqa: ARG001
+    """--dry-run prints the commands for every sandbox, one sandbox after the other, and changes nothing."""
     plans = [cli("create -n", name).lines for name in "ab"]
     assert cli("create -n a b").lines == cli("create -nj a b").json == [line for plan in plans for line in plan]
     assert Sandbox.list() == []
@@ -95,13 +100,15 @@ def test_the_plan_is_that_of_all(cli: Cli, run_netns: Path) -> None:  # noqa: AR
     cli("destroy a b")
 
 
-def test_a_terminal_gets_a_bar_and_json_none() -> None:
+def test_progress_bar_only_on_a_terminal_without_json() -> None:
+    """`create` and `destroy` draw a progress bar on a terminal for ten sandboxes, not for three or with --json."""
+
     def shown(*words: str) -> str:
         mine, theirs = pty.openpty()
         settings = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "NO_COLOR": "1"}
         command = [sys.executable, "-m", "netsandbox", *words]
         subprocess.run(command, stderr=theirs, stdout=subprocess.PIPE, check=True, env=settings)
-        os.write(theirs, b"\n.")  # so that there is something to read
+        os.write(theirs, b"\n.")  # so that os.read() does not block
         os.close(theirs)
         seen = os.read(mine, 65536).decode()
         os.close(mine)
@@ -114,7 +121,8 @@ def test_a_terminal_gets_a_bar_and_json_none() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_interrupt_says_what_was_done(cli: Cli, number: signal.Signals) -> None:
+def test_interrupt_reports_done_and_not_done(cli: Cli, number: signal.Signals) -> None:
+    """On SIGINT or SIGTERM, `destroy --all` reports which sandboxes are destroyed and which are not."""
     cli("create s0 s1 s2")
     command = [sys.executable, "-c", SLOW, "destroy", "--all"]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

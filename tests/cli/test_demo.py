@@ -1,4 +1,4 @@
-"""demo: plays on a host of its own, with root and without, and leaves nothing behind."""
+"""demo: runs in namespaces of its own, with root and without, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DEMO = [sys.executable, "-m", "netsandbox", "demo"]
-# Neither of the capabilities that the demo needs: what a user without root has. A user namespace gives them, but to be
-# root in it as root takes CAP_SETFCAP (user_namespaces(7)).
+# Drops the capabilities that the demo needs, as for a user without root. A new user namespace grants them, but root
+# needs CAP_SETFCAP to map itself to root in that namespace (user_namespaces(7)).
 UNPRIVILEGED = ["setpriv", "--bounding-set=-all,+setfcap", "--inh-caps=-all"]
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(run_netns: Path) -> Iterator[None]:
-    """Expect that neither the test's host nor its runtime directories see anything of a demo."""
+    """Check that a demo changes neither the test's host nor its runtime directories."""
     here = os.stat(lab.OWN).st_ino  # noqa: PTH116
     with lab.comes_back():
         yield
@@ -41,7 +41,8 @@ def play(*words: str, before: tuple[str, ...] = (), **environment: str) -> str:
 
 
 @pytest.mark.parametrize("before", [[], UNPRIVILEGED], ids=["root", "user"])
-def test_it_plays_with_root_and_without(before: list[str]) -> None:
+def test_demo_runs_with_and_without_root(before: list[str]) -> None:
+    """The demo runs as root, and without root in a new user namespace, and leaves no sandbox."""
     said = play(before=tuple(before))
     headings = [line for line in said.splitlines() if line.startswith("== ")]
     assert len(headings) == 7
@@ -53,11 +54,12 @@ def test_it_plays_with_root_and_without(before: list[str]) -> None:
     assert "sandboxes left: none" in said
 
 
-def test_it_needs_neither_ip_nor_ping(tmp_path: Path) -> None:
+def test_demo_needs_neither_ip_nor_ping(tmp_path: Path) -> None:
     assert play(PATH=str(tmp_path)).count(" ms\n") == 4
 
 
-def test_programs_get_one_json_document() -> None:
+def test_demo_json_is_one_document() -> None:
+    """`demo --json` prints one JSON document: interfaces, pings, statistics and the error that was rolled back."""
     told = json.loads(play("--json"))
     assert list(told["interfaces"]) == ["switch", "alice", "bob"]
     assert [item["ifname"] for item in told["interfaces"]["switch"]] == ["br0", "port0", "port1"]
@@ -70,7 +72,8 @@ def test_programs_get_one_json_document() -> None:
     assert (told["rolled_back"], told["left"]) == (True, [])
 
 
-def test_an_interruption_ends_it_with_130() -> None:
+def test_demo_exits_with_130_on_sigint() -> None:
+    """On SIGINT the demo exits with 130, prints no error, and leaves no process behind."""
     with subprocess.Popen(DEMO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0) as process:
         assert process.stdout
         assert process.stdout.readline() == "== A host of its own\n"
@@ -78,11 +81,12 @@ def test_an_interruption_ends_it_with_130() -> None:
         assert process.wait() == 130
         assert process.stderr
         assert process.stderr.read().strip() == ""
-    with pytest.raises(ProcessLookupError):  # no process of it is left
+    with pytest.raises(ProcessLookupError):  # the demo's process group is empty
         os.killpg(process.pid, 0)
 
 
-def test_without_user_namespaces_it_says_what_it_takes() -> None:
+def test_demo_without_user_namespaces_asks_for_root() -> None:
+    """If no user namespace can be created, the demo fails with ENOSPC and says that it needs root."""
     forbid = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
     command = ["unshare", "-Ur", "sh", "-c", forbid, "sh", *UNPRIVILEGED, *DEMO, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

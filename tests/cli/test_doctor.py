@@ -1,4 +1,4 @@
-"""doctor: looks, says what to do, and changes nothing."""
+"""doctor: checks the system, gives advice, and changes nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     Cli = Callable[..., Result]
 
 
-def test_here_all_is_well_and_nothing_is_changed(cli: Cli) -> None:
+def test_usable_system_passes_and_is_unchanged(cli: Cli) -> None:
+    """On a usable system no check of `doctor` fails, and `doctor` changes nothing on the host."""
     with lab.comes_back():
         told = cli("doctor --json").json
     assert told["usable"] is True
@@ -33,7 +34,8 @@ def test_here_all_is_well_and_nothing_is_changed(cli: Cli) -> None:
     assert all(found[name]["status"] == "ok" for name in ("CAP_NET_ADMIN", "CAP_SYS_ADMIN", "ip", "IPv6"))
 
 
-def test_the_kinds_of_link_are_those_that_ip_can_make(cli: Cli) -> None:
+def test_link_kinds_are_those_that_ip_can_create(cli: Cli) -> None:
+    """`doctor` reports a kind of link as available if and only if ip(8) can create one."""
     found = next(check for check in cli("doctor -j").json["checks"] if check["name"] == "kinds of link")["found"]
     told = set(found.split(" (not")[0].split())
     for kind in doctor.KINDS:
@@ -42,13 +44,14 @@ def test_the_kinds_of_link_are_those_that_ip_can_make(cli: Cli) -> None:
         lab.ip("link delete probe", check=False)
 
 
-def test_people_get_a_table(cli: Cli) -> None:
+def test_doctor_prints_a_table(cli: Cli) -> None:
     told = cli("doctor")
     assert told.lines[0].split() == "CHECK STATUS FOUND WHAT TO DO".split()
     assert told.err == "netsandbox: usable\n"
 
 
-def test_without_privileges_it_is_not_usable_and_says_why(host: None) -> None:  # noqa: ARG001
+def test_missing_capabilities_make_it_unusable(host: None) -> None:  # noqa: ARG001
+    """Without capabilities, `doctor` exits with 1, fails CAP_NET_ADMIN and CAP_SYS_ADMIN, and advises root."""
     command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-m", "netsandbox", "doctor"]
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -73,7 +76,8 @@ def directory(cli: Cli, status: int = 0) -> dict[str, str]:
     return look(cli, "directory of namespaces", status)
 
 
-def test_a_runtime_directory_that_others_can_write_to_is_refused(cli: Cli, tmp_path: Path) -> None:
+def test_unsafe_pin_directories_fail(cli: Cli, tmp_path: Path) -> None:
+    """`doctor` accepts a private pin directory, and fails a symlink, a file, and a world-writable directory."""
     place = tmp_path / "netns"
     assert "not there yet" in directory(cli)["found"]
     place.mkdir(0o755)
@@ -95,7 +99,8 @@ def test_a_runtime_directory_that_others_can_write_to_is_refused(cli: Cli, tmp_p
     place.unlink()
 
 
-def test_it_says_whether_the_default_directory_is_shared(cli: Cli, run_netns: Path) -> None:
+def test_shared_mount_of_run_netns_is_reported(cli: Cli, run_netns: Path) -> None:
+    """`doctor` reports whether /run/netns is a shared mount, as it is after `create`."""
     run_netns.mkdir()
     assert directory(cli)["found"].endswith(", not shared")
     cli("create web")
@@ -113,7 +118,8 @@ def test_it_says_whether_the_default_directory_is_shared(cli: Cli, run_netns: Pa
         ("6.1.0-rc1", "ok"),
     ],
 )
-def test_old_kernels_are_told(cli: Cli, monkeypatch: pytest.MonkeyPatch, release: str, status: str) -> None:
+def test_old_kernels_fail_or_warn(cli: Cli, monkeypatch: pytest.MonkeyPatch, release: str, status: str) -> None:
+    """`doctor` fails kernels before 4.20, and warns about kernels before 5.13."""
     here = os.uname()
     monkeypatch.setattr("os.uname", lambda: os.uname_result((here[0], here[1], release, here[3], here[4])))
     told = cli("doctor -j", status=int(status == "failed")).json
@@ -121,13 +127,14 @@ def test_old_kernels_are_told(cli: Cli, monkeypatch: pytest.MonkeyPatch, release
     assert bool(told["checks"][0]["advice"]) == (status != "ok")
 
 
-def test_another_system_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_systems_other_than_linux_fail(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
     [check] = cli("doctor -j", status=1).json["checks"]
     assert (check["name"], check["status"], check["found"]) == ("Linux", "failed", "darwin")
 
 
-def test_what_is_missing_is_told_with_what_to_do(host: None) -> None:  # noqa: ARG001
+def test_missing_proc_files_are_warnings_with_advice(host: None) -> None:  # noqa: ARG001
+    """`doctor` warns about missing IPv6, /proc/sys/net and sysctl_writes_strict, gives advice, and exits with 0."""
     script = 'mount -t tmpfs tmpfs /proc/sys && mkdir -p /proc/sys/net/ipv4 && exec "$@"'
     command = ["unshare", "-m", "sh", "-c", script, "sh", sys.executable, "-m", "netsandbox", "doctor", "--json"]
     environment = {**os.environ, "PATH": "/usr/bin:/bin" if not Path("/usr/bin/ip").exists() else os.environ["PATH"]}
@@ -139,7 +146,7 @@ def test_what_is_missing_is_told_with_what_to_do(host: None) -> None:  # noqa: A
     assert done.returncode == 0
 
 
-def test_ip_is_not_needed(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_ip_program_is_only_a_warning(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     checks = cli("doctor -j").json["checks"]
     [check] = [check for check in checks if check["name"] == "ip"]
@@ -147,14 +154,15 @@ def test_ip_is_not_needed(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def rootless(*options: str, directory: str = "") -> tuple[int, dict[str, dict[str, str]]]:
-    """Return what it says to a user without rights, in a user namespace and others."""
+    """Run `doctor` under unshare(1) with *options*; return its exit status and its checks by name."""
     environment = {**os.environ, "NETSANDBOX_DIR": directory, "PYTHONDONTWRITEBYTECODE": "1"}
     command = ["unshare", *options, sys.executable, "-m", "netsandbox", "doctor", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     return done.returncode, {check["name"]: check for check in json.loads(done.stdout)["checks"]}
 
 
-def test_rootless_it_says_what_is_out_of_reach(host: None) -> None:  # noqa: ARG001
+def test_rootless_reports_the_machine_out_of_reach(host: None) -> None:  # noqa: ARG001
+    """In new user, network and mount namespaces, `doctor` reports that the machine's links are out of reach."""
     status, found = rootless("-Urnm")
     assert status == 0
     for kind in ("network", "mount"):
@@ -166,15 +174,16 @@ def test_rootless_it_says_what_is_out_of_reach(host: None) -> None:  # noqa: ARG
 
 
 @pytest.mark.parametrize(("options", "kind"), [("-Urm", "network"), ("-Urn", "mount")])
-def test_a_namespace_of_another_user_namespace_is_told(host: None, options: str, kind: str) -> None:  # noqa: ARG001
-    """The capabilities are there, and do not count."""
+def test_namespace_of_another_user_namespace_fails(host: None, options: str, kind: str) -> None:  # noqa: ARG001
+    """`doctor` fails a namespace of another user namespace: the capabilities do not apply to that namespace."""
     status, found = rootless(options)
     check = found[f"rights over the {kind} namespace"]
     assert (status, found["CAP_NET_ADMIN"]["status"], check["status"]) == (1, "ok", "failed")
     assert f"unshare with -{kind[0]} as well" in check["advice"]
 
 
-def test_a_directory_that_cannot_be_made_is_told(host: None) -> None:  # noqa: ARG001
+def test_directories_that_cannot_be_created_fail(host: None) -> None:  # noqa: ARG001
+    """`doctor` fails both runtime directories if /run is read-only, and advises to mount a tmpfs."""
     script = 'mount -t tmpfs -o ro,mode=755 tmpfs /run && exec "$@"'
     _, found = rootless("-m", "sh", "-c", script, "sh")
     for name in ("namespaces", "records"):
@@ -182,7 +191,7 @@ def test_a_directory_that_cannot_be_made_is_told(host: None) -> None:  # noqa: A
         assert "mount -t tmpfs -o mode=755 tmpfs /run" in found[f"directory of {name}"]["advice"]
 
 
-def test_a_directory_that_cannot_be_written_to_is_told(cli: Cli, tmp_path: Path) -> None:
+def test_read_only_pin_directory_fails(cli: Cli, tmp_path: Path) -> None:
     place = tmp_path / "netns"
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,mode=755", "tmpfs", place], check=True)
@@ -191,7 +200,8 @@ def test_a_directory_that_cannot_be_written_to_is_told(cli: Cli, tmp_path: Path)
     assert (check["status"], check["found"]) == ("failed", f"{place}: owner 0, mode 0755, cannot be written to")
 
 
-def test_leftovers_are_told_and_not_touched(cli: Cli, run_netns: Path) -> None:
+def test_leftovers_are_reported_and_kept(cli: Cli, run_netns: Path) -> None:
+    """`doctor` reports a record without namespace, a pin without namespace and a damaged record, and deletes none."""
     assert look(cli, "leftovers")["status"] == look(cli, "pins without a namespace")["status"] == "ok"
     cli("create web")
     (run_netns / "bare").touch(mode=0o444)
@@ -210,13 +220,14 @@ def test_leftovers_are_told_and_not_touched(cli: Cli, run_netns: Path) -> None:
 
 
 @pytest.mark.parametrize(("value", "status"), [("0", "ok"), ("1", "warning"), ("2", "ok")])
-def test_strict_reverse_path_filtering_is_told(cli: Cli, value: str, status: str) -> None:
+def test_strict_rp_filter_is_a_warning(cli: Cli, value: str, status: str) -> None:
     lab.sysctl("ipv4/conf/all/rp_filter", value)
     check = look(cli, "rp_filter")
     assert (check["status"], check["found"][0], bool(check["advice"])) == (status, value, status != "ok")
 
 
-def test_what_forwarding_does_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forwarding_and_its_effects_are_reported(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`doctor` reports IP forwarding, links that ignore router advertisements because of it, and bridge filtering."""
     plain = doctor._setting
     filtered = "0"
     monkeypatch.setattr(doctor, "_setting", lambda path: filtered if path.startswith("bridge/") else plain(path))

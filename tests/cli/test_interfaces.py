@@ -1,4 +1,4 @@
-"""attach and detach: as a user calls them, judged by ip(8)."""
+"""attach and detach as a user calls them; results are checked with ip(8)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ EVERYTHING = [
 ]
 
 
-def test_attach_fulfils_every_option_and_prints_the_interface(cli: Cli, box: Sandbox) -> None:
+def test_attach_applies_every_option(cli: Cli, box: Sandbox) -> None:
+    """`attach` applies every option and prints the resulting interface."""
     lab.veth()
     made = cli("attach box v0 --json", *EVERYTHING).json
     found = lab.link("wan0", box.path)
@@ -50,7 +51,7 @@ def test_attach_fulfils_every_option_and_prints_the_interface(cli: Cli, box: San
     assert lab.sysctl("ipv4/conf/wan0/rp_filter", netns=box.path) == "2"
 
 
-def test_attach_prints_one_line_for_people(cli: Cli, box: Sandbox) -> None:  # noqa: ARG001
+def test_attach_prints_one_line_without_json(cli: Cli, box: Sandbox) -> None:  # noqa: ARG001
     lab.veth()
     [line] = cli(
         "attach box v0 --mac 02:00:00:00:00:42", "--address=10.0.0.2/24", "--route=10.1.0.0/16 via 10.0.0.9"
@@ -59,7 +60,8 @@ def test_attach_prints_one_line_for_people(cli: Cli, box: Sandbox) -> None:  # n
     assert re.fullmatch(words + r'route "10\.1\.0\.0/16 via 10\.0\.0\.9"', line)
 
 
-def test_a_bridge_is_made_and_is_a_master(cli: Cli, box: Sandbox) -> None:
+def test_bridge_is_created_and_used_as_master(cli: Cli, box: Sandbox) -> None:
+    """`attach --bridge` creates a bridge in the sandbox; --master finds the bridge by its source name."""
     lab.veth()
     assert cli("attach box br0 --bridge --name lan --json").json["linkinfo"] == {"info_kind": "bridge"}
     assert cli("attach box v0 --master br0 -j").json["master"] == "lan"
@@ -67,7 +69,8 @@ def test_a_bridge_is_made_and_is_a_master(cli: Cli, box: Sandbox) -> None:
     assert set(lab.links()) == {"lo", "p0"}
 
 
-def test_links_of_many_kinds_are_made_in_their_place(cli: Cli, box: Sandbox) -> None:
+def test_links_of_many_kinds_are_created_inside(cli: Cli, box: Sandbox) -> None:
+    """`attach --type` creates links of many kinds in the sandbox; after `detach` and destroy the host is unchanged."""
     lab.ip("link add br0 type bridge")
     lab.veth("p0", "p1", up=True)
     before = lab.snapshot()
@@ -109,15 +112,17 @@ def test_links_of_many_kinds_are_made_in_their_place(cli: Cli, box: Sandbox) -> 
         ("v --type veth --set hairpin=maybe --set master=br0", [("hairpin", "maybe")]),
     ],
 )
-def test_what_is_wrong_with_a_link_to_make_is_told_all_at_once(
+def test_invalid_link_settings_are_reported_together(
     cli: Cli, box: Sandbox, words: str, problems: list[tuple[str, object]]
 ) -> None:
+    """`attach --type` reports all invalid values at once and changes nothing."""
     with lab.comes_back(box.path), lab.comes_back():
         found = cli(f"attach box {words} -j", status=1).error["problems"]
     assert [(item["field"], item["value"]) for item in found] == problems
 
 
-def test_conflicts_are_refused_or_ignored(cli: Cli, box: Sandbox) -> None:  # noqa: ARG001
+def test_route_conflicts_are_rejected_or_ignored(cli: Cli, box: Sandbox) -> None:  # noqa: ARG001
+    """`attach` rejects an address whose network overlaps that of another interface, unless --on-conflict is ignore."""
     lab.veth()
     lab.veth("v1", "p1")
     cli("attach box v0 --address 10.0.0.2/24")
@@ -128,7 +133,8 @@ def test_conflicts_are_refused_or_ignored(cli: Cli, box: Sandbox) -> None:  # no
 
 
 @pytest.mark.parametrize("options", [EVERYTHING, ["--name=x0"], ["--address=10.0.0.2/24", "--route=default"]])
-def test_the_plan_makes_the_same_in_a_shell(cli: Cli, run_netns: Path, options: list[str]) -> None:
+def test_plan_run_in_a_shell_gives_the_same_state(cli: Cli, run_netns: Path, options: list[str]) -> None:
+    """The commands printed by `attach --dry-run`, run in a shell, lead to the same state as `attach`."""
     make = "link add v0 index 77 address 02:00:00:00:00:01 type veth peer name p0 index 78 address 02:00:00:00:00:02"
     for name in ("real", "pasted"):
         cli(f"create {name}")
@@ -147,13 +153,14 @@ def test_the_plan_makes_the_same_in_a_shell(cli: Cli, run_netns: Path, options: 
 
 
 def without_peer(state: lab.Snapshot) -> lab.Snapshot:
-    """Leave out the number of the other end, which is another one each time."""
+    """Leave out the index of the veth peer, which differs each time."""
     for item in state["links"].values():
         item.pop("link_index", None)
     return state
 
 
-def test_all_that_is_wrong_is_said_at_once_and_nothing_is_done(cli: Cli, box: Sandbox) -> None:
+def test_attach_reports_all_errors_and_changes_nothing(cli: Cli, box: Sandbox) -> None:
+    """`attach` reports all invalid options at once, one line each, and changes nothing."""
     wrong = ["--mtu=3", "--mac=01:00:00:00:00:01", "--address=10.0.0.0/24", "--route=10.1.1.1/8", "--sysctl=x=1"]
     wrong += ["--route=10.0.0.0/8 via fe80::1", "--master=br9"]
     with lab.comes_back(box.path):
@@ -169,18 +176,20 @@ def test_all_that_is_wrong_is_said_at_once_and_nothing_is_done(cli: Cli, box: Sa
     assert all(line.startswith("netsandbox: error: ") for line in told.err.splitlines())
 
 
-def test_a_bridge_with_a_wrong_name_is_refused_with_all_the_rest(cli: Cli, box: Sandbox) -> None:  # noqa: ARG001
+def test_invalid_bridge_name_is_reported_with_the_rest(cli: Cli, box: Sandbox) -> None:  # noqa: ARG001
+    """`attach --bridge` reports an invalid bridge name together with every other invalid option."""
     problems = cli("attach box a/b --bridge --mtu 3 -j", status=1).error["problems"]
     assert [(item["field"], item["value"]) for item in problems] == [("source", "a/b"), ("mtu", 3)]
 
 
-def test_a_missing_source_is_said(cli: Cli, box: Sandbox) -> None:  # noqa: ARG001
+def test_missing_source_is_reported(cli: Cli, box: Sandbox) -> None:  # noqa: ARG001
     error = cli("attach box nope -j", status=1).error
     assert (error["code"], error["errno"]) == ("source-not-found", "ENODEV")
     assert error["problems"] == [{"field": "source", "value": "nope", "reason": "no such link on the host"}]
 
 
-def test_what_the_kernel_refuses_is_rolled_back_and_told(cli: Cli, box: Sandbox) -> None:
+def test_kernel_errors_are_rolled_back_and_reported(cli: Cli, box: Sandbox) -> None:
+    """If the kernel rejects a step, `attach` rolls back and reports the step, errno, extack and what was undone."""
     lab.veth()
     command = ["attach box v0 --address 10.0.0.2/24", "--route=10.9.0.0/16 via 192.0.2.1"]
     with lab.comes_back(box.path):
@@ -198,7 +207,8 @@ def test_what_the_kernel_refuses_is_rolled_back_and_told(cli: Cli, box: Sandbox)
     assert lines[2:] == [f"netsandbox: undone: {line}" for line in error["undone"]]
 
 
-def test_detach_gives_links_back(cli: Cli, box: Sandbox) -> None:
+def test_detach_returns_links_to_the_host(cli: Cli, box: Sandbox) -> None:
+    """`detach` returns links to the host in their original state, and deletes bridges created by `attach`."""
     lab.veth()
     before = lab.snapshot()
     cli("attach box br0 --bridge")
@@ -208,7 +218,8 @@ def test_detach_gives_links_back(cli: Cli, box: Sandbox) -> None:
     assert set(lab.links(box.path)) == {"lo"}
 
 
-def test_if_one_of_several_interfaces_is_wrong_none_is_detached(cli: Cli, box: Sandbox) -> None:
+def test_detach_with_a_missing_interface_changes_nothing(cli: Cli, box: Sandbox) -> None:
+    """If one of several interfaces does not exist, `detach` detaches none of them."""
     lab.veth()
     cli("attach box v0")
     with lab.comes_back(box.path):
@@ -216,7 +227,8 @@ def test_if_one_of_several_interfaces_is_wrong_none_is_detached(cli: Cli, box: S
     assert (error["code"], error["errno"]) == ("interface-not-found", "ENODEV")
 
 
-def test_the_plan_of_detach_gives_the_link_back(cli: Cli, run_netns: Path) -> None:
+def test_detach_plan_run_in_a_shell_returns_the_link(cli: Cli, run_netns: Path) -> None:
+    """The commands printed by `detach --dry-run`, run in a shell, return the link to the host in its original state."""
     cli("create box")
     lab.veth()
     before = lab.snapshot()
@@ -241,7 +253,8 @@ def test_the_plan_of_detach_gives_the_link_back(cli: Cli, run_netns: Path) -> No
         "detach box",
     ],
 )
-def test_a_wrong_command_line_is_a_usage_error(cli: Cli, box: Sandbox, words: str) -> None:  # noqa: ARG001
+def test_invalid_command_lines_are_usage_errors(cli: Cli, box: Sandbox, words: str) -> None:  # noqa: ARG001
+    """An invalid command line exits with 2 and prints the usage and the error, or with --json an error object."""
     error = cli(f"{words} --json", status=2).error
     rest: dict[str, Any] = {"errno": None, "extack": None, "step": None, "undone": [], "left": []}
     assert error == {"code": "usage", "message": error["message"], **rest}

@@ -1,4 +1,4 @@
-"""What holds for every command: errors, help, completion, terminals, start-up."""
+"""Behavior of every command: errors, help, completion, terminals, start-up."""
 
 from __future__ import annotations
 
@@ -32,14 +32,15 @@ def test_help_names_every_command(cli: Cli) -> None:
         assert cli(f"{command} -h").out.startswith(f"Usage: netsandbox {command} ")
 
 
-def test_every_command_takes_json_before_and_after_it(cli: Cli) -> None:
+def test_json_is_accepted_before_and_after_a_command(cli: Cli) -> None:
     for command in COMMANDS:
         if command not in {"ls", "prune", "doctor", "demo"}:
             assert cli(f"--json {command}", status=2).error["code"] == "usage"
             assert cli(f"{command} -j", status=2).error["code"] == "usage"
 
 
-def test_no_command_is_help_and_an_unknown_one_is_told_apart(cli: Cli) -> None:
+def test_missing_and_unknown_commands_are_usage_errors(cli: Cli) -> None:
+    """Without a command netsandbox prints its usage; for an unknown command it suggests a similar one."""
     assert cli("", status=2).err.startswith("Usage: netsandbox ")
     assert "Did you mean 'attach'?" in cli("atach", status=2).err
     assert cli("atach --json", status=2).error["message"] == "No such command 'atach'. Did you mean 'attach'?"
@@ -47,11 +48,12 @@ def test_no_command_is_help_and_an_unknown_one_is_told_apart(cli: Cli) -> None:
     assert cli("--nope -j", status=2).error["code"] == "usage"
 
 
-def test_the_version_is_told(cli: Cli) -> None:
+def test_version_is_printed(cli: Cli) -> None:
     assert cli("--version").out.startswith("netsandbox ")
 
 
-def test_a_package_that_is_not_installed_has_no_version(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_version_of_an_uninstalled_package(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--version prints "not installed" if the package has no metadata."""
     monkeypatch.setattr("sys.path", [path for path in sys.path if "site-packages" not in path])
     assert cli("--version").out == "netsandbox (not installed)\n"
 
@@ -70,17 +72,20 @@ def test_a_package_that_is_not_installed_has_no_version(cli: Cli, monkeypatch: p
         ("attach web --jsonish", False),
     ],
 )
-def test_json_is_heard_even_if_the_rest_is_nonsense(words: str, *, wanted: bool) -> None:
+def test_json_option_is_found_before_parsing(words: str, *, wanted: bool) -> None:
+    """`wants_json` finds --json and -j before parsing, but not among the arguments of a program or after --."""
     assert wants_json(words.split()) is wanted
 
 
-def test_names_that_are_none_are_refused(cli: Cli) -> None:
+def test_invalid_sandbox_names_are_rejected(cli: Cli) -> None:
     for name in ("-x", ".", "..", "a/b", "a b", "x" * 65, ""):
         error = cli("create -j --", name, status=1).error if name else cli("create -j", name, status=1).error
         assert (error["code"], error["problems"][0]["value"]) == ("spec", name)
 
 
-def test_an_interruption_is_130_and_says_nothing(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keyboard_interrupt_exits_with_130(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On KeyboardInterrupt a command exits with 130 and prints nothing to stdout."""
+
     def interrupt(_: str) -> None:
         raise KeyboardInterrupt
 
@@ -88,7 +93,7 @@ def test_an_interruption_is_130_and_says_nothing(cli: Cli, monkeypatch: pytest.M
     assert cli("inspect web", status=130).out == ""
 
 
-def test_an_error_of_the_system_is_no_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_os_errors_are_reported_without_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: str) -> None:
         raise FileNotFoundError(2, "No such file or directory", "/proc")
 
@@ -100,7 +105,8 @@ def test_an_error_of_the_system_is_no_traceback(cli: Cli, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("words", [["--help"], ["ls", "--json"]])
-def test_a_full_disk_is_told(host: None, words: list[str], unbuffered: str) -> None:  # noqa: ARG001
+def test_full_disk_is_reported(host: None, words: list[str], unbuffered: str) -> None:  # noqa: ARG001
+    """If stdout is on a full disk, a command exits with 1 and reports ENOSPC in one line."""
     with open("/dev/full", "w") as full:  # noqa: PTH123
         command = [sys.executable, "-m", "netsandbox", *words]
         environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
@@ -120,7 +126,8 @@ def test_a_full_disk_is_told(host: None, words: list[str], unbuffered: str) -> N
         ("attach box v0 --advertise 1 2>&-", 0, ""),
     ],
 )
-def test_a_stream_that_is_closed_is_no_traceback(box: Sandbox, words: str, status: int, said: str) -> None:
+def test_closed_streams_cause_no_traceback(box: Sandbox, words: str, status: int, said: str) -> None:
+    """A closed stdin, stdout or stderr causes no traceback; a command that has to print to a closed stdout fails."""
     lab.veth()
     command = ["sh", "-c", f'exec "$0" -m netsandbox {words}', sys.executable]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
@@ -129,7 +136,8 @@ def test_a_stream_that_is_closed_is_no_traceback(box: Sandbox, words: str, statu
 
 
 @pytest.mark.parametrize("words", [["ls", "--json"], ["--help"], ["doctor"], ["demo"]])
-def test_a_reader_that_has_gone_is_no_traceback(host: None, words: list[str]) -> None:  # noqa: ARG001
+def test_closed_pipe_causes_no_traceback(host: None, words: list[str]) -> None:  # noqa: ARG001
+    """If the reader has closed the pipe, a command exits with 1 without a traceback."""
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "netsandbox", *words]
@@ -140,14 +148,16 @@ def test_a_reader_that_has_gone_is_no_traceback(host: None, words: list[str]) ->
     assert "Exception ignored" not in done.stderr
 
 
-def test_without_click_it_says_what_to_install(host: None) -> None:  # noqa: ARG001
+def test_missing_click_is_reported_with_the_fix(host: None) -> None:  # noqa: ARG001
+    """Without the package click, netsandbox exits with 1 and prints what to install."""
     program = "import sys; sys.modules['click'] = None; from netsandbox.cli import main; main(['ls'])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "netsandbox: error: the command line needs the package click: pip install 'netsandbox[cli]'\n"
 
 
-def test_a_listing_imports_nothing_that_it_does_not_show(host: None) -> None:  # noqa: ARG001
+def test_ls_json_imports_no_unneeded_modules(host: None) -> None:  # noqa: ARG001
+    """`ls --json` imports neither rich nor the modules of demo, doctor and the tables."""
     program = """if True:
         import sys
         from netsandbox.cli import main
@@ -161,7 +171,8 @@ def test_a_listing_imports_nothing_that_it_does_not_show(host: None) -> None:  #
     assert done.stdout == "[]\n[]\n"
 
 
-def test_hostile_names_cannot_steer_a_terminal(cli: Cli, box: Sandbox) -> None:
+def test_control_characters_in_names_are_escaped(cli: Cli, box: Sandbox) -> None:
+    """Control characters in an interface's name are escaped in tables, plans and errors, and kept in JSON."""
     name = "e\x1b[31mvil"
     lab._run("ip", "link", "add", name, "type", "bridge", netns=box.path)
     lab._run("ip", "link", "set", name, "up", netns=box.path)
@@ -179,12 +190,12 @@ def test_hostile_names_cannot_steer_a_terminal(cli: Cli, box: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("words", ["plain words", "a\x1bb", "\udcff", "a\x00b", "ü", "tab\there"])
-def test_text_is_escaped_where_it_does_not_print(words: str) -> None:
+def test_unprintable_text_is_escaped(words: str) -> None:
     assert output.escape(words).isprintable()
     assert (output.escape(words) == words) is words.isprintable()
 
 
-def test_what_the_encoding_lacks_is_escaped(host: None) -> None:  # noqa: ARG001
+def test_unencodable_characters_are_escaped(host: None) -> None:  # noqa: ARG001
     command = [sys.executable, "-m", "netsandbox", "create", "-n", "büro"]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(command, capture_output=True, check=True, env=environment)
@@ -192,7 +203,7 @@ def test_what_the_encoding_lacks_is_escaped(host: None) -> None:  # noqa: ARG001
 
 
 def on_a_terminal(*words: str, **environment: str) -> str:
-    """Return what a command line shows on a terminal of 80 columns."""
+    """Return the output of a command line on a terminal of 80 columns."""
     mine, theirs = pty.openpty()
     command = [sys.executable, "-m", "netsandbox", *words]
     kept = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
@@ -205,7 +216,8 @@ def on_a_terminal(*words: str, **environment: str) -> str:
     return shown
 
 
-def test_a_terminal_gets_tables_and_a_pipe_plain_text(cli: Cli, box: Sandbox) -> None:
+def test_tables_are_styled_only_on_a_terminal(cli: Cli, box: Sandbox) -> None:
+    """Tables are styled on a terminal without NO_COLOR; a pipe gets the same words as plain text."""
     lab.veth("a-long-name-9", "p0")
     box.add_interface("a-long-name-9", name="[bold]x", mac="02:00:00:00:00:02", addresses=["10.0.0.2/24"])
     shown = on_a_terminal("inspect", "box")
@@ -222,7 +234,7 @@ def test_a_terminal_gets_tables_and_a_pipe_plain_text(cli: Cli, box: Sandbox) ->
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_completion_script_is_printed(cli: Cli, shell: str) -> None:
+def test_completion_script_is_printed(cli: Cli, shell: str) -> None:
     script = cli(f"completion {shell}").out
     assert f"_NETSANDBOX_COMPLETE={shell}_complete" in script
     if shell == "bash":
@@ -245,7 +257,8 @@ def test_the_completion_script_is_printed(cli: Cli, shell: str) -> None:
         ("netsandbox detach box --d", {"--dry-run"}),
     ],
 )
-def test_commands_sandboxes_links_and_interfaces_are_completed(box: Sandbox, words: str, offered: set[str]) -> None:
+def test_completion_offers_names_and_options(box: Sandbox, words: str, offered: set[str]) -> None:
+    """Completion offers commands, sandboxes, links, interfaces, kinds of link, settings and options."""
     lab.veth()
     lab.veth("v1", "p1")
     box.add_interface("v0")
@@ -257,7 +270,7 @@ def test_commands_sandboxes_links_and_interfaces_are_completed(box: Sandbox, wor
     assert done.stderr == ""
 
 
-def test_sigint_ends_a_watch_with_130(box: Sandbox) -> None:
+def test_sigint_ends_stats_watch_with_130(box: Sandbox) -> None:
     command = [sys.executable, "-u", "-m", "netsandbox", "stats", box.path, "--watch", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout
@@ -269,7 +282,7 @@ def test_sigint_ends_a_watch_with_130(box: Sandbox) -> None:
 
 
 @pytest.mark.usefixtures("host")
-def test_main_without_words_takes_those_of_the_process(
+def test_main_without_arguments_uses_sys_argv(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -1,4 +1,4 @@
-"""monitor: what ip(8) does inside is shown, in its words; and it ends as it is told to."""
+"""monitor: prints changes inside sandboxes in the format of ip-monitor(8), and ends as requested."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ INTERRUPTED, TERMINATED = 130, 143
 
 @contextmanager
 def monitor(*words: str) -> Iterator[Program]:
-    """Start the command; it listens when this is entered."""
+    """Start `monitor` and wait until it listens; kill it at the end."""
     command = [sys.executable, "-m", "netsandbox", "monitor", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
         assert program.stderr
@@ -46,7 +46,7 @@ def lines(program: Program, number: int) -> list[str]:
 
 @pytest.fixture
 def path(box: Sandbox) -> str:
-    """Have a link that is up in the sandbox, and no IPv6, which speaks by itself."""
+    """Create a bridge that is up in the sandbox, with IPv6 off, which would cause events by itself."""
     for name in ("default", "all"):
         lab.sysctl(f"ipv6/conf/{name}/disable_ipv6", "1", netns=box.path)
     lab.ip("link add eth0 type bridge", netns=box.path)
@@ -67,7 +67,8 @@ def do(path: str) -> None:
         lab.ip(command, netns=path)
 
 
-def test_what_happens_is_shown_in_the_words_of_ip(path: str) -> None:
+def test_events_are_printed_as_by_ip_monitor(path: str) -> None:
+    """`monitor` prints changes of addresses, routes, neighbors and links in the format of ip-monitor(8)."""
     index = lab.link("eth0", path)["ifindex"]
     with monitor("box", "--count", "8") as program:
         do(path)
@@ -81,7 +82,8 @@ def test_what_happens_is_shown_in_the_words_of_ip(path: str) -> None:
     assert any(": ifb7: <BROADCAST,NOARP> mtu 1500 state DOWN link/ether " in line for line in shown[5:])
 
 
-def test_under_json_each_event_is_an_object_as_ip_has_it(path: str) -> None:
+def test_json_events_are_objects_as_in_ip_json(path: str) -> None:
+    """With --json, `monitor` prints each event as an object with the keys and values of ip -j."""
     with monitor("box", "--json", "-c", "8") as program:
         do(path)
         shown = [json.loads(line) for line in lines(program, 8)]
@@ -108,7 +110,8 @@ def test_under_json_each_event_is_an_object_as_ip_has_it(path: str) -> None:
     assert new["link"]["linkinfo"] == {"info_kind": "ifb"}
 
 
-def test_ports_and_forwarding_entries_are_shown(path: str) -> None:
+def test_bridge_ports_and_fdb_entries_are_shown(path: str) -> None:
+    """`monitor` shows bridge ports, forwarding entries, and routes of other tables."""
     with monitor("box") as text, monitor("box", "-j") as program:
         lab.ip("link add p0 mtu 1400 type veth peer name p1", netns=path)
         lab.ip("link set p0 master eth0 alias port", netns=path)
@@ -136,7 +139,8 @@ def test_ports_and_forwarding_entries_are_shown(path: str) -> None:
     assert said[-1] == "box [ROUTE] unreachable 10.8.0.0/16 table 100"
 
 
-def test_all_sandboxes_are_shown_also_those_that_come_later(box: Sandbox) -> None:
+def test_all_includes_sandboxes_created_later(box: Sandbox) -> None:
+    """`monitor --all` also reports the creation and destruction of sandboxes created after its start."""
     assert box.name == "box"
     with monitor("--all") as program:
         with Sandbox.create("later") as later:
@@ -148,7 +152,8 @@ def test_all_sandboxes_are_shown_also_those_that_come_later(box: Sandbox) -> Non
     assert said[-1] == "later [SANDBOX] Deleted: closed or destroyed"
 
 
-def test_it_ends_when_the_last_sandbox_is_destroyed(box: Sandbox) -> None:
+def test_monitor_ends_with_the_last_sandbox(box: Sandbox) -> None:
+    """`monitor` exits with 0 when the last sandbox it listens to is destroyed."""
     with monitor("box", "-j") as program:
         box.destroy()
         shown = [json.loads(line) for line in program.stdout or ()]
@@ -157,7 +162,8 @@ def test_it_ends_when_the_last_sandbox_is_destroyed(box: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)])
-def test_a_signal_ends_it_without_a_word(box: Sandbox, number: signal.Signals, status: int) -> None:
+def test_signal_ends_monitor_silently(box: Sandbox, number: signal.Signals, status: int) -> None:
+    """On SIGINT or SIGTERM `monitor` exits with 130 or 143 and prints nothing."""
     with monitor("box") as program:
         program.send_signal(number)
         out, err = program.communicate()
@@ -165,7 +171,8 @@ def test_a_signal_ends_it_without_a_word(box: Sandbox, number: signal.Signals, s
     assert [item.name for item in box.interfaces] == []
 
 
-def test_a_reader_that_has_gone_ends_it_without_a_word(path: str) -> None:
+def test_closed_pipe_ends_monitor_silently(path: str) -> None:
+    """If the reader has closed the pipe, `monitor` exits with 1 at the next event and prints no error."""
     with monitor("box") as program:
         assert program.stdout
         assert program.stderr
@@ -175,7 +182,8 @@ def test_a_reader_that_has_gone_ends_it_without_a_word(path: str) -> None:
         assert program.stderr.read() == ""
 
 
-def test_names_from_inside_steer_no_terminal(path: str) -> None:
+def test_control_characters_in_names_are_escaped(path: str) -> None:
+    """`monitor` escapes control characters in an interface's name in text, and keeps them in JSON."""
     name = "a\x1b[2Jb\n"
     with monitor("box") as text, monitor("box", "-j") as program:
         subprocess.run(["nsenter", f"--net={path}", "ip", "link", "add", name.strip(), "type", "ifb"], check=True)
@@ -185,14 +193,15 @@ def test_names_from_inside_steer_no_terminal(path: str) -> None:
     assert told["link"]["ifname"] == name.strip()
 
 
-def test_sandboxes_have_to_be_named_or_all_be_meant(cli: Cli) -> None:
+def test_monitor_needs_names_or_all(cli: Cli) -> None:
+    """`monitor` takes either names of existing sandboxes or --all, and a count above 0."""
     assert "or say --all" in cli("monitor -j", status=2).error["message"]
     assert "name none" in cli("monitor box --all -j", status=2).error["message"]
     assert cli("monitor nowhere -j", status=1).error["code"] == "sandbox-not-found"
     assert cli("monitor box --count 0 -j", status=2).error["code"] == "usage"
 
 
-def test_names_of_sandboxes_are_completed(box: Sandbox, program: Cli) -> None:
+def test_sandbox_names_are_completed(box: Sandbox, program: Cli) -> None:
     words = {
         "COMP_WORDS": f"netsandbox monitor {box.name[:2]}",
         "COMP_CWORD": "2",
@@ -201,7 +210,8 @@ def test_names_of_sandboxes_are_completed(box: Sandbox, program: Cli) -> None:
     assert program("monitor", env={**os.environ, **words}).lines == ["plain,box"]
 
 
-def test_an_interface_is_waited_for(box: Sandbox, cli: Cli) -> None:
+def test_attach_waits_until_the_interface_is_up(box: Sandbox, cli: Cli) -> None:
+    """`attach --wait up` waits until the interface is up; after --wait-limit it fails with ETIMEDOUT and rolls back."""
     lab.veth()
     error = cli("attach box v0 --wait up --wait-limit 0.2 -j", status=1).error
     assert (error["errno"], error["step"]) == (

@@ -1,4 +1,4 @@
-"""gateway, route, neighbor, address: as a user calls them, judged by ip(8) and bridge(8)."""
+"""gateway, route, neighbor and address as a user calls them; results are checked with ip(8) and bridge(8)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KEYS = ("dst", "gateway", "dev", "prefsrc")
 
 @pytest.fixture
 def web(box: Sandbox) -> str:
-    """Plug an interface with both families into a sandbox, and return its path."""
+    """Attach an interface with IPv4 and IPv6 addresses to a sandbox, and return the sandbox's path."""
     lab.veth()
     box.add_interface("v0", addresses=["10.0.0.2/24", "fd00::2/64"])
     return box.path
@@ -51,14 +51,15 @@ def test_gateways_are_set_shown_and_unset(cli: Cli, web: str) -> None:
     assert cli("gateway box -j").json == {"ipv4": None, "ipv6": None}
 
 
-def test_gateways_can_be_onlink_or_the_link_itself(cli: Cli, web: str) -> None:
+def test_gateways_can_be_onlink_or_a_bare_interface(cli: Cli, web: str) -> None:
+    """A gateway outside all networks needs --onlink; --interface alone sets a default route without a gateway."""
     cli("gateway box 192.0.2.1 --dev eth0 --onlink")
     cli("gateway box --interface eth0 -6")
     assert lab.routes(web) == {"default via 192.0.2.1 dev eth0 onlink", "default dev eth0 metric 1024"}
     assert cli("gateway box -j").json["ipv6"] == {"gateway": None, "dev": "eth0"}
 
 
-def test_the_plan_of_a_gateway_changes_nothing(cli: Cli, web: str) -> None:
+def test_gateway_dry_run_changes_nothing(cli: Cli, web: str) -> None:
     with lab.comes_back(web):
         [line] = cli("gateway box 10.0.0.1 -n").lines
     assert "route" in line
@@ -66,16 +67,17 @@ def test_the_plan_of_a_gateway_changes_nothing(cli: Cli, web: str) -> None:
 
 
 @pytest.mark.parametrize("words", ["--unset 10.0.0.1", "--unset -i eth0", "-6 10.0.0.1", "-4 fd00::1", "--onlink"])
-def test_contradictions_about_a_gateway_are_usage_errors(cli: Cli, web: str, words: str) -> None:  # noqa: ARG001
+def test_contradictory_gateway_options_are_usage_errors(cli: Cli, web: str, words: str) -> None:  # noqa: ARG001
     assert cli(f"gateway box -j {words}", status=2).error["code"] == "usage"
 
 
-def test_a_gateway_that_makes_no_sense_is_refused(cli: Cli, web: str) -> None:  # noqa: ARG001
+def test_invalid_and_unreachable_gateways_are_rejected(cli: Cli, web: str) -> None:  # noqa: ARG001
     assert cli("gateway box -j 10.0.0.300", status=1).error["problems"][0]["field"] == "gateway"
     assert cli("gateway box -j 192.0.2.1", status=1).error["errno"] == "ENETUNREACH"
 
 
-def test_routes_are_added_with_options_or_in_the_words_of_ip(cli: Cli, web: str) -> None:
+def test_routes_are_added_by_options_or_ip_syntax(cli: Cli, web: str) -> None:
+    """`route add` takes options or the syntax of ip(8), and `route` lists the routes that ip(8) lists."""
     cli("route box add 10.8.0.0/16 --via 10.0.0.1 --metric 5")
     cli("route box add 10.9.0.0/16 via 10.0.0.1 dev eth0 metric 6 src 10.0.0.2")
     cli("route box add 10.10.0.0/16 --dev eth0")
@@ -123,12 +125,12 @@ def test_routes_are_deleted(cli: Cli, web: str) -> None:
         ("replace 10.0.0.0/8", "'replace' is not one of"),
     ],
 )
-def test_routes_that_cannot_be_understood_are_usage_errors(cli: Cli, web: str, words: str, said: str) -> None:  # noqa: ARG001
+def test_unparsable_routes_are_usage_errors(cli: Cli, web: str, words: str, said: str) -> None:  # noqa: ARG001
     assert said in cli(f"route box -j {words}", status=2).error["message"]
 
 
 @pytest.mark.parametrize("words", ["10.0.0.300/8", "10.1.1.1/8", "dev eth0", "10.0.0.0/8 via fd00::1"])
-def test_routes_that_make_no_sense_are_refused(cli: Cli, web: str, words: str) -> None:  # noqa: ARG001
+def test_invalid_routes_are_rejected(cli: Cli, web: str, words: str) -> None:  # noqa: ARG001
     assert cli(f"route box add -j {words}", status=1).error["code"] == "spec"
 
 
@@ -151,7 +153,8 @@ def test_neighbors_are_added_replaced_listed_and_deleted(cli: Cli, web: str) -> 
     assert (error["errno"], error["extack"]) == ("ENOENT", "it is not known")
 
 
-def test_forwarding_entries_are_told_as_bridge_tells_them(cli: Cli, web: str) -> None:
+def test_fdb_entries_are_listed_as_by_bridge(cli: Cli, web: str) -> None:
+    """`neighbor add --bridge` adds an FDB entry; `neighbor` lists the entry as bridge(8) does."""
     lab.veth("v1", "p1")
     cli("attach box br0 --bridge")
     cli("attach box v1 --master br0")
@@ -165,14 +168,14 @@ def test_forwarding_entries_are_told_as_bridge_tells_them(cli: Cli, web: str) ->
 
 
 @pytest.mark.parametrize("words", ["list 10.0.0.9", "list --dev eth0", "add 10.0.0.9 at home"])
-def test_neighbors_that_cannot_be_understood_are_usage_errors(cli: Cli, web: str, words: str) -> None:  # noqa: ARG001
+def test_unparsable_neighbors_are_usage_errors(cli: Cli, web: str, words: str) -> None:  # noqa: ARG001
     assert cli(f"neighbor box -j {words}", status=2).error["code"] == "usage"
 
 
 @pytest.mark.parametrize(
     "words", ["add 10.0.0.9", "add 10.0.0.9 dev eth0", "del 10.0.0.9", "add --mac 02:00:00:00:00:08"]
 )
-def test_neighbors_that_make_no_sense_are_refused(cli: Cli, web: str, words: str) -> None:  # noqa: ARG001
+def test_incomplete_neighbors_are_rejected(cli: Cli, web: str, words: str) -> None:  # noqa: ARG001
     assert cli(f"neighbor box -j {words}", status=1).error["code"] == "spec"
 
 
@@ -193,10 +196,10 @@ def test_addresses_are_added_listed_and_deleted(cli: Cli, web: str) -> None:
 
 
 @pytest.mark.parametrize("words", ["add eth0", "add", "list eth0 10.0.0.2/24"])
-def test_addresses_that_cannot_be_understood_are_usage_errors(cli: Cli, web: str, words: str) -> None:  # noqa: ARG001
+def test_unparsable_addresses_are_usage_errors(cli: Cli, web: str, words: str) -> None:  # noqa: ARG001
     assert cli(f"address box -j {words}", status=2).error["code"] == "usage"
 
 
-def test_an_address_without_prefix_is_refused(cli: Cli, web: str) -> None:  # noqa: ARG001
+def test_address_without_prefix_length_is_rejected(cli: Cli, web: str) -> None:  # noqa: ARG001
     problem = cli("address box add eth0 10.9.9.9 -j", status=1).error["problems"][0]
     assert (problem["field"], problem["value"]) == ("address", "10.9.9.9")

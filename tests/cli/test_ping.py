@@ -1,4 +1,4 @@
-"""The pings of the demo: by the system's program, and by our own where there is none."""
+"""The pings of the demo: by the system's ping program, and by our own code if there is no such program."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["the system's", "ours"])
 def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide the system's ping, or do not."""
+    """Run the test with the system's ping, and with that program hidden."""
     if request.param == "ours":
         monkeypatch.setattr("shutil.which", lambda _: None)
 
 
 @pytest.mark.usefixtures("either")
-def test_an_address_answers_or_does_not(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ping_returns_the_time_or_none(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ping` returns the round-trip time of an address that answers, and None for an address that does not."""
     for address in ("127.0.0.1", "::1"):
         took = ping.ping(box, address)
         assert took is not None
@@ -33,5 +34,5 @@ def test_an_address_answers_or_does_not(box: Sandbox, monkeypatch: pytest.Monkey
     assert ping.ping(box, "fd00::9") is None
 
 
-def test_the_checksum_is_that_of_rfc_1071() -> None:
-    assert ping.checksum(bytes.fromhex("0001f203f4f5f6f7")) == 0xFFFF - 0xDDF2  # the example of its section 3
+def test_checksum_matches_the_example_of_rfc_1071() -> None:
+    assert ping.checksum(bytes.fromhex("0001f203f4f5f6f7")) == 0xFFFF - 0xDDF2  # the example in RFC 1071 section 3

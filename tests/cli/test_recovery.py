@@ -1,4 +1,4 @@
-"""What is left of a command that was ended or killed, and how the next one clears it up."""
+"""Recovery: a terminated command rolls back; the next command or prune cleans up after a killed command."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ main()
 
 
 def interrupted() -> None:
-    """Leave an attach half done: the process is killed when the link has moved."""
+    """Leave an attach half done: kill the process after the link has moved into the sandbox."""
 
     def program(arm: faults.Switch, disarm: faults.Switch) -> None:
         with Sandbox.open("box") as made:
@@ -56,7 +56,8 @@ def interrupted() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_command_that_is_ended_undoes_what_it_did(box: Sandbox, number: signal.Signals) -> None:
+def test_signal_rolls_back_a_running_attach(box: Sandbox, number: signal.Signals) -> None:
+    """On SIGTERM or SIGINT a running `attach` rolls back and exits with 143 or 130."""
     lab.veth("v0", "p0")
     with lab.comes_back(box.path):
         command = [sys.executable, "-c", SLOW, "attach", box.name, "v0"]
@@ -68,25 +69,28 @@ def test_a_command_that_is_ended_undoes_what_it_did(box: Sandbox, number: signal
         assert running.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}[number]
 
 
-def test_the_next_command_says_what_it_undid(cli: Cli, box: Sandbox) -> None:
+def test_next_command_reports_what_it_rolled_back(cli: Cli, box: Sandbox) -> None:
+    """The next command for a sandbox rolls back an attach that was killed, and reports the rollback on stderr."""
     lab.veth("v0", "p0")
     with lab.comes_back(box.path):
         interrupted()
         done = cli(f"inspect {box.name} --json")
-    assert "undid what was interrupted: attach v0 to sandbox box" in done.err
+    assert "rolled back what was interrupted: attach v0 to sandbox box" in done.err
 
 
-def test_prune_says_and_undoes_what_was_interrupted(cli: Cli, box: Sandbox) -> None:
+def test_prune_rolls_back_an_interrupted_attach(cli: Cli, box: Sandbox) -> None:
+    """`prune` rolls back and reports an attach that was killed; `prune --dry-run` only reports the attach."""
     lab.veth("v0", "p0")
     with lab.comes_back(box.path):
         interrupted()
         assert cli("prune --dry-run").out == "box: interrupted: attach v0 to sandbox box\n"
         assert "v0" not in lab.links()
-        assert cli("prune").out == "undid what was interrupted: attach v0 to sandbox box\n"
+        assert cli("prune").out == "rolled back what was interrupted: attach v0 to sandbox box\n"
     assert cli("prune --json").out.strip() == "[]"
 
 
-def test_prune_forgets_a_sandbox_whose_namespace_somebody_deleted(cli: Cli, run_netns: Path) -> None:
+def test_prune_deletes_records_of_deleted_namespaces(cli: Cli, run_netns: Path) -> None:
+    """`prune` deletes the record of a sandbox whose namespace was deleted by ip-netns(8), and keeps other sandboxes."""
     cli("create web")
     cli("create kept")
     lab.ip("netns delete web")
@@ -97,11 +101,12 @@ def test_prune_forgets_a_sandbox_whose_namespace_somebody_deleted(cli: Cli, run_
     cli("destroy kept")
 
 
-def test_what_is_pinned_in_another_mount_namespace_is_told_and_not_taken_for_dead(
+def test_pins_of_another_mount_namespace_are_kept(
     cli: Cli,
     run_netns: Path,  # noqa: ARG001
 ) -> None:
-    """Seen from there, a pin is an empty file; deleting that would take the mount away everywhere, links and all."""
+    """No command deletes a pin made in another mount namespace, although that pin looks like an empty file."""
+    # unlink(2) would detach the mount in every mount namespace, and the kernel would destroy the network namespace
     command = ["unshare", "-m", "--propagation", "private", "sh", "-c", "echo; read line"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as elsewhere:
         assert elsewhere.stdout
@@ -138,15 +143,15 @@ def test_what_is_pinned_in_another_mount_namespace_is_told_and_not_taken_for_dea
             with lab.comes_back(box.path):
                 status, said = there("prune")
             assert (status, "attach v0 to sandbox box was interrupted: nothing is mounted on" in said) == (1, True)
-            assert Sandbox.recover() == ("undid what was interrupted: attach v0 to sandbox box",)
+            assert Sandbox.recover() == ("rolled back what was interrupted: attach v0 to sandbox box",)
             assert "v0" in lab.links()
             box.destroy()
         elsewhere.communicate(b"\n")
     assert cli("prune").out == ""
 
 
-def test_a_record_of_an_earlier_boot_is_forgotten(cli: Cli, run_netns: Path) -> None:
-    """Its file of old is deleted, if nothing is mounted on it; nothing is done by it."""
+def test_records_of_an_earlier_boot_are_deleted(cli: Cli, run_netns: Path) -> None:
+    """The next command deletes a record of an earlier boot, and its pin file if nothing is mounted there."""
     cli("create old")
     record = Path("/run/netsandbox/old.json")
     lab.ip("netns delete old")
@@ -158,8 +163,8 @@ def test_a_record_of_an_earlier_boot_is_forgotten(cli: Cli, run_netns: Path) -> 
     assert not (run_netns / "old").exists()
 
 
-def test_prune_deletes_the_drafts_and_locks_of_the_killed_and_no_others(cli: Cli, box: Sandbox) -> None:
-    """What a living process holds, and what only looks like one of ours, stays."""
+def test_prune_deletes_drafts_and_locks_of_killed_processes(cli: Cli, box: Sandbox) -> None:
+    """`prune` deletes drafts and locks left by killed processes, and keeps locks that are held and unrelated files."""
     kept = store.Store()
     records = Path(kept.records)
     orphans = [records / name for name in (".draft-box.json", ".draft-new.json", ".lock-new.json", ".lock-%2Fa.json")]
@@ -184,7 +189,7 @@ def test_prune_deletes_the_drafts_and_locks_of_the_killed_and_no_others(cli: Cli
         file.unlink()
 
 
-def test_a_draft_without_its_lock_is_deleted_too(cli: Cli, box: Sandbox) -> None:
+def test_prune_deletes_a_draft_without_its_lock(cli: Cli, box: Sandbox) -> None:
     draft = Path(store.Store().records, ".draft-new.json")
     draft.touch()
     words = f"{draft}: left behind by a process that was killed\n"
@@ -193,7 +198,7 @@ def test_a_draft_without_its_lock_is_deleted_too(cli: Cli, box: Sandbox) -> None
     assert Sandbox.list() == [box.name]
 
 
-def test_an_orphan_that_cannot_be_deleted_is_told(cli: Cli, box: Sandbox) -> None:
+def test_prune_reports_drafts_and_locks_it_cannot_delete(cli: Cli, box: Sandbox) -> None:
     records = Path(store.Store().records)
     for name, words in ((".draft-new.json", "EISDIR"), (".lock-new.json", "lock .*: EISDIR")):
         (records / name).mkdir()

@@ -1,4 +1,4 @@
-"""create, adopt, ls, inspect, destroy: as a user calls them, judged by ip(8)."""
+"""create, adopt, ls, inspect and destroy as a user calls them; results are checked with ip(8)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def shell(script: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_created_sandbox_is_one_of_ip_netns_and_loopback_is_up(cli: Cli, run_netns: Path) -> None:
+def test_created_sandbox_is_listed_by_ip_netns(cli: Cli, run_netns: Path) -> None:
+    """`create` makes a namespace that ip-netns(8) lists, with loopback up; `destroy` deletes the namespace."""
     assert cli("create web").out == ""
     assert netns() == ["web"]
     assert "UP" in lab.link("lo", str(run_netns / "web"))["flags"]
@@ -43,12 +44,13 @@ def test_a_created_sandbox_is_one_of_ip_netns_and_loopback_is_up(cli: Cli, run_n
     assert netns() == []
 
 
-def test_create_says_name_and_path_as_json(cli: Cli, tmp_path: Path) -> None:
+def test_create_json_has_name_and_path(cli: Cli, tmp_path: Path) -> None:
     assert cli("create web --json").json == {"name": "web", "path": f"{tmp_path}/netns/web"}
     cli("destroy web")
 
 
-def test_a_name_in_use_is_refused_and_replaced_on_demand(cli: Cli) -> None:
+def test_existing_name_is_rejected_or_replaced(cli: Cli) -> None:
+    """`create` rejects a name in use; `create --replace` destroys the old sandbox, whose links return to the host."""
     cli("create web")
     error = cli("create web -j", status=1).error
     assert (error["code"], error["errno"]) == ("sandbox-exists", "EEXIST")
@@ -60,7 +62,8 @@ def test_a_name_in_use_is_refused_and_replaced_on_demand(cli: Cli) -> None:
     cli("destroy web")
 
 
-def test_the_plan_of_create_makes_the_same_in_a_shell(cli: Cli, run_netns: Path) -> None:
+def test_create_plan_run_in_a_shell_gives_the_same_state(cli: Cli, run_netns: Path) -> None:
+    """The commands printed by `create --dry-run`, run in a shell, lead to the same state as `create`."""
     plan = cli("create web --dry-run")
     assert netns() == []
     shell(plan.out)
@@ -75,7 +78,8 @@ def test_the_plan_of_create_makes_the_same_in_a_shell(cli: Cli, run_netns: Path)
     cli("destroy web")
 
 
-def test_ls_lists_ours_and_on_demand_all(cli: Cli, run_netns: Path) -> None:  # noqa: ARG001
+def test_ls_lists_sandboxes_or_all_namespaces(cli: Cli, run_netns: Path) -> None:  # noqa: ARG001
+    """`ls` lists the sandboxes of netsandbox; `ls --all` also lists namespaces made by others."""
     assert cli("ls").out == ""
     cli("create web")
     cli("create db")
@@ -90,22 +94,24 @@ def test_ls_lists_ours_and_on_demand_all(cli: Cli, run_netns: Path) -> None:  # 
     lab.ip("netns delete foreign")
 
 
-def test_ls_names_what_the_library_names(cli: Cli) -> None:
+def test_ls_agrees_with_the_library(cli: Cli) -> None:
+    """`ls` lists the names that Sandbox.list() returns, also while the host has an attached interface."""
     lab.veth()
     for name in ("web", "db"):
         cli(f"create {name}")
     with Sandbox.host() as host:
         plugged = host.add_interface("v0")
         assert [item["name"] for item in cli("ls -j").json] == Sandbox.list()
-        assert [item["name"] for item in cli("ls -a -j").json] == Sandbox.list(everything=True)
+        assert [item["name"] for item in cli("ls -a -j").json] == Sandbox.list(all=True)
         plugged.remove()
     cli("destroy web db")
 
 
-def test_an_adopted_namespace_stays_when_it_is_destroyed(cli: Cli, tmp_path: Path) -> None:
+def test_destroy_keeps_an_adopted_namespace(cli: Cli, tmp_path: Path) -> None:
+    """`destroy` returns the links of an adopted namespace to the host, and keeps the namespace."""
     process = subprocess.Popen(["unshare", "-n", "cat"], stdin=subprocess.PIPE)
     path = f"/proc/{process.pid}/ns/net"
-    while os.stat(path).st_ino == os.stat("/proc/self/ns/net").st_ino:  # noqa: PTH116  until unshare has made it
+    while os.stat(path).st_ino == os.stat("/proc/self/ns/net").st_ino:  # noqa: PTH116  wait until unshare has created it
         pass
     made = cli("adopt", path, "mine", "--json").json
     assert made == {"name": "mine", "path": f"{tmp_path}/netns/mine"}
@@ -119,7 +125,8 @@ def test_an_adopted_namespace_stays_when_it_is_destroyed(cli: Cli, tmp_path: Pat
     process.communicate()
 
 
-def test_the_plan_of_adopt_makes_the_same_in_a_shell(cli: Cli, run_netns: Path, tmp_path: Path) -> None:
+def test_adopt_plan_run_in_a_shell_gives_the_same_state(cli: Cli, run_netns: Path, tmp_path: Path) -> None:
+    """The commands printed by `adopt --dry-run`, run in a shell, pin the namespace and bring up its loopback."""
     path = str(tmp_path / "theirs")
     shell(f"touch {path} && unshare --net={path} true")
     assert cli("adopt -n", path).lines == [f"nsenter --net={path} ip link set dev lo up"]
@@ -132,7 +139,7 @@ def test_the_plan_of_adopt_makes_the_same_in_a_shell(cli: Cli, run_netns: Path, 
     shell(f"ip netns delete mine; umount {path}")
 
 
-def test_what_cannot_be_adopted_is_said(cli: Cli, tmp_path: Path) -> None:
+def test_adopt_rejects_other_files_and_relative_paths(cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     error = cli("adopt -j", str(file), status=1).error
@@ -141,7 +148,8 @@ def test_what_cannot_be_adopted_is_said(cli: Cli, tmp_path: Path) -> None:
     assert cli("adopt -j relative", status=1).error["problems"][0]["field"] == "path"
 
 
-def test_if_one_of_several_names_is_wrong_nothing_is_destroyed(cli: Cli) -> None:
+def test_destroy_with_a_missing_name_changes_nothing(cli: Cli) -> None:
+    """If one of several names does not exist, `destroy` destroys none of them."""
     cli("create web")
     error = cli("destroy web nope -j", status=1).error
     assert (error["code"], error["errno"]) == ("sandbox-not-found", "ENOENT")
@@ -150,7 +158,8 @@ def test_if_one_of_several_names_is_wrong_nothing_is_destroyed(cli: Cli) -> None
     assert cli("ls").out == ""
 
 
-def test_the_plan_of_destroy_gives_links_back(cli: Cli, run_netns: Path) -> None:  # noqa: ARG001
+def test_destroy_plan_run_in_a_shell_returns_links(cli: Cli, run_netns: Path) -> None:  # noqa: ARG001
+    """The commands printed by `destroy --dry-run`, run in a shell, return the links in their original state."""
     cli("create web")
     lab.veth()
     before = lab.snapshot()
@@ -161,11 +170,12 @@ def test_the_plan_of_destroy_gives_links_back(cli: Cli, run_netns: Path) -> None
     shell(plan.out)
     assert netns() == []
     assert lab.snapshot() == before
-    cli("create web")  # its record is of the past
+    cli("create web")  # the old record, whose namespace is gone, does not block the name
     cli("destroy web")
 
 
-def test_inspect_tells_what_ip_tells(cli: Cli) -> None:
+def test_inspect_agrees_with_ip(cli: Cli) -> None:
+    """`inspect --json` shows the links, addresses, routes, gateways and neighbors that ip -j shows."""
     cli("create web")
     lab.veth()
     lab.veth("v1", "p1", up=True)
@@ -208,7 +218,7 @@ def test_inspect_tells_what_ip_tells(cli: Cli) -> None:
     cli("destroy web")
 
 
-def test_inspect_is_readable(cli: Cli) -> None:
+def test_inspect_prints_tables(cli: Cli) -> None:
     cli("create web")
     lab.veth()
     cli("attach web v0 --address 10.0.0.2/24 --mac 02:00:00:00:00:02")
@@ -224,8 +234,8 @@ def test_inspect_is_readable(cli: Cli) -> None:
     cli("destroy web")
 
 
-def test_inspect_shows_what_was_changed_inside(cli: Cli, box: Sandbox) -> None:
-    """Renamed, missing and foreign ones, each as such; without any, there is no word of it."""
+def test_inspect_shows_changes_made_inside(cli: Cli, box: Sandbox) -> None:
+    """`inspect` shows renamed, missing and foreign interfaces as such, and has no such section if there are none."""
     for number in range(2):
         lab.veth(f"v{number}", f"p{number}")
         cli(f"attach box v{number} --mac 02:00:00:00:00:0{number}")
@@ -240,7 +250,7 @@ def test_inspect_shows_what_was_changed_inside(cli: Cli, box: Sandbox) -> None:
     assert found["missing"] == [{"ifindex": index, "ifname": "eth1", "linkinfo": {"info_kind": "veth"}, "source": "v1"}]
     [foreign] = found["foreign"]
     assert (foreign["ifname"], foreign["linkinfo"]) == ("evil\x1b", {"info_kind": "bridge"})
-    assert foreign["address"] == "02:00:00:00:00:66"  # ip(8) says no valid JSON of such a name
+    assert foreign["address"] == "02:00:00:00:00:66"  # ip -j prints invalid JSON for such a name
     assert "source" not in foreign
     lines = [line.split() for line in cli("inspect box").lines]
     assert lines[2][:2] == ["NAME", "SOURCE"]

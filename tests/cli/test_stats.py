@@ -1,4 +1,4 @@
-"""stats: judged by ip -j -s -s link."""
+"""stats: counters are checked with ip -j -s -s link."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def path(box: Sandbox) -> str:
-    """Plug two interfaces in, one of which has counted something."""
+    """Attach two interfaces, one of which has sent packets, and return the sandbox's path."""
     lab.veth()
-    lab.sysctl("ipv6/conf/p0/disable_ipv6", "1")  # it would send by itself, at any time
+    lab.sysctl("ipv6/conf/p0/disable_ipv6", "1")  # IPv6 sends packets by itself, at any time
     lab.ip("link set p0 up")
     lab.veth("v1", "p1")
     for source in ("v0", "v1"):
@@ -38,7 +38,7 @@ def path(box: Sandbox) -> str:
     return box.path
 
 
-def test_the_counters_are_those_of_ip(cli: Cli, path: str) -> None:
+def test_counters_agree_with_ip(cli: Cli, path: str) -> None:
     told = cli("stats box --json").json
     asked = {item["ifname"]: item["stats64"] for item in json.loads(lab.ip("-j -s -s link", netns=path))}
     assert [item["ifname"] for item in told] == ["eth0", "eth1"]
@@ -50,7 +50,8 @@ def test_the_counters_are_those_of_ip(cli: Cli, path: str) -> None:
     assert told[0]["stats64"]["tx"]["packets"] > 0
 
 
-def test_one_interface_can_be_asked_for(cli: Cli, path: str) -> None:  # noqa: ARG001
+def test_stats_of_one_interface(cli: Cli, path: str) -> None:  # noqa: ARG001
+    """`stats` with an interface's name shows that interface only, and fails with ENODEV if it does not exist."""
     [item] = cli("stats box eth1 -j").json
     assert item["ifname"] == "eth1"
     lines = [line.split() for line in cli("stats box eth1").lines]
@@ -59,7 +60,8 @@ def test_one_interface_can_be_asked_for(cli: Cli, path: str) -> None:  # noqa: A
     assert cli("stats box eth9 -j", status=1).error["errno"] == "ENODEV"
 
 
-def test_a_watch_reads_again_and_again(cli: Cli, path: str) -> None:  # noqa: ARG001
+def test_watch_prints_count_readings(cli: Cli, path: str) -> None:  # noqa: ARG001
+    """`stats --watch --count N` prints N readings; the table has rates."""
     readings = [json.loads(line) for line in cli("stats box --watch --count 3 --interval 0.01 -j").lines]
     assert [len(reading) for reading in readings] == [2, 2, 2]
     lines = cli("stats box eth1 -w -c 2 --interval 0.01").lines
@@ -68,7 +70,7 @@ def test_a_watch_reads_again_and_again(cli: Cli, path: str) -> None:  # noqa: AR
     assert cli("stats box --interval 0 -j", status=2).error["code"] == "usage"
 
 
-def test_a_watch_on_a_terminal_is_drawn_anew(path: str) -> None:
+def test_watch_redraws_on_a_terminal(path: str) -> None:
     mine, theirs = pty.openpty()
     command = [sys.executable, "-m", "netsandbox", "stats", path, "-w", "-c", "2", "--interval", "0.01"]
     done = subprocess.run(
@@ -80,4 +82,4 @@ def test_a_watch_on_a_terminal_is_drawn_anew(path: str) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
     assert "BYTES/S" in shown
     assert shown.count("eth1") >= 4
-    assert "\x1b[2K" in shown  # what was there is wiped (ECMA-48, EL)
+    assert "\x1b[2K" in shown  # the previous line is erased (ECMA-48, EL)

@@ -1,8 +1,9 @@
-"""What FakeKernel answers is what the kernel answers: every request goes to both, and so does every look.
+"""FakeKernel answers as the kernel does: every request and every lookup goes to both.
 
-The judge is the running kernel, in namespaces of the test's own. After each request both are compared whole: links,
-addresses, routes, neighbours and a few settings, here and in a second namespace. Left out is what comes in its own
-time: the link-local address that the kernel makes, with its route (a test of its own), and detection.
+The tests use the running kernel, in namespaces of their own. After each request, the states of both are compared:
+links, addresses, routes, neighbors and some sysctls, in the namespace HERE and in a second one, THERE. Not compared is
+what the kernel does asynchronously: the link-local address that it makes, with its route (which has a test of its own),
+and duplicate address detection.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 HERE, THERE, AWAY = "here", "there", "away"
 SETTINGS = ("ipv4/conf/{}/rp_filter", "ipv4/conf/{}/arp_ignore", "ipv6/conf/{}/disable_ipv6", "ipv6/conf/{}/accept_ra")
-OURS = "02:aa:"  # what MACs of forwarding entries begin with, to tell them from the kernel's own
+OURS = "02:aa:"  # prefix of the MACs of our forwarding entries; the kernel makes others
 FIELDS = "name altnames kind mac mtu is_up master port_kind alias txqlen group"
 MAC = "02:00:00:00:00:{:02x}"
 
@@ -47,7 +48,7 @@ class Twins:
     def __init__(self) -> None:
         self.fake: dict[str, FakeKernel] = {name: FakeKernel(name) for name in (HERE, THERE)}
         self.real: dict[str, LinuxKernel] = {}
-        for name in (HERE, THERE, AWAY):  # the other ends of the veths are away, and up
+        for name in (HERE, THERE, AWAY):  # AWAY has the veth peers, which are up
             self.real[name] = LinuxKernel.create()
         for side in (HERE, THERE):
             for path in SETTINGS:
@@ -61,7 +62,7 @@ class Twins:
         lab.ip(words, netns=f"/proc/{os.getpid()}/fd/{self.real[side].fd}")
 
     def veth(self, name: str, index: int, side: str = HERE, *altnames: str) -> int:
-        """Make a veth end on both, whose other end is away."""
+        """Create a veth end in both kernels; its peer is in AWAY."""
         away = f"/proc/{os.getpid()}/fd/{self.real[AWAY].fd}"
         self.ip(f"link add {name} index {index} address {MAC.format(index)} type veth peer name {side}{index}", side)
         self.ip(f"link set {side}{index} netns {away} up", side)
@@ -95,7 +96,7 @@ class Twins:
         return self.ask(request)
 
     def set(self, name: str, path: str, value: str, side: str = HERE) -> bool | int:
-        """Give both a setting; return what both return, or the errno."""
+        """Write a sysctl in both; return what both return, or the errno."""
 
         def change(kernel: Kernel) -> bool:
             return kernel.set_sysctl(path.format(name), value)
@@ -105,7 +106,7 @@ class Twins:
         return answer
 
     def look(self, question: Callable[[Kernel], T], side: str = HERE) -> T | int:
-        """Return what both answer to a question."""
+        """Return what both answer to a lookup, or the errno."""
         answers = [_outcome(partial(question, kernel)) for kernel in self.at(side)]
         assert answers[0] == answers[1]
         return answers[1]
@@ -167,7 +168,7 @@ def _observe(kernel: Kernel) -> dict[str, object]:
 
 
 def _is_made(item: address.Address) -> bool:
-    """Whether the kernel makes an address when the link has carrier."""
+    """Whether an address is one that the kernel makes when the link has carrier."""
     return item.interface.version == 6 and item.interface.packed[8:] in {
         bytes([0, 0, 0, 0xFF, 0xFE, 0, 0, index]) for index in range(256)
     }
@@ -208,6 +209,7 @@ def test_a_new_namespace_has_a_loopback_link_that_is_down(twins: Twins) -> None:
 
 
 def test_the_loopback_link_has_its_addresses_once_it_is_up(twins: Twins) -> None:
+    """The loopback link gets 127.0.0.1/8 and ::1/128 when it comes up, and keeps 127.0.0.1/8 when it goes down."""
     twins.up(1)
     found = twins.look(lambda kernel: [(str(item.interface), item.scope) for item in kernel.addresses(1)])
     assert found == [("127.0.0.1/8", 254), ("::1/128", 254)]
@@ -223,12 +225,12 @@ def test_a_link_is_found_by_index_name_and_altname(twins: Twins, key: int | str)
 
 
 @pytest.mark.parametrize("key", [8, "v1", "nothing-of-this-name"])
-def test_no_link_is_none(twins: Twins, key: int | str) -> None:
+def test_lookup_of_a_missing_link_returns_none(twins: Twins, key: int | str) -> None:
     twins.veth("v0", 7)
     assert twins.look(lambda kernel: kernel.link(key)) is None
 
 
-def test_a_bridge_is_made_with_its_name_index_mac_and_mtu(twins: Twins) -> None:
+def test_bridge_is_created_with_name_index_mac_and_mtu(twins: Twins) -> None:
     assert twins.ask(links.create("bridge", "br0", index=9, mac=MAC.format(9), mtu=1400)) == 0
     found = twins.look(lambda kernel: [(link.name, link.mac, link.mtu, link.kind) for link in kernel.links()[1:]])
     assert found == [("br0", MAC.format(9), 1400, "bridge")]
@@ -245,12 +247,14 @@ def test_a_bridge_is_made_with_its_name_index_mac_and_mtu(twins: Twins) -> None:
         ("bridge", "a b", 9, errno.EINVAL),
     ],
 )
-def test_a_link_is_not_made(twins: Twins, kind: str, name: str, index: int, code: int) -> None:
+def test_invalid_link_creation_is_refused(twins: Twins, kind: str, name: str, index: int, code: int) -> None:
+    """Creating a link is refused if the name or index is taken, the name is invalid or the kind is unknown."""
     twins.veth("v0", 7, HERE, "other")
     assert twins.ask(links.create(kind, name, index=index)) == code
 
 
-def test_a_link_is_renamed_up_or_down_and_keeps_its_settings(twins: Twins) -> None:
+def test_renamed_link_keeps_its_sysctls(twins: Twins) -> None:
+    """A link can be renamed while it is down or up, and keeps its sysctls."""
     twins.veth("v0", 7)
     twins.set("v0", "ipv4/conf/{}/rp_filter", "2")
     assert twins.ask(links.change(7, name="w0")) == 0
@@ -273,7 +277,8 @@ def test_a_link_is_renamed_up_or_down_and_keeps_its_settings(twins: Twins) -> No
         ("", 0),
     ],
 )
-def test_a_name_is_refused_or_ignored(twins: Twins, name: str, code: int) -> None:
+def test_invalid_rename_is_refused(twins: Twins, name: str, code: int) -> None:
+    """Renaming a link to a taken or invalid name is refused, and an empty name is ignored."""
     twins.veth("v0", 7, HERE, "own")
     twins.veth("w0", 8, HERE, "other")
     assert twins.ask(links.change(7, name=name)) == code
@@ -294,18 +299,18 @@ def test_a_name_is_refused_or_ignored(twins: Twins, name: str, code: int) -> Non
         ({"up": True, "mtu": 1300, "name": "w0"}, 0),
     ],
 )
-def test_a_link_is_changed(twins: Twins, change: dict[str, object], code: int) -> None:
+def test_link_change_succeeds_or_is_refused(twins: Twins, change: dict[str, object], code: int) -> None:
     twins.veth("v0", 7)
     assert twins.ask(links.change(7, **change)) == code  # type: ignore[arg-type]
 
 
-def test_a_link_gets_and_loses_texts_and_numbers(twins: Twins) -> None:
+def test_alias_and_group_are_set_and_cleared(twins: Twins) -> None:
     twins.veth("v0", 7)
     assert twins.ask(links.change(7, alias="some text", group=5)) == 0
     assert twins.ask(links.change(7, alias="", group=0)) == 0
 
 
-def test_alternative_names_come_and_go(twins: Twins) -> None:
+def test_alternative_names_are_added_and_deleted(twins: Twins) -> None:
     twins.veth("v0", 7)
     twins.veth("v1", 8)
     assert twins.ask(links.altnames(7, ["one", "two"], add=True)) == 0
@@ -316,13 +321,13 @@ def test_alternative_names_come_and_go(twins: Twins) -> None:
     assert twins.ask(links.altnames(77, ["one"], add=True)) == errno.ENODEV
 
 
-def test_a_change_of_no_link_is_refused(twins: Twins) -> None:
+def test_change_of_a_missing_link_is_refused(twins: Twins) -> None:
     assert twins.ask(links.change(77, up=True)) == errno.ENODEV
     assert twins.ask(links.change(77, port=("bridge", b""))) == errno.ENODEV
     assert twins.ask(links.delete(77)) == errno.ENODEV
 
 
-def test_a_link_is_deleted_with_all_that_belongs_to_it(twins: Twins) -> None:
+def test_deleting_a_link_deletes_its_configuration(twins: Twins) -> None:
     twins.veth("v0", 7)
     twins.ask(_add("10.0.0.2/24"))
     twins.up(7)
@@ -347,12 +352,13 @@ def test_links_of_a_group_are_deleted_together(twins: Twins) -> None:
     assert [link.index for link in twins.real[HERE].links()] == [1, 9]
 
 
-def test_the_loopback_link_stays(twins: Twins) -> None:
+def test_loopback_link_cannot_be_deleted_or_moved(twins: Twins) -> None:
     assert twins.ask(links.delete(1)) == errno.EOPNOTSUPP
     assert twins.move(1) == errno.EINVAL
 
 
-def test_of_two_macvlans_with_one_mac_the_second_does_not_come_up(twins: Twins) -> None:
+def test_second_macvlan_with_the_same_mac_stays_down(twins: Twins) -> None:
+    """Of two macvlans with the same MAC, bringing up the second one fails with EADDRINUSE."""
     lower = twins.veth("v0", 7)
     twins.up(7)
     for index, name in ((8, "m0"), (9, "m1")):
@@ -372,7 +378,8 @@ def test_a_link_is_moved_renamed_and_changed_in_one_request(twins: Twins) -> Non
     assert found == [(5, "eth0", "02:00:00:00:00:42")]
 
 
-def test_a_move_drops_addresses_routes_master_neighbours_and_settings_and_sets_the_link_down(twins: Twins) -> None:
+def test_move_drops_the_configuration_of_a_link(twins: Twins) -> None:
+    """A move drops addresses, routes, neighbors, the master and sysctls, sets the link down, and keeps altnames."""
     twins.veth("v0", 7, HERE, "other")
     twins.bridge("br0", 9)
     twins.ask(links.change(7, master=9))
@@ -391,7 +398,8 @@ def test_a_move_drops_addresses_routes_master_neighbours_and_settings_and_sets_t
 
 
 @pytest.mark.parametrize(
-    ("there", "name", "code"),  # behaviour.md K2 and K3
+    ("there", "name", "code"),
+    # The kernel moves the link by its old name if that is free there, and only then renames it.
     [
         (("eth0",), None, 0),
         (("v0",), None, errno.EEXIST),
@@ -401,9 +409,10 @@ def test_a_move_drops_addresses_routes_master_neighbours_and_settings_and_sets_t
         (("other",), "eth0", errno.EEXIST),
     ],
 )
-def test_whether_a_link_moves_goes_by_the_names_there(
+def test_move_is_refused_if_the_names_are_taken_there(
     twins: Twins, there: tuple[str, ...], name: str | None, code: int
 ) -> None:
+    """A move fails if the name is taken there; if only the rename fails, the link has moved nevertheless."""
     twins.veth("v0", 7, HERE, "other")
     for index, taken in enumerate(there, 20):
         twins.veth(taken, index, THERE)
@@ -412,30 +421,31 @@ def test_whether_a_link_moves_goes_by_the_names_there(
     assert twins.look(lambda kernel: kernel.link(7) is None) == moved
 
 
-def test_a_refused_mac_comes_after_the_move(twins: Twins) -> None:
+def test_refused_mac_leaves_the_link_moved(twins: Twins) -> None:
+    """If a move includes a MAC that is refused, the link has moved, with its old name."""
     twins.veth("v0", 7)
     assert twins.move(7, "eth0", mac="01:00:00:00:00:42") == errno.EADDRNOTAVAIL
     assert twins.look(lambda kernel: getattr(kernel.link(7), "name", None), THERE) == "v0"
 
 
-def test_an_index_that_is_taken_there_is_refused_if_asked_for(twins: Twins) -> None:
+def test_move_to_a_taken_index_is_refused(twins: Twins) -> None:
     twins.veth("v0", 7)
     twins.veth("w0", 7, THERE)
     assert twins.move(7, new_index=7) == errno.EBUSY
 
 
-def test_a_bridge_does_not_move(twins: Twins) -> None:
+def test_bridge_cannot_be_moved(twins: Twins) -> None:
     twins.bridge("br0", 9)
     assert twins.move(9) == errno.EINVAL
 
 
-def test_a_move_to_where_the_link_is_does_nothing(twins: Twins) -> None:
+def test_move_to_the_same_namespace_does_nothing(twins: Twins) -> None:
     twins.veth("v0", 7)
     twins.up(7)
     assert twins.ask(lambda world: links.change(7, namespace=world[HERE].fd)) == 0
 
 
-def test_a_move_to_no_namespace_is_refused(twins: Twins) -> None:
+def test_move_to_an_invalid_descriptor_is_refused(twins: Twins) -> None:
     twins.veth("v0", 7)
     assert twins.ask(links.change(7, namespace=999)) == errno.EBADF
 
@@ -443,7 +453,7 @@ def test_a_move_to_no_namespace_is_refused(twins: Twins) -> None:
 # --- masters ---
 
 
-def test_a_port_has_settings_until_it_is_released(twins: Twins) -> None:
+def test_port_settings_last_until_the_port_is_released(twins: Twins) -> None:
     twins.veth("v0", 7)
     twins.bridge("br0", 9)
     assert twins.ask(links.change(7, port=("bridge", attrs.pack_u8(4, 1)))) == errno.EOPNOTSUPP
@@ -455,7 +465,7 @@ def test_a_port_has_settings_until_it_is_released(twins: Twins) -> None:
     assert twins.ask(links.change(7, master=9)) == 0
 
 
-def test_a_link_that_has_a_master_gets_another(twins: Twins) -> None:
+def test_master_can_be_replaced(twins: Twins) -> None:
     twins.veth("v0", 7)
     twins.bridge("br0", 8)
     twins.bridge("br1", 9)
@@ -474,7 +484,8 @@ def test_ports_are_released_when_their_bridge_is_deleted(twins: Twins) -> None:
     ("index", "master", "code"),
     [(7, 77, errno.EINVAL), (7, 8, errno.EOPNOTSUPP), (9, 10, errno.ELOOP), (1, 9, errno.EINVAL)],
 )
-def test_not_every_link_is_a_master_or_a_port(twins: Twins, index: int, master: int, code: int) -> None:
+def test_invalid_master_or_port_is_refused(twins: Twins, index: int, master: int, code: int) -> None:
+    """A missing master, a veth as a master, a bridge as a port and lo as a port are refused."""
     twins.veth("v0", 7)
     twins.veth("v1", 8)
     twins.bridge("br0", 9)
@@ -518,7 +529,8 @@ def test_addresses_have_the_kernels_order_and_flags(twins: Twins) -> None:
         ("fd00::9/64", 77, errno.ENODEV),
     ],
 )
-def test_an_address_is_there_once(twins: Twins, text: str, index: int, code: int) -> None:
+def test_adding_an_existing_address_is_refused(twins: Twins, text: str, index: int, code: int) -> None:
+    """An IPv4 address may be there again with another prefix length, but an IPv6 address only on another link."""
     twins.veth("v0", 7)
     twins.veth("v1", 8)
     twins.up(7, 8)
@@ -533,14 +545,14 @@ def test_a_secondary_of_another_scope_is_refused(twins: Twins) -> None:
     assert twins.ask(address.add(replace(address.new(7, ip_interface("10.0.0.3/24")), scope=253))) == errno.EINVAL
 
 
-def test_the_flags_of_an_address_are_changed(twins: Twins) -> None:
+def test_flags_of_an_address_can_be_changed(twins: Twins) -> None:
     twins.veth("v0", 7)
     wish = address.new(7, ip_interface("fd00::2/64"))
     twins.ask(address.add(wish))
     assert twins.ask(address.update(replace(wish, flags=address.PERMANENT))) == 0
 
 
-def test_an_address_has_a_peer(twins: Twins) -> None:
+def test_address_with_a_peer_can_be_added(twins: Twins) -> None:
     twins.veth("v0", 7)
     twins.up(7)
     wish = replace(address.new(7, ip_interface("10.0.0.2/24")), peer=ip_address("10.5.0.1"), broadcast=None)
@@ -548,7 +560,7 @@ def test_an_address_has_a_peer(twins: Twins) -> None:
 
 
 @pytest.mark.parametrize("text", ["10.0.0.9/24", "10.0.0.2/25", "fd00::9/64", "fd00::2/65"])
-def test_an_address_that_is_not_there_is_not_deleted(twins: Twins, text: str) -> None:
+def test_deleting_a_missing_address_is_refused(twins: Twins, text: str) -> None:
     twins.veth("v0", 7)
     twins.ask(_add("10.0.0.2/24"))
     twins.ask(_add("fd00::2/64"))
@@ -556,7 +568,8 @@ def test_an_address_that_is_not_there_is_not_deleted(twins: Twins, text: str) ->
     assert twins.ask(_delete(text, 77)) == errno.ENODEV
 
 
-def test_secondaries_go_with_the_primary_address(twins: Twins) -> None:
+def test_secondaries_are_deleted_with_their_primary(twins: Twins) -> None:
+    """Deleting a primary IPv4 address deletes its secondary addresses as well."""
     twins.veth("v0", 7)
     twins.up(7)
     for text in ("10.0.0.2/24", "10.1.0.2/24", "10.0.0.3/24", "10.0.0.4/24", "fd00::2/64", "fd00::3/64"):
@@ -568,7 +581,8 @@ def test_secondaries_go_with_the_primary_address(twins: Twins) -> None:
     assert left == ["10.1.0.2/24"]
 
 
-def test_a_secondary_is_promoted_if_the_link_is_set_so(twins: Twins) -> None:
+def test_secondary_is_promoted_with_promote_secondaries(twins: Twins) -> None:
+    """With promote_secondaries=1, a secondary address survives its primary and becomes primary."""
     twins.veth("v0", 7)
     twins.set("v0", "ipv4/conf/{}/promote_secondaries", "1")
     twins.up(7)
@@ -578,7 +592,8 @@ def test_a_secondary_is_promoted_if_the_link_is_set_so(twins: Twins) -> None:
     assert twins.ask(_delete("10.0.0.3/24")) == 0
 
 
-def test_with_the_last_ipv4_address_all_ipv4_routes_of_the_link_go(twins: Twins) -> None:
+def test_deleting_the_last_ipv4_address_deletes_routes(twins: Twins) -> None:
+    """Deleting the last IPv4 address of a link deletes all IPv4 routes through the link."""
     twins.veth("v0", 7)
     twins.veth("v1", 8)
     twins.up(7, 8)
@@ -590,7 +605,8 @@ def test_with_the_last_ipv4_address_all_ipv4_routes_of_the_link_go(twins: Twins)
     assert twins.look(lambda kernel: [str(item.to) for item in kernel.routes(family=2, table=254)]) == ["10.7.0.0/16"]
 
 
-def test_routes_with_a_source_address_go_with_it(twins: Twins) -> None:
+def test_routes_are_deleted_with_their_source_address(twins: Twins) -> None:
+    """Deleting an address deletes the routes that have it as their source, on any link."""
     twins.veth("v0", 7)
     twins.veth("v1", 8)
     twins.up(7, 8)
@@ -600,7 +616,8 @@ def test_routes_with_a_source_address_go_with_it(twins: Twins) -> None:
     assert twins.ask(_delete("10.0.0.2/24")) == 0
 
 
-def test_ipv6_goes_when_the_link_goes_down_and_ipv4_addresses_stay(twins: Twins) -> None:
+def test_link_down_drops_ipv6_and_keeps_ipv4_addresses(twins: Twins) -> None:
+    """A link that goes down loses all routes and its IPv6 addresses, and keeps its IPv4 addresses."""
     twins.veth("v0", 7)
     for text in ("10.0.0.2/24", "fd00::2/64"):
         twins.ask(_add(text))
@@ -615,7 +632,8 @@ def test_ipv6_goes_when_the_link_goes_down_and_ipv4_addresses_stay(twins: Twins)
     twins.up(7)
 
 
-def test_the_switch_takes_ipv6_away_and_refuses_more(twins: Twins) -> None:
+def test_disable_ipv6_drops_ipv6_and_refuses_more(twins: Twins) -> None:
+    """Setting disable_ipv6 drops IPv6 addresses; adding addresses or routes fails until it is cleared."""
     twins.veth("v0", 7)
     twins.up(7)
     twins.ask(_add("fd00::2/64"))
@@ -633,7 +651,8 @@ def _local(kernel: Kernel) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("how", ["up", "switch"])
-def test_a_link_that_is_up_gets_a_link_local_address_with_its_route(twins: Twins, how: str) -> None:
+def test_link_that_is_up_gets_a_link_local_address(twins: Twins, how: str) -> None:
+    """A link that is up, with IPv6 enabled before or after, gets a link-local address and the route to fe80::/64."""
     twins.veth("v0", 7)
     if how == "switch":
         twins.set("v0", "ipv6/conf/{}/disable_ipv6", "1")
@@ -643,14 +662,15 @@ def test_a_link_that_is_up_gets_a_link_local_address_with_its_route(twins: Twins
     wanted = [("fe80::ff:fe00:7/64", address.PERMANENT)]
     assert _local(twins.fake[HERE]) == wanted
     end = monotonic() + 10
-    while _local(twins.real[HERE]) != wanted:  # it waits for carrier
+    while _local(twins.real[HERE]) != wanted:  # the kernel waits for carrier
         assert monotonic() < end
     for kernel in twins.at(HERE):
         routes = kernel.routes(family=10, table=254, index=7)
         assert [(str(item.to), item.metric, item.protocol) for item in routes] == [("fe80::/64", 256, route.KERNEL)]
 
 
-def test_a_link_that_makes_no_address_by_itself_has_none(twins: Twins) -> None:
+def test_addr_gen_mode_none_makes_no_address(twins: Twins) -> None:
+    """A link with addr_gen_mode=1 gets no link-local address."""
     twins.veth("v0", 7)
     twins.set("v0", "ipv6/conf/{}/addr_gen_mode", "1")
     twins.up(7)
@@ -706,7 +726,7 @@ def test_a_route_is_added_or_refused(routed: Twins, entry: RouteEntry, code: int
 
 
 @pytest.mark.parametrize("to", ["10.9.0.0/16", "fd09::/32"])
-def test_a_route_is_there_once_and_can_be_replaced(routed: Twins, to: str) -> None:
+def test_route_is_added_once_and_can_be_replaced(routed: Twins, to: str) -> None:
     assert routed.ask(route.add(_entry(to))) == 0
     assert routed.ask(route.add(_entry(to))) == errno.EEXIST
     assert routed.ask(route.add(_entry(to, index=8))) == errno.EEXIST
@@ -733,7 +753,8 @@ def test_a_route_is_there_once_and_can_be_replaced(routed: Twins, to: str) -> No
     ],
     ids=str,
 )
-def test_a_route_that_fits_is_deleted(routed: Twins, wish: RouteEntry, code: int) -> None:
+def test_only_a_matching_route_is_deleted(routed: Twins, wish: RouteEntry, code: int) -> None:
+    """A route is deleted if everything in the request matches, and otherwise ESRCH is raised."""
     routed.ask(route.add(_entry("10.9.0.0/16", "10.0.0.1")))
     routed.ask(route.add(_entry("fd09::/32", "fd00::1")))
     assert routed.ask(route.delete(wish)) == code
@@ -753,7 +774,8 @@ def test_a_route_that_fits_is_deleted(routed: Twins, wish: RouteEntry, code: int
         ("fd05::1", errno.ENETUNREACH),
     ],
 )
-def test_the_longest_prefix_leads(routed: Twins, to: str, outcome: object) -> None:
+def test_longest_prefix_wins(routed: Twins, to: str, outcome: object) -> None:
+    """A lookup returns the route with the longest prefix, or fails as that route demands."""
     for entry in (
         _entry("10.9.0.0/16", "10.0.0.1"),
         _entry("10.9.9.0/24", index=8),
@@ -777,11 +799,11 @@ def test_routes_are_listed_by_family_table_and_link(routed: Twins) -> None:
         assert found
 
 
-# --- neighbours ---
+# --- neighbors ---
 
 
 @pytest.mark.parametrize("ip", ["10.0.0.9", "fd00::9"])
-def test_a_neighbour_is_set_replaced_and_deleted(routed: Twins, ip: str) -> None:
+def test_neighbor_is_set_replaced_and_deleted(routed: Twins, ip: str) -> None:
     assert routed.ask(neighbor.replace(_neighbor(ip))) == 0
     assert routed.ask(neighbor.replace(_neighbor(ip, mac="02:00:00:00:00:98"))) == 0
     assert routed.ask(neighbor.replace(_neighbor(ip, 8))) == 0
@@ -791,7 +813,8 @@ def test_a_neighbour_is_set_replaced_and_deleted(routed: Twins, ip: str) -> None
     assert routed.ask(neighbor.replace(_neighbor(ip, 77))) == errno.ENODEV
 
 
-def test_permanent_neighbours_go_with_the_mac_of_the_link(routed: Twins) -> None:
+def test_mac_change_drops_permanent_neighbors(routed: Twins) -> None:
+    """A change of the MAC of a link drops the permanent neighbors on that link."""
     for ip in ("10.0.0.9", "fd00::9"):
         routed.ask(neighbor.replace(_neighbor(ip)))
     assert routed.ask(links.change(7, mac="02:00:00:00:00:77")) == 0
@@ -811,7 +834,7 @@ def test_forwarding_entries_belong_to_the_link_or_to_its_bridge(routed: Twins) -
     assert routed.ask(links.change(7, master=0)) == 0
 
 
-# --- settings, pins ---
+# --- sysctls, pins, waiting ---
 
 
 @pytest.mark.parametrize(
@@ -825,7 +848,8 @@ def test_forwarding_entries_belong_to_the_link_or_to_its_bridge(routed: Twins) -
         "nonsense/conf/v0/rp_filter",
     ],
 )
-def test_a_setting_has_a_value_or_is_not_there(twins: Twins, path: str) -> None:
+def test_sysctl_has_a_value_or_is_missing(twins: Twins, path: str) -> None:
+    """A sysctl is read and written, once with an effect, or is missing: None and ENOENT."""
     twins.veth("v0", 7)
     there = path in {"ipv4/conf/v0/rp_filter", "ipv6/conf/v0/disable_ipv6"}
     assert twins.look(lambda kernel: kernel.sysctl(path)) == ("0" if there else None)
@@ -833,21 +857,21 @@ def test_a_setting_has_a_value_or_is_not_there(twins: Twins, path: str) -> None:
     assert twins.set("v0", path, "1") == (False if there else errno.ENOENT)
 
 
-def test_settings_are_told_with_the_link(twins: Twins) -> None:
+def test_link_has_the_sysctls_of_both_families(twins: Twins) -> None:
     twins.veth("v0", 7)
     twins.set("v0", "ipv4/conf/{}/rp_filter", "2")
     twins.set("v0", "ipv6/conf/{}/router_solicitation_interval", "9")
     twins.set("v0", "ipv6/conf/{}/disable_ipv6", "1")
 
-    def told(kernel: Kernel) -> tuple[int, int, int]:
+    def read(kernel: Kernel) -> tuple[int, int, int]:
         found = kernel.link(7)
         assert found
         return found.conf(2)[7], found.conf(10)[8], found.conf(10)[26]
 
-    assert twins.look(told) == (2, 9000, 1)
+    assert twins.look(read) == (2, 9000, 1)
 
 
-def test_new_links_get_the_default_settings(twins: Twins) -> None:
+def test_new_links_get_the_default_sysctls(twins: Twins) -> None:
     twins.set("default", "ipv4/conf/{}/rp_filter", "2")
     twins.set("default", "ipv6/conf/{}/disable_ipv6", "1")
     twins.veth("v0", 7)
@@ -856,6 +880,7 @@ def test_new_links_get_the_default_settings(twins: Twins) -> None:
 
 
 def test_a_namespace_is_pinned_and_unpinned_once(twins: Twins, tmp_path: Path) -> None:
+    """Pinning again does nothing; unpinning another identity gives ESTALE, and unpinning again ENOENT."""
     path = str(tmp_path / "pin")
     for kernel in (twins.fake[HERE], twins.real[HERE]):
         kernel.pin(path)
@@ -866,7 +891,8 @@ def test_a_namespace_is_pinned_and_unpinned_once(twins: Twins, tmp_path: Path) -
     assert twins.fake[HERE].pins == set()
 
 
-def test_a_link_is_waited_for(twins: Twins) -> None:
+def test_wait_link_returns_the_link_and_time_left(twins: Twins) -> None:
+    """Waiting returns the link, or None if it is missing, and the time that is left."""
     twins.veth("v0", 7)
     twins.up(7)
 
@@ -879,6 +905,6 @@ def test_a_link_is_waited_for(twins: Twins) -> None:
     assert twins.look(lambda kernel: wait(kernel, 99, ready=False)) == (None, True)
 
 
-def test_pauses_pass(twins: Twins) -> None:
+def test_pause_is_recorded_by_the_fake(twins: Twins) -> None:
     assert twins.look(lambda kernel: kernel.pause(0)) is None
     assert twins.fake[HERE].pauses == [0]

@@ -1,7 +1,7 @@
 """Make the n-th system call of a program fail, or kill the program there.
 
 A *program* is a Python function. It runs in a forked child under a seccomp filter that stops every traced call and asks
-this process, the supervisor, what to do: let the call go on, answer it with an errno, or kill the child while it waits.
+this process, the supervisor, what to do: let the call continue, fail it with an errno, or kill the child meanwhile.
 All threads ask the one supervisor, so "the n-th call" is exact for the whole process.
 
 Only calls between the program's `arm()` and `disarm()` count. Each is one store to memory that the child shares with
@@ -17,8 +17,8 @@ the supervisor: no system call, whatever is traced. All the threads of the opera
     for n in range(1, faults.count(program, "sendto")["sendto"] + 1):
         outcome = faults.run(program, "sendto", n=n, fault=errno.ENOBUFS)
 
-A call that is made to fail, or at which the child is killed, never happens. To have a netlink request happen and its
-answer lost, fail the recvfrom or recvmsg after it: the kernel carries a request out before sendto returns.
+A call that is made to fail, or at which the child is killed, is not executed. To execute a netlink request and lose its
+answer, fail the recvfrom or recvmsg after it: the kernel executes a request before sendto returns.
 
 Sources: seccomp(2), seccomp_unotify(2), include/uapi/linux/seccomp.h.
 """
@@ -70,8 +70,8 @@ _SYS_SECCOMP, _SYS_PIDFD_GETFD = (317, 277)[_ARCH], 438
 _AUDIT_ARCH = (0xC000003E, 0xC00000B7)[_ARCH]  # include/uapi/linux/audit.h
 _PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 
-# include/uapi/linux/seccomp.h. WAIT_KILLABLE_RECV (Linux 5.19): without it a signal takes back a call that we have
-# seen already; it is then made, and would be counted, once more.
+# include/uapi/linux/seccomp.h. WAIT_KILLABLE_RECV (Linux 5.19): without it a signal restarts a call that we have
+# received already, and the call would be counted twice.
 _SET_MODE_FILTER, _NEW_LISTENER, _WAIT_KILLABLE_RECV = 1, 1 << 3, 1 << 5
 _RET_USER_NOTIF, _RET_ALLOW = 0x7FC00000, 0x7FFF0000
 _FLAG_CONTINUE = 1
@@ -93,12 +93,12 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a program.
+    """The outcome of a program.
 
     Attributes:
         calls: The armed calls of each traced name, the failed one included.
         hit: Whether there was an n-th call, and so a fault.
-        end: How the program ended; "died" is by a signal, or by exiting without a word.
+        end: How the program ended; "died" means a signal, or an exit without a report.
         status: Exit status of the child, or minus the signal that ended it.
         value: What the program returned.
         error: What it raised: type and text, as at the end of a traceback.
@@ -113,7 +113,7 @@ class Outcome:
 
 
 def count(program: Program, syscalls: Syscalls, *, limit: float = 10) -> dict[str, int]:
-    """Tell how many of each of *syscalls* the program makes while armed.
+    """Return how many of each of *syscalls* the program makes while armed.
 
     Raises:
         RuntimeError: The program did not return, or not within *limit* seconds.
@@ -127,8 +127,8 @@ def count(program: Program, syscalls: Syscalls, *, limit: float = 10) -> dict[st
 def run(program: Program, syscalls: Syscalls, *, n: int, fault: int, limit: float = 10) -> Outcome:
     """Run the program in a child, where its *n*-th armed call of any of *syscalls* fails.
 
-    Call it from a process with one thread. Calls of processes which the program starts neither count nor fail; what is
-    left of these when the program ends is killed.
+    Call it from a process with one thread. Calls of processes that the program starts neither count nor fail; those
+    still running when the program ends are killed.
 
     Args:
         program: What to run; what it returns is pickled.
@@ -147,7 +147,7 @@ def run(program: Program, syscalls: Syscalls, *, n: int, fault: int, limit: floa
 
 
 def _run(program: Program, syscalls: Syscalls, *, n: int, fault: int, limit: float) -> Outcome:
-    """Do as run() says, without a fault if *n* is 0."""
+    """Implement run(); *n* = 0 injects no fault."""
     names = sorted({syscalls} if isinstance(syscalls, str) else syscalls)
     if unknown := [name for name in names if name not in NUMBERS]:
         raise ValueError(f"no system call number is known for {', '.join(unknown)}")
@@ -163,13 +163,13 @@ def _run(program: Program, syscalls: Syscalls, *, n: int, fault: int, limit: flo
         if child == 0:
             ours.close()
             _be_child(program, list(traced), shared, report, theirs)
-        os.setpgid(child, child)  # so that what it starts can be ended with it
+        os.setpgid(child, child)  # so that processes it starts can be killed with it
         theirs.close()
         supervisor = _Supervisor(child, shared, traced, dict.fromkeys(names, 0), n, fault)
         try:
             in_time = supervisor.watch(stack, ours, deadline=deadline)
         finally:
-            os.killpg(child, signal.SIGKILL)  # before waitpid: until then nobody else can get the child's number
+            os.killpg(child, signal.SIGKILL)  # before waitpid: until then the PID is not reused
             status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         message = os.pread(report, os.fstat(report).st_size, 0)
     silent: tuple[End, object, str] = ("died" if in_time else "timed out", None, "")
@@ -190,7 +190,7 @@ class _Supervisor:
     fault: int
 
     def watch(self, stack: ExitStack, ours: socket.socket, *, deadline: float) -> bool:
-        """Answer until the child has ended; tell whether that was before the deadline.
+        """Answer until the child has ended; return whether that was before the deadline.
 
         The *stack* is to be closed after the child is killed: with no listener, its calls would fail with ENOSYS.
         """
@@ -215,7 +215,7 @@ class _Supervisor:
         return False
 
     def _answer(self, listener: int) -> bool:
-        """Answer the call that waits; tell whether to go on answering."""
+        """Answer the waiting call; return whether to continue."""
         with suppress(FileNotFoundError):  # ENOENT: the thread was killed while it waited
             notif = fcntl.ioctl(listener, _IOCTL_RECV, bytes(_NOTIF.size))
             call, thread, _, number, *_ = _NOTIF.unpack(notif)
@@ -230,8 +230,8 @@ class _Supervisor:
         return True
 
     def _is_due(self, thread: int, name: str) -> bool:
-        """Count the call if it is to be counted; tell whether it is the n-th."""
-        # A process that the child has started is under the filter, too, but none of its threads.
+        """Count the call if it is armed and the child's own; return whether it is the n-th."""
+        # A process that the child has started is under the filter too, but is not one of the child's threads.
         is_ours = thread == self.child or os.path.exists(f"/proc/{self.child}/task/{thread}")  # noqa: PTH110  speed
         if not (self.shared[_ARMED] and is_ours):
             return False
@@ -247,19 +247,19 @@ def _take_listener(pidfd: int, shared: mmap.mmap) -> int:
     listener: int = _libc.syscall(_SYS_PIDFD_GETFD, pidfd, theirs, 0)
     if listener < 0:
         raise OSError(ctypes.get_errno(), "take the seccomp listener from the child")
-    # Both processes then take turns on one processor: 15 instead of 130 microseconds for a traced call.
-    with suppress(OSError):  # it is only faster, and only since Linux 6.6
+    # Both processes then alternate on one processor: 15 instead of 130 microseconds for a traced call.
+    with suppress(OSError):  # only an optimization, and only since Linux 6.6
         fcntl.ioctl(listener, _IOCTL_SET_FLAGS, _SYNC_WAKE_UP)
     return listener
 
 
 def _be_child(program: Program, traced: list[int], shared: mmap.mmap, report: int, theirs: socket.socket) -> NoReturn:
-    """Install the filter, wait until somebody answers, run the program, report, exit."""
+    """Install the filter, wait for the supervisor, run the program, report, exit."""
     try:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # no supervisor, no answers: ENOSYS for every traced call
         listener = _install_filter(traced)
-        # No call may be a traced one until somebody answers; sending the listener would be one if sendmsg is traced.
-        # So the child only tells its number, and ends its side of the stream. The supervisor ends the other side.
+        # Until the supervisor answers, no call may be traced; sending the listener would be one if sendmsg is traced.
+        # So the child stores its number, and shuts down its side of the stream. The supervisor shuts down the other.
         shared[: _LISTENER.size] = _LISTENER.pack(listener)
         theirs.shutdown(socket.SHUT_WR)
         theirs.recv(1)
@@ -267,11 +267,11 @@ def _be_child(program: Program, traced: list[int], shared: mmap.mmap, report: in
         os.write(report, _run_and_tell(program, shared))
         os._exit(0)
     finally:
-        os._exit(1)  # whatever happened, this process must not go on as a second test run
+        os._exit(1)  # in any case, this process must not continue as a second test run
 
 
 def _run_and_tell(program: Program, shared: mmap.mmap) -> bytes:
-    """Run the program; pickle how it ended, what it returned and what it raised."""
+    """Run the program; pickle how it ended, its return value and its exception."""
 
     def arm() -> None:
         shared[_ARMED] = 1
@@ -289,7 +289,7 @@ def _run_and_tell(program: Program, shared: mmap.mmap) -> bytes:
 
 
 def _install_filter(traced: list[int]) -> int:
-    """Put this thread, and all that it will start, under the filter; return the listener, or minus an errno."""
+    """Put this thread and its future children under the filter; return the listener, or minus an errno."""
     to_allow = len(traced)  # the instructions between the first comparison and the end of them all
     code = [
         _INSTRUCTION.pack(_LOAD, 0, 0, _OFFSET_ARCH),

@@ -1,7 +1,7 @@
-"""What tests on the real kernel work with: `ip -j` as the judge, links to plug in, and a namespace's whole state.
+"""Helpers of the kernel tests: `ip -j` as the oracle, links to attach, and snapshots of the state of a namespace.
 
-Everything happens in the namespace of the calling thread (the fixture `host` gives each test a fresh one), or in the
-one at the path *netns*.
+Each helper acts in the namespace of the calling thread (the fixture `host` gives each test a fresh one), or in the
+namespace at the path *netns*.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ KINDS_A_KERNEL_MAY_LACK = frozenset({"bond", "dummy", "ipvlan", "netem", "vlan",
 NO_KIND = "this kernel has no links of the kind "
 
 _libc = ctypes.CDLL(None, use_errno=True)
-# In what `ip -j -d` says, these change by themselves: carrier, queues, detection, spanning tree, numbers of namespaces.
+# Keys of `ip -j -d` that the kernel changes by itself: carrier, queues, DAD, spanning tree, namespace IDs.
 _PASSING = frozenset(
     "operstate qdisc state tentative link_netnsid root_path_cost root_id root_port bridge_id tso_max_size".split()
 )
@@ -62,22 +62,22 @@ def libc(name: str, *arguments: object) -> None:
 
 
 def ip(*words: str, netns: str | None = None, check: bool = True) -> str:
-    """Return what the command says to *words*, each of which may hold several."""
+    """Return the output of the command ip with *words*, each of which may hold several arguments."""
     return _run("ip", *" ".join(words).split(), netns=netns, check=check)
 
 
 def ip_batch(*lines: str) -> None:
-    """Have the command do several things in one go."""
+    """Execute several ip commands in one batch."""
     _run("ip", "-batch", "-", text="\n".join(lines))
 
 
 def ip_json(*words: str, netns: str | None = None) -> list[Json]:
-    """Return what ``ip -j -d`` says."""
+    """Return the parsed output of ``ip -j -d``."""
     return [item for item in json.loads(ip("-j -d", *words, netns=netns) or "[]") if item]
 
 
 def bridge(*words: str, netns: str | None = None) -> str:
-    """Return what the command bridge says."""
+    """Return the output of the command bridge."""
     return _run("bridge", *" ".join(words).split(), netns=netns)
 
 
@@ -89,19 +89,19 @@ def _run(*command: str, netns: str | None = None, text: str | None = None, check
 
 
 def shell(script: str) -> None:
-    """Run the lines of a plan, as somebody who pastes them into a shell does."""
+    """Run the commands of a plan in a shell."""
     _run("sh", "-e", text=script)
 
 
 def veth(name: str = "v0", peer: str = "p0", *, up: bool = False, netns: str | None = None) -> None:
-    """Make a veth pair; *up*: both ends."""
+    """Create a veth pair; with *up*, set both ends up."""
     ip(f"link add {name} type veth peer name {peer}", netns=netns)
     for end in (name, peer) if up else ():
         ip(f"link set {end} up", netns=netns)
 
 
 def needs(kind: str) -> None:
-    """Skip the test if this kernel cannot make links of a kind that is not everywhere."""
+    """Skip the test if this kernel lacks the *kind* of link."""
     probe = "tc qdisc add dev lo root netem" if kind == "netem" else f"ip link add probe type {kind}"
     done = subprocess.run(probe.split(), capture_output=True, text=True, check=False)
     if "Unknown device type" in done.stderr or "qdisc kind is unknown" in done.stderr:
@@ -110,7 +110,7 @@ def needs(kind: str) -> None:
 
 
 def is_allowed(reason: str) -> bool:
-    """Tell whether a test may be skipped for *reason*."""
+    """Return whether a test may be skipped for *reason*."""
     return any(reason.endswith(NO_KIND + kind) for kind in KINDS_A_KERNEL_MAY_LACK)
 
 
@@ -133,14 +133,14 @@ def inside(netns: str | None, function: Callable[[], T]) -> T:
 
 
 def adverts_end() -> None:
-    """Wait for the thread that sends adverts to end, as it does when nothing is due any more."""
+    """Wait until the thread that sends adverts has ended; it ends once no advert is due."""
     for thread in threading.enumerate():
         if thread.name == announce.THREAD:
             thread.join()
 
 
 def sysctl(key: str, value: str | None = None, *, netns: str | None = None) -> str:
-    """Return a setting, by its path below /proc/sys/net; give it a value first if there is one."""
+    """Return the sysctl at *key*, a path below /proc/sys/net, after writing *value* if one is given."""
     file = Path("/proc/sys/net", key)
 
     def body() -> str:
@@ -152,30 +152,30 @@ def sysctl(key: str, value: str | None = None, *, netns: str | None = None) -> s
 
 
 def links(netns: str | None = None) -> dict[str, Json]:
-    """Return the links of a namespace by name, as ip(8) has them."""
+    """Return the links of a namespace by name, as ip(8) shows them."""
     return {item["ifname"]: item for item in ip_json("link show", netns=netns)}
 
 
 def link(name: str, netns: str | None = None) -> Json:
-    """Return one link with its addresses, as ip(8) has it."""
+    """Return one link with its addresses, as ip(8) shows it."""
     return ip_json(f"address show dev {name}", netns=netns)[0]
 
 
 def addresses(name: str, netns: str | None = None) -> set[str]:
-    """Return the addresses of a link, but for the link-local one the kernel makes of its MAC."""
+    """Return the addresses of a link, except the link-local address that the kernel derives from the MAC."""
     found = link(name, netns)
     return {f"{item['local']}/{item['prefixlen']}" for item in found["addr_info"] if not _is_made(item, found)}
 
 
 def routes(netns: str | None = None, what: str = "") -> set[str]:
-    """Return the routes of the main tables that somebody made, as ip(8) words them."""
+    """Return the lines of `ip route` for the main tables, without the routes that the kernel adds itself."""
     both = ip("-4 route show", what, netns=netns) + ip("-6 route show", what, netns=netns)
     lines = (line.replace(" linkdown", "").replace(" pref medium", "") for line in both.splitlines())
     return {line.strip() for line in lines if "proto kernel" not in line}
 
 
 def snapshot(netns: str | None = None) -> Snapshot:
-    """Return the whole state of a namespace, without what changes by itself: counters, timers, carrier, detection."""
+    """Return the state of a namespace, without what the kernel changes by itself: counters, timers, carrier, DAD."""
     said = _run("ip", "-j", "-d", "-batch", "-", netns=netns, text=_EVERYTHING).splitlines()
     shown, addressed, routed, neighbors, proxies, rules = (json.loads(line) for line in said)
     forwards = any(item.get("linkinfo", {}).get("info_kind") in {"bridge", "vxlan"} for item in shown)
@@ -195,7 +195,7 @@ def snapshot(netns: str | None = None) -> Snapshot:
 
 @contextmanager
 def fails(box: Sandbox, error: type[E], match: str | None = None) -> Iterator[pytest.ExceptionInfo[E]]:
-    """Expect *error*, and that nothing of the host or the sandbox is changed by what fails."""
+    """Expect the body to raise *error* and to leave the host and the sandbox unchanged."""
     interfaces = [(item.id, item.source, item.name, item.index) for item in box.interfaces]
     with comes_back(box.path), pytest.raises(error, match=match) as info:
         yield info
@@ -204,7 +204,7 @@ def fails(box: Sandbox, error: type[E], match: str | None = None) -> Iterator[py
 
 @contextmanager
 def comes_back(*netns: str) -> Iterator[None]:
-    """Expect that the host, and the namespaces *netns*, are in the end as they were in the beginning."""
+    """Expect the body to leave the host and the namespaces *netns* in the state they had before."""
     before = [snapshot(item) for item in (None, *netns)]
     yield
     after = [snapshot(item) for item in (None, *netns)]
@@ -212,19 +212,19 @@ def comes_back(*netns: str) -> Iterator[None]:
 
 
 def age(record: Path) -> None:
-    """Have a record be one of an earlier boot."""
+    """Rewrite a record as if an earlier boot had written it."""
     found = _record.unpack(record.read_bytes())
     record.write_bytes(_record.pack(replace(found, boot="an earlier one")))
 
 
 def _difference(before: object, after: object) -> str:
-    """Say in which lines two things differ, and around what."""
+    """Return a unified diff of two snapshots."""
     old, new = (json.dumps(item, indent=1).splitlines() for item in (before, after))
     return "\n".join(difflib.unified_diff(old, new, "before", "after", n=9, lineterm=""))
 
 
 def _settled(item: Any) -> Any:  # noqa: ANN401  any JSON
-    """Leave out what changes by itself."""
+    """Return *item* without the values that the kernel changes by itself."""
     if isinstance(item, list):
         gone = {"LOWER_UP", "NO-CARRIER", "M-DOWN", "linkdown", "dead"}
         return [_settled(part) for part in item if not isinstance(part, str) or part not in gone]
@@ -238,7 +238,7 @@ def _settled(item: Any) -> Any:  # noqa: ANN401  any JSON
 
 
 def _is_made(address: Json, of: Json) -> bool:
-    """Whether an address is the link-local one that the kernel makes of a MAC, when it gets round to it."""
+    """Return whether the kernel derived this link-local address from the MAC; it does so asynchronously."""
     if address["family"] != "inet6" or address["scope"] != "link" or of.get("link_type") != "ether":
         return False
     mac = bytes.fromhex(of["address"].replace(":", ""))
@@ -247,7 +247,7 @@ def _is_made(address: Json, of: Json) -> bool:
 
 
 def _follows(route: Json) -> bool:
-    """Whether a route comes and goes with IPv6 itself or with an IPv6 address that passes detection."""
+    """Return whether the kernel adds the route by itself with IPv6 or with an IPv6 address."""
     where = route["dst"]
     by_kernel = route.get("protocol") == "kernel" and ":" in where
     return by_kernel and (route.get("table") == "local" or where.startswith(("fe80:", "ff00:")))
@@ -261,11 +261,11 @@ def _settings(name: str) -> Iterator[tuple[str, str]]:
 
 
 def _setting(path: Path) -> str:
-    """Return a setting; there are hundreds in a snapshot, so without the layers that files have in Python."""
+    """Return a sysctl; os.read is faster than a file object, and a snapshot reads hundreds."""
     fd = os.open(path, os.O_RDONLY)
     try:
         return os.read(fd, 4096).decode().strip()
-    except OSError as error:  # a secret that is not set (EIO)
+    except OSError as error:  # EIO: stable_secret has not been set
         return str(error.errno)
     finally:
         os.close(fd)

@@ -1,4 +1,4 @@
-"""What the matrices disturb: operations, each with a host that it needs, made anew, and the state of all there is."""
+"""The operations of the crash and fault matrices, each with the setup that it needs, and the state to compare."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPEC = InterfaceSpec(
     addresses=["10.1.0.2/24", "fd01::2/64", "169.254.7.7/32"],
     routes=["192.168.77.0/24", Route("10.9.0.0/16", via="10.1.0.1")],
     sysctls={"net.ipv4.conf.IFNAME.rp_filter": "2"},
-    advertise=0,  # calls are counted, and made to fail by their number: no other thread may make any
+    advertise=0,  # faults are injected by call number: no other thread may make calls
 )
 BORN = [
     InterfaceSpec(
@@ -44,7 +44,7 @@ PORT = InterfaceSpec("v1", master="br", advertise=0)
 
 
 class Operation(NamedTuple):
-    """What is killed: *prepare* makes what *act* needs in a fresh host; it may be finished as if it were *instead*."""
+    """An operation: *prepare* sets up a fresh host for *act*; recovery may also complete *act* as *instead*."""
 
     prepare: Callable[[], None]
     act: Callable[[], object]
@@ -52,7 +52,7 @@ class Operation(NamedTuple):
 
 
 def links() -> None:
-    """Make a link that has everything, and another."""
+    """Create a fully configured link, and a plain link."""
     lab.ip_batch(
         "link add v0 address 02:00:00:00:01:00 type veth peer name p0 address 02:00:00:00:01:01",
         "link add v1 address 02:00:00:00:01:02 type veth peer name p1 address 02:00:00:00:01:03",
@@ -69,13 +69,13 @@ def links() -> None:
 
 
 def box() -> None:
-    """Make the links, and a sandbox."""
+    """Create the links, and a sandbox."""
     links()
     Sandbox.create("box").close()
 
 
 def plugged() -> None:
-    """Make a sandbox with an interface that has everything, and a bridge."""
+    """Create a sandbox with a fully configured interface, and a bridge."""
     box()
     with Sandbox.open("box") as made:
         made.add_interface(SPEC)
@@ -84,27 +84,27 @@ def plugged() -> None:
 
 
 def foreign() -> None:
-    """Make links, and the namespace that somebody else made."""
+    """Create links, and a namespace that ip(8) owns."""
     links()
     lab.ip("netns add foreign")
 
 
 def adopted() -> None:
-    """Adopt the namespace that somebody else made, and plug a link and a bridge in."""
+    """Adopt the namespace that ip(8) owns, and attach a link and a bridge."""
     foreign()
     with Sandbox.adopt("/run/netns/foreign", "box") as made:
         made.add_interfaces([BRIDGE, PORT])
 
 
 def born() -> None:
-    """Make a sandbox with links that were born in it."""
+    """Create a sandbox with links that are created inside."""
     box()
     with Sandbox.open("box") as made:
         made.add_interfaces(BORN)
 
 
 def paired() -> None:
-    """Make a sandbox with two veths that were born in it, whose ends the host changed, and a link of the host."""
+    """Create a sandbox with two own veths, whose host ends are then reconfigured, and a link of the host."""
     box()
     with Sandbox.open("box") as made:
         made.add_interfaces(PAIRED)
@@ -118,7 +118,7 @@ def paired() -> None:
 
 
 def within(act: Callable[[Sandbox], object]) -> Callable[[], object]:
-    """Return *act* with an open sandbox."""
+    """Return a function that calls *act* with the open sandbox."""
 
     def body() -> object:
         with Sandbox.open("box") as made:
@@ -128,14 +128,14 @@ def within(act: Callable[[Sandbox], object]) -> Callable[[], object]:
 
 
 def each(many: Summary[Sandbox]) -> None:
-    """Expect that none failed, and close all."""
+    """Expect that no sandbox failed, and close all sandboxes."""
     many.raise_for_failures()
     for made in many:
         made.close()
 
 
 def remove(made: Sandbox) -> None:
-    """Take the rich interface out."""
+    """Detach the fully configured interface."""
     made.interfaces[0].remove()
 
 
@@ -173,13 +173,13 @@ OPERATIONS = {
 
 def state() -> str:
     """Return the state of the host and of the sandboxes."""
-    Sandbox.prune(only_say=True)  # waits until the kernel has taken down what it is taking down
+    Sandbox.prune(dry_run=True)  # waits until the kernel has finished destroying namespaces
     found: list[object] = [lab.snapshot(), Sandbox.list()]
     for name in Sandbox.list():
         with Sandbox.open(name) as made:
             plugged_in = [(item.id, item.source, item.name, item.index) for item in made.interfaces]
             found.append([lab.snapshot(made.path), plugged_in])
-    # The kernel counts up: after a veth that came and went, the next one gets another index on the host.
+    # The kernel allocates indexes in ascending order: a veth that is created again gets another index on the host.
     ends = {link["ifindex"]: name for name, link in lab.links().items() if name.startswith("veth-")}
     return re.sub(
         r'"(ifindex|link_index)": (\d+)\b',
@@ -189,7 +189,7 @@ def state() -> str:
 
 
 def fresh(prepare: Callable[[], None]) -> str:
-    """Begin again: nothing is left of the sandboxes, the host is a new one, and prepared; return its state."""
+    """Destroy all sandboxes, enter a new host namespace, call *prepare*, and return the state."""
     for name in Sandbox.list():
         with Sandbox.open(name) as made:
             made.destroy()
@@ -202,7 +202,7 @@ def fresh(prepare: Callable[[], None]) -> str:
 
 
 def program(act: Callable[[], object]) -> faults.Program:
-    """Return *act* as a program whose system calls count."""
+    """Return *act* as a program whose system calls are counted."""
 
     def body(arm: faults.Switch, disarm: faults.Switch) -> None:
         arm()

@@ -1,4 +1,4 @@
-"""Plugging in, as osl's interface_linux.go does it (behaviour.md 2.1, 2.2): what the kernel has afterwards."""
+"""Attaching interfaces, as osl's interface_linux.go does: the state of the kernel after an attach."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def test_a_link_is_moved_renamed_configured_and_up(box: Sandbox) -> None:
     assert sysctl("ipv4/conf/eth0/rp_filter", netns=box.path) == "2"
 
 
-def test_what_is_returned_is_what_the_kernel_has(box: Sandbox) -> None:
+def test_add_interface_returns_the_state_of_the_kernel(box: Sandbox) -> None:
+    """add_interface returns an Interface whose fields match what the kernel reports."""
     veth(up=True)
     wish = ["10.0.0.2/24", "fd00::2/64"]
     added = box.add_interface("v0", mtu=1400, addresses=wish, routes=["10.9.0.0/24"])
@@ -55,7 +56,8 @@ def test_what_is_returned_is_what_the_kernel_has(box: Sandbox) -> None:
     assert box.interfaces[0].addresses[0] == ip_interface("10.0.0.2/24")
 
 
-def test_what_is_left_out_stays_as_it_is(box: Sandbox) -> None:
+def test_settings_that_are_not_given_stay_unchanged(box: Sandbox) -> None:
+    """An attach without options keeps the link's MAC, MTU and queue length, and adds no address or route."""
     veth()
     ip("link set v0 address 02:00:00:00:00:07 mtu 1333 txqueuelen 77")
     box.add_interface("v0")
@@ -65,7 +67,7 @@ def test_what_is_left_out_stays_as_it_is(box: Sandbox) -> None:
     assert routes(box.path) == set()
 
 
-def test_a_spec_says_the_same_as_keywords(box: Sandbox) -> None:
+def test_a_spec_and_keywords_are_equivalent(box: Sandbox) -> None:
     veth()
     box.add_interface(InterfaceSpec("v0", name="wan0", addresses=["10.0.0.2/24"], mtu=1400))
     by_spec = snapshot(box.path)
@@ -83,7 +85,8 @@ def test_a_source_is_found_by_its_alternative_name(box: Sandbox) -> None:
         box.remove_interface("eth0")
 
 
-def test_an_interface_is_found_by_its_source_whatever_it_is_called_inside(box: Sandbox) -> None:
+def test_an_interface_renamed_inside_keeps_its_source(box: Sandbox) -> None:
+    """A link that is renamed inside is listed with its source and its current name."""
     veth()
     veth("v1", "p1")
     box.add_interfaces([InterfaceSpec("v0"), InterfaceSpec("v1", name="wan0")])
@@ -93,21 +96,23 @@ def test_an_interface_is_found_by_its_source_whatever_it_is_called_inside(box: S
     assert found == {source: (name, there[name]["ifindex"]) for source, name in (("v0", "eth0"), ("v1", "wan9"))}
 
 
-def test_the_connected_route_comes_with_the_address_and_link_up(box: Sandbox) -> None:
+def test_the_kernel_adds_the_connected_route(box: Sandbox) -> None:
+    """The kernel adds the connected route of an address when the link is up; a /32 address has none."""
     veth(up=True)
     box.add_interface("v0", addresses=["10.0.0.2/24", "10.0.9.9/32"])
     connected = ip("-4 route show table main proto kernel", netns=box.path).strip()
-    assert connected == "10.0.0.0/24 dev eth0 scope link src 10.0.0.2"  # K13: a /32 leaves none
+    assert connected == "10.0.0.0/24 dev eth0 scope link src 10.0.0.2"  # a /32 address has no connected route
 
 
-def test_an_ipv4_address_gets_its_broadcast_address_unless_it_is_a_point_to_point_one(box: Sandbox) -> None:
+def test_an_ipv4_address_gets_its_broadcast_address(box: Sandbox) -> None:
+    """An IPv4 address gets its broadcast address, unless its prefix is /31 or /32."""
     veth()
     box.add_interface("v0", addresses=["10.0.0.2/24", "10.1.0.2/31", "10.2.0.2/32"])
     found = {item["local"]: item.get("broadcast") for item in link("eth0", box.path)["addr_info"]}
     assert found == {"10.0.0.2": "10.0.0.255", "10.1.0.2": None, "10.2.0.2": None}
 
 
-def test_a_bridge_is_born_inside_and_deleted_on_removal(box: Sandbox) -> None:
+def test_a_bridge_is_created_inside_and_deleted_on_removal(box: Sandbox) -> None:
     with comes_back(box.path):
         bridge = box.add_interface(Bridge("br-src"), prefix="br", mac="02:00:00:00:00:b0", mtu=1300)
         assert (bridge.source, bridge.name, bridge.is_bridge, bridge.kind) == ("br-src", "br0", True, "bridge")
@@ -118,6 +123,7 @@ def test_a_bridge_is_born_inside_and_deleted_on_removal(box: Sandbox) -> None:
 
 
 def test_the_master_is_a_bridge_named_by_its_source(box: Sandbox) -> None:
+    """The option master takes the source of a bridge; detaching the port clears its master."""
     veth()
     box.add_interface(Bridge("br-src"), prefix="br")
     port = box.add_interface("v0", master="br-src")
@@ -127,7 +133,8 @@ def test_the_master_is_a_bridge_named_by_its_source(box: Sandbox) -> None:
     assert "master" not in links()["v0"]
 
 
-def test_several_are_added_in_order_each_knowing_those_before(box: Sandbox) -> None:
+def test_add_interfaces_attaches_in_order(box: Sandbox) -> None:
+    """add_interfaces attaches links in order; a later link can name an earlier bridge as its master."""
     veth()
     veth("v1", "p1")
     added = box.add_interfaces(
@@ -147,11 +154,12 @@ def test_several_are_added_in_order_each_knowing_those_before(box: Sandbox) -> N
 
 
 def _lasting(item: Interface) -> Interface:
-    """Leave out what the kernel gets to know in its own time: whether there is a carrier."""
+    """Leave out the fields that follow the carrier, which the kernel updates asynchronously."""
     return replace(item, operstate="", flags=0)
 
 
-def test_none_of_several_is_added_when_one_fails(box: Sandbox) -> None:
+def test_add_interfaces_is_atomic(box: Sandbox) -> None:
+    """If one attach of add_interfaces fails, the earlier attaches of the call are rolled back."""
     veth()
     veth("v1", "p1")
     with comes_back(box.path):
@@ -161,7 +169,7 @@ def test_none_of_several_is_added_when_one_fails(box: Sandbox) -> None:
         assert box.interfaces == ()
 
 
-def test_nothing_is_added_when_nothing_is_asked_for(box: Sandbox) -> None:
+def test_add_interfaces_with_an_empty_list_does_nothing(box: Sandbox) -> None:
     with comes_back(box.path):
         assert box.add_interfaces([]) == ()
 
@@ -175,7 +183,7 @@ def test_a_plan_changes_nothing(box: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("kind", ["veth", "macvlan", "macvtap", "tap", "tun", "vxlan", "dummy", "ipvlan", "vlan"])
-def test_any_kind_of_link_goes_in_and_comes_back(box: Sandbox, kind: str) -> None:
+def test_links_of_every_kind_can_be_attached_and_detached(box: Sandbox, kind: str) -> None:
     veth(up=True)
     if kind in {"dummy", "ipvlan", "vlan"}:
         needs(kind)
@@ -201,13 +209,14 @@ def test_any_kind_of_link_goes_in_and_comes_back(box: Sandbox, kind: str) -> Non
         box.remove_interface("eth0")
 
 
-def test_a_bridge_of_the_host_cannot_change_its_namespace_and_the_kernel_says_so(box: Sandbox) -> None:
+def test_attaching_a_bridge_of_the_host_fails(box: Sandbox) -> None:
+    """The kernel refuses to move a bridge, and the error carries the kernel's message."""
     ip("link add br0 type bridge")
     with comes_back(box.path), pytest.raises(OSError, match="The interface netns is immutable"):
         box.add_interface("br0")
 
 
-def test_json_of_ip_agrees_with_the_interfaces(box: Sandbox) -> None:
+def test_interfaces_agree_with_ip_json(box: Sandbox) -> None:
     veth(up=True)
     box.add_interface(Bridge("b"))
     box.add_interface("v0", master="b", addresses=["10.0.0.2/24"])

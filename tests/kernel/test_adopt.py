@@ -1,4 +1,4 @@
-"""Namespaces of others, the host that is meant, and directories that are not to be trusted (faults E2, E6, E8; T14)."""
+"""Adopting namespaces, choosing the host namespace, and refusing unsafe runtime directories (faults E2, E6, E8)."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 TAMPERED = ["symlink", "group", "others"]
 if int(Path("/proc/self/uid_map").read_text(encoding="ascii").split()[2]) > 1:
-    TAMPERED.append("somebody")  # where there is only one user, nothing can belong to another
+    TAMPERED.append("somebody")  # in a user namespace with one user, no file can belong to another user
 
 pytestmark = pytest.mark.usefixtures("host")
 
 
 @contextmanager
 def process() -> Iterator[str]:
-    """Have a process in a namespace of its own; yield where that is found."""
+    """Run a process in a new network namespace; yield the path of that namespace."""
     with subprocess.Popen(
         ["unshare", "-n", "sh", "-c", "echo; read x"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
@@ -43,7 +43,8 @@ def process() -> Iterator[str]:
         yield f"/proc/{holder.pid}/ns/net"
 
 
-def test_t14_a_namespace_of_a_process_is_used_in_place_and_given_back() -> None:
+def test_a_process_namespace_is_adopted_and_released() -> None:
+    """Sandbox.adopt uses the namespace of a process in place; destroy detaches its interfaces and releases it."""
     veth(up=True)
     with process() as path:
         before = snapshot()
@@ -59,7 +60,7 @@ def test_t14_a_namespace_of_a_process_is_used_in_place_and_given_back() -> None:
         assert Sandbox.list() == []
 
 
-def test_t14_a_namespace_is_pinned_under_a_name() -> None:
+def test_an_adopted_namespace_is_pinned_under_a_name() -> None:
     with process() as path:
         box = Sandbox.adopt(path, "ctr")
         assert Path(box.path).stat().st_ino == Path(path).stat().st_ino
@@ -70,8 +71,8 @@ def test_t14_a_namespace_is_pinned_under_a_name() -> None:
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-def test_what_was_born_in_an_adopted_namespace_does_not_outlive_the_sandbox(*, replaced: bool) -> None:
-    """The namespace stays while its process lives, whether it was pinned under a name or not."""
+def test_links_created_in_an_adopted_namespace_are_deleted(*, replaced: bool) -> None:
+    """Destroying or replacing an adopted sandbox deletes the links created in it; the process keeps its namespace."""
     with process() as path:
         with Sandbox.adopt(path, "ctr") as box:
             box.add_interface(Bridge("b"))
@@ -91,7 +92,8 @@ def test_a_pinned_namespace_outlives_its_process() -> None:
         box.destroy()
 
 
-def test_a_namespace_that_ip_made_is_adopted_and_stays(run_netns: Path) -> None:
+def test_destroy_keeps_a_namespace_of_ip_netns(run_netns: Path) -> None:
+    """Destroying a sandbox that adopted a namespace of `ip netns` keeps that namespace and its name."""
     ip("netns add theirs")
     before = snapshot("/run/netns/theirs")["links"]["lo"]["flags"]
     box = Sandbox.adopt("/run/netns/theirs")
@@ -105,7 +107,8 @@ def test_a_namespace_that_ip_made_is_adopted_and_stays(run_netns: Path) -> None:
     assert list(run_netns.iterdir()) == []
 
 
-def test_links_that_were_there_before_are_left_alone() -> None:
+def test_adopt_leaves_existing_links_alone() -> None:
+    """Links that existed before adopt are not listed, keep their names, and survive destroy."""
     veth()
     with process() as path:
         ip("link add eth0 type bridge", netns=path)
@@ -116,7 +119,7 @@ def test_links_that_were_there_before_are_left_alone() -> None:
         assert set(links(path)) == {"lo", "eth0"}
 
 
-def test_adopting_again_is_refused() -> None:
+def test_adopting_a_namespace_twice_is_refused() -> None:
     with process() as path, Sandbox.adopt(path) as box:
         with pytest.raises(SandboxExistsError, match="it is a sandbox already"):
             Sandbox.adopt(path)
@@ -124,7 +127,7 @@ def test_adopting_again_is_refused() -> None:
 
 
 def test_a_sandbox_is_not_adopted_under_another_name(box: Sandbox) -> None:
-    """Else a veth whose ends the two plug in would belong to neither, and die with the namespace."""
+    """A namespace that is a sandbox cannot be adopted again, by its pin or by a process inside, under any name."""
     veth()
     box.add_interface("v0")
     with box.popen(["cat"], stdin=subprocess.PIPE) as program:  # ends with its input
@@ -141,14 +144,15 @@ def test_adopting_under_a_name_in_use_is_refused(box: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("path", ["/proc/self/ns/net", "/proc/thread-self/ns/net"])
-def test_the_own_namespace_is_refused(path: str) -> None:
+def test_adopting_the_own_namespace_is_refused(path: str) -> None:
     with comes_back(), pytest.raises(SpecError, match=r"use Sandbox\.host"):
         Sandbox.adopt(path)
     assert Sandbox.list() == []
 
 
 @pytest.mark.parametrize("path", ["relative/path", "", "/a\0b"])
-def test_what_is_no_absolute_path_is_refused(path: str) -> None:
+def test_adopt_refuses_an_invalid_path(path: str) -> None:
+    """Sandbox.adopt refuses a path that is relative, empty, or contains a NUL byte."""
     with pytest.raises(SpecError, match="path"):
         Sandbox.adopt(path)
 
@@ -162,19 +166,21 @@ def test_what_is_no_absolute_path_is_refused(path: str) -> None:
         ("/proc", "no namespace"),
     ],
 )
-def test_e2_what_is_no_network_namespace_is_told(path: str, words: str) -> None:
+def test_e2_adopt_refuses_a_file_that_is_no_network_namespace(path: str, words: str) -> None:
+    """Sandbox.adopt fails with EINVAL and says why the file is not a network namespace."""
     with pytest.raises(KernelError, match=words) as info:
         Sandbox.adopt(path, "ctr")
     assert info.value.errno == errno.EINVAL
     assert Sandbox.list() == []
 
 
-def test_what_does_not_exist_is_told() -> None:
+def test_adopting_a_missing_path_fails_with_enoent() -> None:
     with pytest.raises(KernelError, match="ENOENT"):
         Sandbox.adopt("/proc/0/ns/net", "ctr")
 
 
-def test_a_pin_that_another_namespace_was_mounted_on_is_not_touched(tmp_path: Path) -> None:
+def test_a_pin_with_another_namespace_is_not_used(tmp_path: Path) -> None:
+    """If another namespace is mounted on a pin, the sandbox refuses to use it, and prune removes the sandbox."""
     box = Sandbox.create("web")
     subprocess.run(["umount", box.path], check=True)
     with process() as path:
@@ -190,7 +196,7 @@ def test_a_pin_that_another_namespace_was_mounted_on_is_not_touched(tmp_path: Pa
     assert list((tmp_path / "netns").glob("[!.]*")) == []
 
 
-def test_e6_the_host_is_the_namespace_of_the_thread_that_makes_the_sandbox() -> None:
+def test_e6_the_host_is_the_namespace_of_the_creating_thread() -> None:
     with process() as elsewhere:
         veth(netns=elsewhere)
         box = inside(elsewhere, lambda: Sandbox.create("web"))
@@ -200,7 +206,8 @@ def test_e6_the_host_is_the_namespace_of_the_thread_that_makes_the_sandbox() -> 
         box.destroy()
 
 
-def test_e6_another_host_can_be_named() -> None:
+def test_e6_the_option_host_selects_another_namespace() -> None:
+    """The option host selects the namespace from which create and Sandbox.host take links."""
     with process() as elsewhere:
         veth(netns=elsewhere)
         with comes_back(elsewhere), Sandbox.create("web", host=elsewhere) as box:
@@ -212,7 +219,8 @@ def test_e6_another_host_can_be_named() -> None:
             theirs.destroy()
 
 
-def test_e6_links_do_not_go_back_to_a_strange_host() -> None:
+def test_e6_links_are_not_returned_to_the_wrong_host() -> None:
+    """A sandbox opened with another host refuses to detach links that came from the original host."""
     veth()
     with process() as elsewhere, Sandbox.create("web") as box:
         box.add_interface("v0")
@@ -225,7 +233,8 @@ def test_e6_links_do_not_go_back_to_a_strange_host() -> None:
         assert set(links(elsewhere)) == {"lo"}
 
 
-def test_e8_the_runtime_directory_is_looked_up_every_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_e8_the_runtime_directory_is_read_on_every_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NETSANDBOX_DIR is read on every call; an open sandbox keeps working after the variable changes."""
     box = Sandbox.create("one")
     monkeypatch.setenv("NETSANDBOX_DIR", str(tmp_path / "other"))
     assert Sandbox.list() == []
@@ -236,7 +245,7 @@ def test_e8_the_runtime_directory_is_looked_up_every_time(tmp_path: Path, monkey
     box.destroy()
 
 
-def test_e8_a_runtime_directory_that_cannot_be_made_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_e8_failure_to_make_the_runtime_directory_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("NETSANDBOX_DIR", str(tmp_path / "file" / "below"))
     with pytest.raises(KernelError, match="ENOTDIR"):
@@ -245,7 +254,8 @@ def test_e8_a_runtime_directory_that_cannot_be_made_is_told(tmp_path: Path, monk
 
 @pytest.mark.parametrize("what", TAMPERED)
 @pytest.mark.parametrize("part", ["netns", "netns/.state"])
-def test_a_runtime_directory_that_others_can_tamper_with_is_refused(tmp_path: Path, what: str, part: str) -> None:
+def test_an_unsafe_runtime_directory_is_refused(tmp_path: Path, what: str, part: str) -> None:
+    """A runtime directory that is a symlink, or that other users own or may write to, is refused."""
     directory = tmp_path / part
     directory.parent.mkdir(exist_ok=True)
     if what == "symlink":

@@ -1,6 +1,6 @@
-"""Unsolicited ARP and Neighbor Advertisements: captured on the wire, at the other end of the interface's veth.
+"""Gratuitous ARP and unsolicited Neighbor Advertisements, captured on the peer of the interface's veth.
 
-That nothing else came is judged by a frame that the test sends last, not by waiting.
+To check that no further advert arrives, a test sends an end marker frame and reads up to it; no test waits.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ def add(box: Sandbox, advertise: object = QUICK, addresses: list[str] = ADDRESSE
     return box.add_interface("v0", mac=MAC, addresses=addresses, advertise=advertise)  # type: ignore[arg-type]
 
 
-# --- count and interval (T30) ---
+# --- count and interval ---
 
 
-def test_t30_three_times_a_second_apart_is_what_is_done_unasked(box: Sandbox, wire: Wire) -> None:
+def test_the_default_is_three_adverts_one_second_apart(box: Sandbox, wire: Wire) -> None:
     without_other_addresses(box)
     eth0 = box.add_interface("v0", mac=MAC, addresses=ADDRESSES)
     found = wire.take(6)
@@ -70,7 +70,7 @@ def test_t30_three_times_a_second_apart_is_what_is_done_unasked(box: Sandbox, wi
     assert all(later - earlier > 0.9 for earlier, later in pairwise(times))
 
 
-def test_t30_an_interval_of_a_tenth_of_a_second(box: Sandbox, wire: Wire) -> None:
+def test_the_interval_can_be_100_milliseconds(box: Sandbox, wire: Wire) -> None:
     add(box, {"interval": 0.1}, ["10.0.0.2/24"])
     first, second, third = wire.take(3)
     assert second.at - first.at > 0.09
@@ -79,7 +79,8 @@ def test_t30_an_interval_of_a_tenth_of_a_second(box: Sandbox, wire: Wire) -> Non
     assert wire.rest("eth0", box.path) == []
 
 
-def test_t30_count_0_sends_nothing_and_the_cache_of_the_peer_is_unchanged(box: Sandbox, wire: Wire) -> None:
+def test_count_0_sends_no_advert(box: Sandbox, wire: Wire) -> None:
+    """With count 0 no advert is sent, and the neighbor cache of the peer is unchanged."""
     lab.ip("address add 10.0.0.1/24 dev p0")
     lab.ip("neighbor add 10.0.0.2 lladdr 02:00:00:00:00:99 dev p0 nud stale")
     eth0 = add(box, 0)
@@ -89,7 +90,7 @@ def test_t30_count_0_sends_nothing_and_the_cache_of_the_peer_is_unchanged(box: S
     assert eth0.adverts == Adverts(sent=0, due=0)
 
 
-def test_t30_count_1_is_one_round(box: Sandbox, wire: Wire) -> None:
+def test_count_1_sends_one_round(box: Sandbox, wire: Wire) -> None:
     eth0 = add(box, 1)
     assert ips(wire.take(2)) == BOTH
     assert box.wait_for_adverts()
@@ -97,7 +98,8 @@ def test_t30_count_1_is_one_round(box: Sandbox, wire: Wire) -> None:
     assert eth0.adverts == Adverts(sent=1, due=0)
 
 
-def test_t30_what_is_removed_after_the_first_round_is_advertised_once(box: Sandbox, wire: Wire) -> None:
+def test_a_detached_interface_is_no_longer_advertised(box: Sandbox, wire: Wire) -> None:
+    """Detaching an interface after the first round cancels the rounds that are due."""
     eth0 = add(box, SLOW)
     assert ips(wire.take(2)) == BOTH
     assert box.wait_for_adverts(1)
@@ -109,7 +111,8 @@ def test_t30_what_is_removed_after_the_first_round_is_advertised_once(box: Sandb
     assert eth0.adverts == Adverts()
 
 
-def test_a_removal_that_failed_can_be_repeated_while_adverts_are_due(box: Sandbox, wire: Wire) -> None:
+def test_a_failed_detach_keeps_adverts_and_can_be_repeated(box: Sandbox, wire: Wire) -> None:
+    """A detach that fails keeps the due adverts; repeated after the conflict is gone, the detach succeeds."""
     eth0 = add(box, SLOW)
     assert ips(wire.take(2)) == BOTH
     assert box.wait_for_adverts(1)
@@ -125,7 +128,8 @@ def test_a_removal_that_failed_can_be_repeated_while_adverts_are_due(box: Sandbo
     assert set(lab.links(box.path)) == {"lo"}
 
 
-def test_t30_what_is_out_of_range_is_refused_and_nothing_is_done(box: Sandbox, wire: Wire) -> None:  # noqa: ARG001
+def test_invalid_values_of_advertise_are_refused(box: Sandbox, wire: Wire) -> None:  # noqa: ARG001
+    """An invalid count or interval is refused before anything is changed."""
     without_other_addresses(box)
     for wrong in ((3, 0.099), (3, 2.001), "nonsense", -1, 4, (1, "nonsense")):
         with lab.fails(box, SpecError, "advertise"):
@@ -141,7 +145,7 @@ def neighbors() -> dict[str, str]:
     return {item["dst"]: item["lladdr"] for item in lab.ip_json("neighbor show dev p0") if "lladdr" in item}
 
 
-def test_t30_the_peer_knows_the_new_mac(box: Sandbox, wire: Wire) -> None:  # U11
+def test_adverts_update_the_neighbor_cache_of_the_peer(box: Sandbox, wire: Wire) -> None:
     addresses = ["10.0.0.2/24", "fd00::2/64", "fe80::2/64"]
     for address in ("10.0.0.1/24", "fd00::1/64", "fe80::1/64"):
         lab.ip(f"address add {address} dev p0", "nodad" if ":" in address else "")
@@ -155,10 +159,11 @@ def test_t30_the_peer_knows_the_new_mac(box: Sandbox, wire: Wire) -> None:  # U1
     assert neighbors() == dict.fromkeys(["10.0.0.2", "fd00::2", "fe80::2"], MAC)
 
 
-# --- faults of the original ---
+# --- faults of osl, listed in docs/from-osl.md ---
 
 
-def test_g1_g2_without_a_carrier_nothing_is_sent_and_later_rounds_are(box: Sandbox) -> None:
+def test_g1_g2_rounds_without_a_carrier_are_skipped(box: Sandbox) -> None:
+    """Without a carrier a round fails with ENETDOWN; the next round is sent once there is a carrier."""
     lab.veth()
     eth0 = add(box, SLOW)
     assert box.wait_for_adverts(1)
@@ -176,6 +181,7 @@ def test_g1_g2_without_a_carrier_nothing_is_sent_and_later_rounds_are(box: Sandb
 def test_g2_a_failure_to_send_does_not_end_the_series(
     box: Sandbox, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """After a round that the kernel refuses to send, the next round is sent."""
     with monkeypatch.context() as patch:
         patch.setattr(libc, "_LINK_ADDRESS", struct.Struct("=H2siHBB"))  # too short: the kernel refuses it
         eth0 = add(box, SLOW, ["10.0.0.2/24"])
@@ -186,9 +192,11 @@ def test_g2_a_failure_to_send_does_not_end_the_series(
 
 
 @pytest.mark.parametrize(("error", "words"), [(PermissionError(1, "x"), "CAP_NET_RAW"), (OSError(24, "x"), "EMFILE")])
-def test_without_a_packet_socket_nothing_fails_and_the_outcome_says_so(
+def test_without_a_packet_socket_the_attach_succeeds(
     box: Sandbox, wire: Wire, monkeypatch: pytest.MonkeyPatch, error: OSError, words: str
 ) -> None:
+    """If no packet socket can be opened, the attach succeeds, and `adverts` reports the error."""
+
     def refuse(*_: object) -> None:
         raise error
 
@@ -204,7 +212,8 @@ def test_without_a_packet_socket_nothing_fails_and_the_outcome_says_so(
     assert wire.rest("eth0", box.path) == []
 
 
-def test_g3_all_addresses_are_advertised_also_those_that_come_later(box: Sandbox, wire: Wire) -> None:
+def test_g3_each_round_advertises_all_current_addresses(box: Sandbox, wire: Wire) -> None:
+    """Each round advertises all addresses that the link has at that moment, with its current MAC."""
     addresses = [*ADDRESSES, "10.0.0.3/24", "169.254.7.7/32", "10.9.9.9/32", "fe80::7/64", "fd00::9/128"]
     add(box, SLOW, addresses)
     first = wire.take(len(addresses))
@@ -218,7 +227,8 @@ def test_g3_all_addresses_are_advertised_also_those_that_come_later(box: Sandbox
     assert {item.mac for item in second} == {"02:00:00:00:00:43"}
 
 
-def test_g4_ipv6_that_is_off_on_loopback_does_not_matter(box: Sandbox, wire: Wire) -> None:
+def test_g4_adverts_need_no_ipv6_on_loopback(box: Sandbox, wire: Wire) -> None:
+    """Neighbor Advertisements are sent although IPv6 is disabled on loopback."""
     lab.sysctl("ipv6/conf/lo/disable_ipv6", "1", netns=box.path)
     add(box, 1)
     assert ips(wire.take(2)) == BOTH
@@ -226,14 +236,15 @@ def test_g4_ipv6_that_is_off_on_loopback_does_not_matter(box: Sandbox, wire: Wir
 
 @pytest.fixture
 def second(wire: Wire) -> Iterator[Wire]:  # noqa: ARG001
-    """Make another veth, v1, and listen at its other end."""
+    """Create another veth pair v1 and p1, and capture frames on p1."""
     lab.veth("v1", "p1")
     lab.ip("link set p1 up")
     with Wire("p1") as listening:
         yield listening
 
 
-def test_g6_what_was_sent_is_told_and_one_thread_sends_it_all(box: Sandbox, wire: Wire, second: Wire) -> None:
+def test_g6_adverts_are_reported_and_sent_by_one_thread(box: Sandbox, wire: Wire, second: Wire) -> None:
+    """One thread sends all series, and `adverts` reports for each interface what was sent."""
     specs = [InterfaceSpec("v0", addresses=ADDRESSES, advertise=SLOW), InterfaceSpec("v1", advertise=SLOW)]
     eth0, eth1 = box.add_interfaces(specs)
     names = [thread.name for thread in threading.enumerate()]
@@ -245,7 +256,7 @@ def test_g6_what_was_sent_is_told_and_one_thread_sends_it_all(box: Sandbox, wire
     assert second.rest("eth1", box.path) == []
 
 
-def test_g7_a_link_without_any_route_for_multicast_is_advertised(box: Sandbox, wire: Wire) -> None:
+def test_g7_adverts_need_no_multicast_route(box: Sandbox, wire: Wire) -> None:
     add(box, 1)
     assert ips(wire.take(2)) == BOTH
     box.exec(["ip", "-6", "route", "flush", "table", "local"], check=True)
@@ -253,7 +264,8 @@ def test_g7_a_link_without_any_route_for_multicast_is_advertised(box: Sandbox, w
     assert ips(wire.take(2)) == BOTH
 
 
-def test_t23_an_address_that_a_setting_took_away_is_not_advertised(box: Sandbox, wire: Wire) -> None:
+def test_dropped_ipv6_addresses_are_not_advertised(box: Sandbox, wire: Wire) -> None:
+    """An IPv6 address that the kernel drops because of disable_ipv6=1 is not advertised."""
     setting = {"net.ipv6.conf.IFNAME.disable_ipv6": "1"}
     box.add_interface("v0", addresses=ADDRESSES, sysctls=setting, advertise=1)
     assert box.wait_for_adverts()
@@ -261,7 +273,8 @@ def test_t23_an_address_that_a_setting_took_away_is_not_advertised(box: Sandbox,
     assert lab.addresses("eth0", box.path) == {"10.0.0.2/24"}
 
 
-def test_u12_a_parent_that_is_down_does_not_make_the_attach_fail(box: Sandbox) -> None:
+def test_a_peer_that_is_down_does_not_fail_the_attach(box: Sandbox) -> None:
+    """The attach succeeds although the peer of the veth is down; no advert is sent."""
     lab.veth()
     eth0 = add(box, 1)
     assert box.wait_for_adverts()
@@ -269,10 +282,10 @@ def test_u12_a_parent_that_is_down_does_not_make_the_attach_fail(box: Sandbox) -
     assert eth0.adverts.sent == 0
 
 
-# --- beginning and ending ---
+# --- start and end of a series ---
 
 
-def test_what_is_plugged_in_with_the_making_of_a_sandbox_is_advertised(wire: Wire) -> None:
+def test_create_with_interfaces_advertises_them(wire: Wire) -> None:
     spec = InterfaceSpec("v0", mac=MAC, addresses=["10.0.0.2/24"], advertise=QUICK)
     with Sandbox.create("web", interfaces=[spec]) as box:
         assert ips(wire.take(3)) == {"10.0.0.2"}
@@ -281,7 +294,8 @@ def test_what_is_plugged_in_with_the_making_of_a_sandbox_is_advertised(wire: Wir
         box.destroy()
 
 
-def test_a_link_that_is_born_on_a_bridge_is_heard_at_its_other_ports(box: Sandbox, wire: Wire) -> None:
+def test_adverts_of_a_veth_reach_other_ports_of_its_bridge(box: Sandbox, wire: Wire) -> None:
+    """Adverts of a veth whose host end is a bridge port reach the other ports of the bridge."""
     lab.ip("link add br0 type bridge")
     for name in ("br0", "v0"):
         lab.ip(f"link set {name} up")
@@ -293,7 +307,7 @@ def test_a_link_that_is_born_on_a_bridge_is_heard_at_its_other_ports(box: Sandbo
         found |= {(item.ip, item.mac) for item in wire.take(1)}
 
 
-def test_what_is_undone_was_never_advertised(box: Sandbox, wire: Wire) -> None:
+def test_a_failed_attach_is_not_advertised(box: Sandbox, wire: Wire) -> None:
     with lab.fails(box, Exception, "nothing"):
         box.add_interface("v0", addresses=ADDRESSES, sysctls={"net.ipv4.conf.IFNAME.nothing": "1"}, advertise=QUICK)
     assert announce.THREAD not in [thread.name for thread in threading.enumerate()]
@@ -312,7 +326,7 @@ def test_a_plan_advertises_nothing(box: Sandbox, wire: Wire) -> None:
 
 @contextmanager
 def nothing_left() -> Iterator[None]:
-    """Expect that in the end no thread and no descriptor is there that was not there before."""
+    """Expect the body to leave no thread and no descriptor behind."""
 
     def held() -> tuple[set[str], int]:
         lab.adverts_end()
@@ -326,7 +340,8 @@ def nothing_left() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("end", ["close", "destroy"])
-def test_a13_closing_or_destroying_in_the_middle_ends_it(wire: Wire, end: str) -> None:
+def test_a13_close_and_destroy_end_the_series(wire: Wire, end: str) -> None:
+    """Closing or destroying a sandbox ends its series of adverts, and leaves no thread or descriptor."""
     with nothing_left():
         box = Sandbox.create("web")
         path = box.path
@@ -343,7 +358,8 @@ def test_a13_closing_or_destroying_in_the_middle_ends_it(wire: Wire, end: str) -
             again.destroy()
 
 
-def test_a_sandbox_that_is_closed_while_a_round_is_under_way_waits_for_it(wire: Wire) -> None:
+def test_closing_during_a_round_is_safe(wire: Wire) -> None:
+    """Destroying and closing a sandbox while a round is due or being sent leaves no thread or descriptor."""
     with nothing_left():
         for _ in range(20):
             with Sandbox.create("web") as box:
@@ -354,6 +370,7 @@ def test_a_sandbox_that_is_closed_while_a_round_is_under_way_waits_for_it(wire: 
 
 
 def test_series_of_several_sandboxes_are_sent_together(box: Sandbox, wire: Wire, second: Wire) -> None:
+    """One call sends the series of several sandboxes; a missing link or a closed sandbox fails alone."""
     with Sandbox.create("other") as other:
         eth0 = add(box, 0)
         eth1 = other.add_interface("v1", addresses=["10.1.0.2/24"], advertise=0)
@@ -369,7 +386,7 @@ def test_series_of_several_sandboxes_are_sent_together(box: Sandbox, wire: Wire,
         other.destroy()
 
 
-def test_a_sandbox_that_nobody_holds_any_more_ends_its_adverts(wire: Wire) -> None:
+def test_garbage_collecting_a_sandbox_ends_its_adverts(wire: Wire) -> None:
     with nothing_left(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         box: Sandbox | None = Sandbox.create("web")
@@ -392,7 +409,7 @@ if "wait" in sys.argv:
 
 
 @pytest.mark.parametrize("when", ["now", "wait"])
-def test_a_program_ends_although_adverts_are_due(wire: Wire, when: str) -> None:  # noqa: ARG001
+def test_a_program_exits_although_adverts_are_due(wire: Wire, when: str) -> None:  # noqa: ARG001
     with Sandbox.create("web") as box:
         add(box, 0)
         command = [sys.executable, "-W", "ignore", "-c", ENDS, when]
@@ -401,10 +418,11 @@ def test_a_program_ends_although_adverts_are_due(wire: Wire, when: str) -> None:
         box.destroy()
 
 
-def test_a_forked_process_neither_sends_nor_hangs_and_can_begin_anew(box: Sandbox, wire: Wire) -> None:
+def test_a_forked_process_has_no_adverts_due(box: Sandbox, wire: Wire) -> None:
+    """A forked process sends none of the parent's adverts, can close the sandbox, and can start a new series."""
     eth0 = add(box, SLOW)
     wire.take(2)
-    assert box.wait_for_adverts(1)  # that it was sent is noted a moment after it was
+    assert box.wait_for_adverts(1)  # the count is updated a moment after the frame is sent
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: a process with threads is forked
         child = os.fork()
@@ -424,7 +442,7 @@ def test_a_forked_process_neither_sends_nor_hangs_and_can_begin_anew(box: Sandbo
     assert wire.rest("eth0", box.path) == []
 
 
-# --- again ---
+# --- Sandbox.advertise ---
 
 AGAIN = """
 from netsandbox import Sandbox
@@ -442,7 +460,8 @@ def in_another_process(arguments: str = "") -> str:
     return done.stdout.strip()
 
 
-def test_t31_another_process_advertises_again_as_it_was_asked_for(wire: Wire) -> None:
+def test_another_process_can_advertise_again(wire: Wire) -> None:
+    """Another process advertises an interface with the count and interval in its record, or with its own."""
     with Sandbox.create("web") as box:
         path = box.path
         add(box, (2, 0.1))
@@ -458,8 +477,8 @@ def test_t31_another_process_advertises_again_as_it_was_asked_for(wire: Wire) ->
         box.destroy()
 
 
-def test_t31_the_mac_that_the_link_has_by_then_is_advertised(wire: Wire) -> None:
-    """As hardware and macvlan have it: nobody asked for a MAC, so that the link alone knows it."""
+def test_advertise_uses_the_current_mac_of_the_link(wire: Wire) -> None:
+    """Sandbox.advertise sends the MAC that the link has now, which was set inside and is not in the record."""
     with Sandbox.create("web") as box:
         without_other_addresses(box)
         box.add_interface("v0", addresses=ADDRESSES, advertise=0)
@@ -470,7 +489,8 @@ def test_t31_the_mac_that_the_link_has_by_then_is_advertised(wire: Wire) -> None
         box.destroy()
 
 
-def test_what_was_not_to_be_advertised_is_not_unless_it_is_asked_for_now(box: Sandbox, wire: Wire) -> None:
+def test_advertise_respects_count_0_of_the_attach(box: Sandbox, wire: Wire) -> None:
+    """After an attach with count 0, advertise sends adverts only if it is given a count."""
     eth0 = add(box, 0)
     box.advertise()
     assert box.wait_for_adverts()
@@ -479,7 +499,7 @@ def test_what_was_not_to_be_advertised_is_not_unless_it_is_asked_for_now(box: Sa
     assert ips(wire.take(2)) == BOTH
 
 
-def test_advertising_again_replaces_what_is_due(box: Sandbox, wire: Wire) -> None:
+def test_advertise_replaces_the_series_that_is_due(box: Sandbox, wire: Wire) -> None:
     eth0 = add(box, SLOW)
     wire.take(2)
     box.advertise("eth0", 1)
@@ -488,7 +508,7 @@ def test_advertising_again_replaces_what_is_due(box: Sandbox, wire: Wire) -> Non
     assert eth0.adverts == Adverts(sent=1, due=0)
 
 
-def test_a_link_of_the_host_is_advertised_too(wire: Wire) -> None:
+def test_an_interface_of_the_host_sandbox_is_advertised(wire: Wire) -> None:
     with Sandbox.host() as box:
         v0 = box.add_interface("v0", addresses=["10.0.0.2/24"], advertise=1)
         assert ips(wire.take(1)) == {"10.0.0.2"}

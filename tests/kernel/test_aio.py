@@ -1,4 +1,4 @@
-"""The asyncio face: it says and does what the other one says and does, and a cancelled call has done nothing."""
+"""The asyncio API returns the same results as the blocking API, and a cancelled call is rolled back or completed."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ WISH: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def cables(host: None) -> None:  # noqa: ARG001
-    """Make links to plug in."""
+    """Create ten veth pairs to attach."""
     for number in range(10):
         lab.veth(f"v{number}", f"p{number}")
 
 
 @pytest.fixture
 def theirs(tmp_path: Path) -> Iterator[str]:
-    """Make a namespace that is not ours."""
+    """Create a namespace that netsandbox does not know."""
     path = tmp_path / "theirs"
     path.touch()
     subprocess.run(["unshare", f"--net={path}", "ip", "link", "set", "lo", "up"], check=True)
@@ -62,7 +62,7 @@ def theirs(tmp_path: Path) -> Iterator[str]:
 
 
 class Stopping:
-    """Cancels a task when a namespace is opened or asked something for the n-th time, on whatever thread that is."""
+    """Cancels a task at the n-th netlink socket or request, on any thread."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.task: asyncio.Task[Any] | None = None
@@ -81,16 +81,16 @@ class Stopping:
         monkeypatch.setattr(Transport, "__init__", making)
 
     def count(self) -> None:
-        """Cancel the task if it is time."""
+        """Cancel the task if this is the n-th call."""
         self.left -= 1
         if self.task and self.left == 0:
             cancelled, loop = threading.Event(), self.task.get_loop()
             loop.call_soon_threadsafe(self.task.cancel)
-            loop.call_soon_threadsafe(loop.call_soon, cancelled.set)  # when it has been told so
+            loop.call_soon_threadsafe(loop.call_soon, cancelled.set)  # after the task has been cancelled
             assert cancelled.wait(30)
 
     async def run(self, work: Coroutine[Any, Any, object], at: int = 1) -> bool:
-        """Carry *work* out and cancel it at the n-th request; return whether it came to that."""
+        """Run *work* and cancel it at the n-th request; return whether it was cancelled."""
         self.left, self.task = at, asyncio.create_task(work)
         try:
             await self.task
@@ -108,7 +108,8 @@ async def awaited(work: Awaitable[T]) -> T:
     return await work
 
 
-def test_every_name_of_the_other_face_is_there() -> None:
+def test_aio_sandbox_has_every_public_name() -> None:
+    """aio.Sandbox has every public name of Sandbox, as a coroutine where the name makes system calls."""
     public = {name for name in dir(netsandbox.Sandbox) if not name.startswith("_")}
     assert public <= set(dir(Sandbox))
     assert inspect.isasyncgenfunction(Sandbox.events)
@@ -120,7 +121,7 @@ def test_every_name_of_the_other_face_is_there() -> None:
 
 
 def lasting(found: Iterable[netsandbox.Interface]) -> list[tuple[object, ...]]:
-    """Return what of interfaces does not change by itself."""
+    """Return the fields of interfaces that do not change by themselves."""
     return [(item.id, item.source, item.name, item.mac, item.addresses, item.routes, item.master) for item in found]
 
 
@@ -165,7 +166,7 @@ async def network(box: Sandbox, other: netsandbox.Sandbox) -> None:
     assert program.wait() == 0
 
 
-def test_results_are_those_of_the_other_face() -> None:
+def test_aio_results_equal_those_of_the_blocking_api() -> None:
     async def main() -> None:
         async with Sandbox.create("box", interfaces=[InterfaceSpec("v9")]) as box:
             assert (box.name, box.recovered, repr(box)) == ("box", (), f"<aio.Sandbox 'box' at {box.path!r}>")
@@ -192,7 +193,7 @@ def test_results_are_those_of_the_other_face() -> None:
         asyncio.run(main())
 
 
-def test_many_are_made_and_destroyed() -> None:
+def test_many_sandboxes_are_created_and_destroyed() -> None:
     async def main() -> None:
         told: list[str] = []
         made = await Sandbox.create_many(
@@ -213,7 +214,7 @@ def test_many_are_made_and_destroyed() -> None:
         asyncio.run(main())
 
 
-def test_interfaces_that_are_added_at_once_get_names_of_their_own() -> None:
+def test_concurrent_adds_get_distinct_names() -> None:
     async def main() -> set[str]:
         async with Sandbox.temporary() as box:
             made = await asyncio.gather(*(box.add_interface(f"v{number}") for number in range(10)))
@@ -223,8 +224,8 @@ def test_interfaces_that_are_added_at_once_get_names_of_their_own() -> None:
         assert asyncio.run(main()) == {f"eth{number}" for number in range(10)}
 
 
-def test_the_event_loop_goes_on_while_the_kernel_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The call goes on only after the loop has done something else meanwhile."""
+def test_the_event_loop_runs_during_a_system_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop runs other tasks while a call waits for the kernel."""
     ask, begun, go_on = Transport.ask, threading.Event(), threading.Event()
 
     def waiting(transport: Transport, request: Request) -> list[Message]:
@@ -244,7 +245,9 @@ def test_the_event_loop_goes_on_while_the_kernel_works(monkeypatch: pytest.Monke
     asyncio.run(main())
 
 
-def test_an_add_that_is_cancelled_anywhere_has_done_nothing(stopping: Stopping) -> None:
+def test_a_cancelled_add_is_rolled_back(stopping: Stopping) -> None:
+    """add_interface that is cancelled at any netlink request is rolled back."""
+
     async def main() -> int:
         async with Sandbox.temporary() as box:
             n = 1
@@ -274,9 +277,11 @@ def test_an_add_that_is_cancelled_anywhere_has_done_nothing(stopping: Stopping) 
         pytest.param(lambda _: Sandbox.add_many({"there": [InterfaceSpec("v0")], "x": []}), id="add many"),
     ],
 )
-def test_what_made_something_is_undone_when_it_is_cancelled(
+def test_a_cancelled_create_open_or_adopt_is_rolled_back(
     stopping: Stopping, theirs: str, make: Callable[[str], Awaitable[object]]
 ) -> None:
+    """create, open, adopt, temporary and the bulk calls are rolled back when they are cancelled."""
+
     async def main() -> None:
         async with Sandbox.create("there") as there:
             with lab.comes_back(there.path, theirs):
@@ -290,7 +295,9 @@ def test_what_made_something_is_undone_when_it_is_cancelled(
     asyncio.run(main())
 
 
-def test_what_takes_something_away_is_finished_when_it_is_cancelled(stopping: Stopping) -> None:
+def test_a_cancelled_remove_or_destroy_is_completed(stopping: Stopping) -> None:
+    """add_address, remove_interface and destroy are completed when they are cancelled."""
+
     async def main() -> None:
         box = await Sandbox.create("box")
         await box.add_interface("v0")
@@ -308,7 +315,9 @@ def test_what_takes_something_away_is_finished_when_it_is_cancelled(stopping: St
         asyncio.run(main())
 
 
-def test_a_program_that_was_started_is_killed_and_one_that_runs_is_waited_for() -> None:
+def test_cancelling_popen_or_run_raises_cancelled_error() -> None:
+    """A cancelled popen raises CancelledError; a cancelled run does so after its function has returned."""
+
     async def cancelled(work: Coroutine[Any, Any, object], go_on: Callable[[], object] = lambda: None) -> None:
         task = asyncio.create_task(work)
         await asyncio.sleep(0)
@@ -334,7 +343,9 @@ def test_a_program_that_was_started_is_killed_and_one_that_runs_is_waited_for() 
     asyncio.run(main())
 
 
-def test_a_failure_is_the_reason_of_the_cancellation_that_it_met(stopping: Stopping) -> None:
+def test_cancelled_error_has_the_failure_as_its_cause(stopping: Stopping) -> None:
+    """If a cancelled call fails, its CancelledError has the failure as its cause."""
+
     async def main() -> None:
         async with Sandbox.temporary() as box:
             stopping.left, task = 1, asyncio.create_task(box.add_interface("nowhere"))
@@ -346,7 +357,9 @@ def test_a_failure_is_the_reason_of_the_cancellation_that_it_met(stopping: Stopp
     asyncio.run(main())
 
 
-def test_a_cancelled_add_that_cannot_be_undone_says_so(stopping: Stopping, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cancelled_add_that_cannot_be_rolled_back_raises(stopping: Stopping, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancelled add_interface that cannot be rolled back raises RollbackError."""
+
     def refuse(*_: object) -> None:
         raise KernelError(errno.ENOMEM, "take it out")
 
@@ -361,7 +374,9 @@ def test_a_cancelled_add_that_cannot_be_undone_says_so(stopping: Stopping, monke
     asyncio.run(main())
 
 
-def test_events_are_yielded_until_the_loop_ends_and_a_cancelled_one_ends_at_once() -> None:
+def test_a_cancelled_iteration_of_events_ends() -> None:
+    """events() yields changes until its task is cancelled, and then ends with CancelledError."""
+
     async def follow(box: Sandbox, begun: asyncio.Event, seen: list[str]) -> None:
         async for event in box.events():
             seen.append(f"{event.what} {event.change} {event.interface}")
@@ -382,7 +397,7 @@ def test_events_are_yielded_until_the_loop_ends_and_a_cancelled_one_ends_at_once
     assert any(text.startswith("link ") for text in asyncio.run(body()))
 
 
-def test_events_end_when_nothing_happens_for_some_time() -> None:
+def test_events_end_after_the_timeout() -> None:
     async def body() -> list[object]:
         async with Sandbox.temporary() as box:
             return [event async for event in box.events(timeout=0.01)]

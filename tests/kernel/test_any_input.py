@@ -1,4 +1,4 @@
-"""Whatever is given to the verbs and to the command line is taken or refused, and what is refused is not begun."""
+"""The API and the command line accept or refuse any input, and a refused call changes nothing."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ VERBS: dict[str, Callable[..., object]] = {
 @SETTINGS
 @given(TEXT | st.text(max_size=70))
 @example("x" * 64)
-def test_any_text_is_the_name_of_a_sandbox_or_refused(name: str) -> None:
+def test_any_text_is_a_valid_sandbox_name_or_is_refused(name: str) -> None:
     if name.startswith("/"):
         return  # a path
     try:
         made = Sandbox.create(name)
     except SpecError:
-        assert Sandbox.list(everything=True) == []
+        assert Sandbox.list(all=True) == []
         return
     with made, Sandbox.open(name) as again:
         assert [made.name] == [again.name] == Sandbox.list() == [name]
@@ -71,7 +71,7 @@ def test_any_text_is_the_name_of_a_sandbox_or_refused(name: str) -> None:
 
 @SETTINGS
 @given(TEXT | st.text(max_size=16))
-def test_any_text_is_the_name_of_a_link_or_refused(box: Sandbox, name: str) -> None:
+def test_any_text_is_a_valid_link_name_or_is_refused(box: Sandbox, name: str) -> None:
     with suppress(SpecError):
         made = box.add_interface(Bridge("b"), name=name)
         assert made.name == name
@@ -99,21 +99,23 @@ def test_any_text_is_the_name_of_a_link_or_refused(box: Sandbox, name: str) -> N
     ],
     ids=range(14),
 )
-def test_what_makes_no_sense_is_refused_by_its_name(
+def test_an_invalid_argument_is_refused_and_named(
     box: Sandbox, verb: str, one: object, two: object, field: str
 ) -> None:
+    """A method refuses an invalid argument with a SpecError that names the argument."""
     with lab.fails(box, SpecError) as info:
         VERBS[verb](box, one, two)
     assert [problem.field for problem in info.value.problems] == [field]
 
 
-def test_a_path_is_the_same_sandbox_with_two_slashes(box: Sandbox) -> None:
+def test_a_path_with_two_slashes_is_the_same_sandbox(box: Sandbox) -> None:
     with Sandbox.open(f"/{box.path}") as again:
         assert (again.name, again.path) == (box.name, box.path)
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_anything_given_to_a_verb_is_taken_or_refused(box: Sandbox, verb: str) -> None:
+def test_any_argument_of_a_method_is_accepted_or_refused(box: Sandbox, verb: str) -> None:
+    """A method accepts any argument or raises NetSandboxError, and the host stays unchanged."""
     box.add_interface(Bridge("b"), addresses=["10.0.0.9/24"])
 
     @settings(SETTINGS, max_examples=30)
@@ -129,7 +131,8 @@ def test_anything_given_to_a_verb_is_taken_or_refused(box: Sandbox, verb: str) -
 
 
 @pytest.mark.usefixtures("host")
-def test_any_words_end_with_a_status_and_change_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_any_command_line_ends_with_an_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
+    """With --dry-run any command line exits with 0, 1 or 2, reports its error, and changes nothing."""
     commands = sorted({*COMMANDS, "list"} - {"exec", "demo", "doctor", "prune"})
 
     @settings(SETTINGS, max_examples=150)
@@ -145,4 +148,4 @@ def test_any_words_end_with_a_status_and_change_nothing(capsys: pytest.CaptureFi
     lab.veth("veth1")
     with lab.comes_back():
         holds()
-    assert Sandbox.list(everything=True) == []
+    assert Sandbox.list(all=True) == []

@@ -1,4 +1,4 @@
-"""The benchmarks run; how fast anything is is none of a test's business."""
+"""The benchmarks run; the tests check no times."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ISOLATED = ("unshare", "-nm", "sh", "-c", 'mount -t tmpfs -o mode=755 tmpfs /run
 BORN = {"pre-encoded datagrams", "netsandbox", "netsandbox, a call each", "ip -batch", "ip, a command each"}
 CROWDS = {"pre-encoded datagrams", "netsandbox", "netsandbox, destroy_many", "ip -batch", "ip, a command each"}
 PEERS = ("pyroute2", "CNI", "Mininet")  # need not be installed
-COMPETITORS = {  # by their work, without those of which the tests do not have the package
+COMPETITORS = {  # by task, without the peers whose package the tests do not have
     "import, time": {"bare interpreter", "netsandbox", "netsandbox.Sandbox"},
     "import, memory": {"bare interpreter", "netsandbox", "netsandbox.Sandbox"},
     "netsandbox ls --json": {"bare interpreter", "netsandbox"},
@@ -45,7 +45,7 @@ def bench(*arguments: str) -> str:
 
 
 @pytest.mark.slow
-def test_every_competitor_at_every_work_gets_figures() -> None:
+def test_every_competitor_is_measured_at_every_task() -> None:
     report = json.loads(bench("--quick", "--json", "-"))
     measured: dict[str, set[str]] = {}
     for item in report["figures"]:
@@ -63,7 +63,7 @@ def test_every_competitor_at_every_work_gets_figures() -> None:
 
 
 @pytest.mark.slow
-def test_the_table_names_what_is_not_installed(tmp_path: Path) -> None:
+def test_the_table_names_peers_that_are_not_installed(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     rows = bench("--quick", "--only", "births", "--json", str(file)).splitlines()
     figures = json.loads(file.read_text(encoding="utf-8"))["figures"]
@@ -75,7 +75,7 @@ def test_the_table_names_what_is_not_installed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_plots_have_a_line_for_each_way(tmp_path: Path) -> None:
+def test_plots_have_a_line_for_each_competitor(tmp_path: Path) -> None:
     report = json.loads(bench("--quick", "--only", "scale", "--json", "-", "--plot", str(tmp_path)))
     ways = {item["who"] for item in report["scale"] if not item["skipped"]}
     plots = sorted(tmp_path.iterdir())

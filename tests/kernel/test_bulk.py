@@ -1,4 +1,4 @@
-"""Many at once: each of them as a whole or not at all, and the others go on; the judge is ip(8)."""
+"""Bulk calls: each sandbox is changed atomically, and a failing sandbox does not stop the others."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 
 
 pytestmark = pytest.mark.usefixtures("host")
-LATE = InterfaceSpec("v1", sysctls={"net.ipv4.conf.IFNAME.nothing": "1"})  # what was done has to be undone
+LATE = InterfaceSpec("v1", sysctls={"net.ipv4.conf.IFNAME.nothing": "1"})  # fails after steps that are rolled back
 
 
 @pytest.fixture(autouse=True)
 def cables(host: None) -> None:  # noqa: ARG001
-    """Make links to plug in."""
+    """Create two veth pairs to attach."""
     lab.veth("v0", "p0", up=True)
     lab.veth("v1", "p1", up=True)
 
 
 @pytest.fixture
 def three(host: None) -> Iterator[list[str]]:  # noqa: ARG001
-    """Make three sandboxes, and destroy those that are left."""
+    """Create three sandboxes, and destroy those that still exist after the test."""
     names = ["a", "b", "c"]
     for box in Sandbox.create_many(names):
         box.close()
@@ -55,7 +55,7 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
 
 
-def test_each_has_its_interfaces() -> None:
+def test_create_many_attaches_the_interfaces_of_each() -> None:
     with lab.comes_back():
         wishes = {"a": [InterfaceSpec("v0", addresses=["10.0.0.2/24"]), InterfaceSpec(Bridge("br"))], "b": [], "c": ()}
         made = Sandbox.create_many(wishes)
@@ -69,7 +69,8 @@ def test_each_has_its_interfaces() -> None:
     assert Sandbox.list() == []
 
 
-def test_one_that_fails_is_not_made_and_the_others_are() -> None:
+def test_create_many_rolls_back_only_the_failing_ones() -> None:
+    """create_many rolls back each sandbox that fails, creates the others, and reports progress for all."""
     with lab.comes_back():
         told: list[tuple[str, NetSandboxError | None]] = []
         wishes = {"a": [InterfaceSpec("v0")], "b": [InterfaceSpec("nowhere")], "c": [InterfaceSpec(Bridge("br")), LATE]}
@@ -84,7 +85,8 @@ def test_one_that_fails_is_not_made_and_the_others_are() -> None:
         Sandbox.destroy_many((*made, *again))
 
 
-def test_a_single_sandbox_is_made_with_its_interfaces_or_not_at_all() -> None:
+def test_create_with_interfaces_is_atomic() -> None:
+    """Sandbox.create with interfaces either creates the sandbox with all of them or is rolled back."""
     with lab.comes_back():
         with pytest.raises(NetSandboxError, match="nothing") as info:
             Sandbox.create("web", interfaces=[InterfaceSpec("v0"), LATE])
@@ -98,7 +100,8 @@ def test_a_single_sandbox_is_made_with_its_interfaces_or_not_at_all() -> None:
         Sandbox.create("web", interfaces=["v0"])  # type: ignore[list-item]
 
 
-def test_a_link_of_the_sandbox_that_is_replaced_can_be_plugged_in() -> None:
+def test_replace_can_attach_a_link_of_the_old_sandbox() -> None:
+    """create_many with replace=True can attach a link that the old sandbox held."""
     with lab.comes_back():
         for _ in range(2):
             made = Sandbox.create_many({"a": [InterfaceSpec("v0")]}, replace=True)
@@ -112,7 +115,8 @@ def test_a_link_of_the_sandbox_that_is_replaced_can_be_plugged_in() -> None:
         Sandbox.create_many(["a"], replace=True).done["a"].destroy()
 
 
-def test_wrong_wishes_are_refused_before_anything_is_touched() -> None:
+def test_create_many_checks_all_specs_first() -> None:
+    """create_many refuses invalid specs, duplicate names and an invalid host before it changes anything."""
     one = InterfaceSpec("v0")
     with lab.comes_back():
         with pytest.raises(SpecError) as info:
@@ -125,7 +129,8 @@ def test_wrong_wishes_are_refused_before_anything_is_touched() -> None:
     assert Sandbox.list() == []
 
 
-def test_every_sandbox_is_closed_by_itself_and_the_last_one_closes_the_host() -> None:
+def test_the_last_sandbox_closes_the_shared_host() -> None:
+    """Sandboxes of one create_many share the descriptors of the host, which the last of them closes."""
     before = descriptors()
     boxes = list(Sandbox.create_many([f"s{number}" for number in range(20)]))
     assert descriptors() - before == 2 * len(boxes) + 2
@@ -138,7 +143,8 @@ def test_every_sandbox_is_closed_by_itself_and_the_last_one_closes_the_host() ->
     Sandbox.destroy_many("s0").raise_for_failures()
 
 
-def test_an_interrupt_rolls_back_what_is_in_work_and_says_what_was_done() -> None:
+def test_an_interrupt_notes_what_was_created() -> None:
+    """KeyboardInterrupt between two sandboxes carries a note that lists which were created and which were not."""
     before = descriptors()
 
     def interrupt(name: str, _: object) -> None:
@@ -153,7 +159,8 @@ def test_an_interrupt_rolls_back_what_is_in_work_and_says_what_was_done() -> Non
     Sandbox.destroy_many(["a", "b"])
 
 
-def test_an_interrupt_in_the_middle_of_one_leaves_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_rolls_back_the_current_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    """KeyboardInterrupt while a sandbox is created rolls back that sandbox and keeps the earlier ones."""
     before = descriptors()
     bring_up = SetUp.apply
 
@@ -172,7 +179,8 @@ def test_an_interrupt_in_the_middle_of_one_leaves_nothing_of_it(monkeypatch: pyt
     assert descriptors() == before
 
 
-def test_interfaces_are_plugged_into_many_sandboxes(three: list[str]) -> None:
+def test_add_many_attaches_to_each_sandbox(three: list[str]) -> None:
+    """add_many attaches interfaces to each sandbox, and reports the sandboxes that fail."""
     with Sandbox.open("a") as a, lab.comes_back(a.path):
         added = Sandbox.add_many({a: [InterfaceSpec("v0"), InterfaceSpec(Bridge("x"))], "b": [LATE], "c": [], "d": []})
         assert ([*added.done], [item.name for item in added.done["a"]]) == (["a", "c"], ["eth0", "eth1"])
@@ -189,8 +197,8 @@ def test_interfaces_are_plugged_into_many_sandboxes(three: list[str]) -> None:
 
 
 @pytest.mark.parametrize("wait", [False, True])
-def test_veths_of_many_sandboxes_go_from_the_host(monkeypatch: pytest.MonkeyPatch, *, wait: bool) -> None:
-    """Also where a program still runs inside, and where not all namespaces are held open at once."""
+def test_destroy_many_deletes_the_host_ends_of_veths(monkeypatch: pytest.MonkeyPatch, *, wait: bool) -> None:
+    """destroy_many deletes the host ends of veths, also while a program runs inside or descriptors are scarce."""
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY if wait else 36, 0))
     before, names = descriptors(), [f"s{number}" for number in range(12)]
     with lab.comes_back():
@@ -203,13 +211,14 @@ def test_veths_of_many_sandboxes_go_from_the_host(monkeypatch: pytest.MonkeyPatc
             box.close()
         if wait:
             assert not {name for name in lab.links() if name.startswith("host-")}
-        while any(name.startswith("host-") for name in lab.links()):  # until the kernel has taken the others down
+        while any(name.startswith("host-") for name in lab.links()):  # until the kernel has deleted the others
             pass
         program.communicate()
     assert descriptors() == before
 
 
-def test_a_sandbox_that_cannot_be_destroyed_keeps_no_other_from_it(three: list[str]) -> None:
+def test_destroy_many_continues_after_a_failure(three: list[str]) -> None:
+    """destroy_many destroys the other sandboxes when one fails, and reports the failures."""
     Sandbox.add_many({"b": [InterfaceSpec("v0")]}).raise_for_failures()
     lab.ip("link add v0 type bridge")
     gone = Sandbox.destroy_many([*three, "nobody"])

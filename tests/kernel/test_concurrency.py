@@ -1,4 +1,4 @@
-"""Many at once: threads and processes on the same sandbox and on different ones (behaviour.md I11)."""
+"""Concurrent changes by threads and processes, on the same sandbox and on different sandboxes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROUNDS = 25
 
 
 def at_once(*works: Callable[[], object]) -> list[BaseException]:
-    """Do several things on threads of their own, begun together; return what they raised."""
+    """Call several functions on threads that start together; return the exceptions."""
     raised: list[BaseException] = []
     gate = threading.Barrier(len(works))
 
@@ -46,7 +46,7 @@ def at_once(*works: Callable[[], object]) -> list[BaseException]:
 
 
 def test_ten_parallel_adds_get_ten_names(box: Sandbox) -> None:
-    """T10: eth0 to eth9, each once."""
+    """Ten concurrent adds get the names eth0 to eth9, each once."""
     for number in range(10):
         lab.veth(f"v{number}", f"p{number}")
     assert at_once(*((lambda number=number: box.add_interface(f"v{number}")) for number in range(10))) == []
@@ -55,7 +55,7 @@ def test_ten_parallel_adds_get_ten_names(box: Sandbox) -> None:
 
 
 def test_four_workers_attach_and_detach_at_once(box: Sandbox) -> None:
-    """T15: two on one sandbox, one on its own, one on the host itself."""
+    """Four threads attach and detach at once: two on one sandbox, one on another, one on the host sandbox."""
     for name in ("a", "b", "c", "d"):
         lab.veth(f"v{name}", f"p{name}")
 
@@ -73,8 +73,8 @@ def test_four_workers_attach_and_detach_at_once(box: Sandbox) -> None:
     assert raised == []
 
 
-def test_of_two_who_create_the_same_name_one_wins() -> None:
-    """The other is told that the name is in use."""
+def test_of_concurrent_creates_of_one_name_one_succeeds() -> None:
+    """Of four concurrent creates of one name one succeeds, and the others raise SandboxExistsError."""
     raised = at_once(*((lambda: Sandbox.create("one").close()) for _ in range(4)))
     assert [type(error) for error in raised] == [SandboxExistsError] * 3
     assert Sandbox.list() == ["one"]
@@ -82,8 +82,8 @@ def test_of_two_who_create_the_same_name_one_wins() -> None:
         made.destroy()
 
 
-def test_adds_that_race_with_destroy_leave_every_link_on_the_host() -> None:
-    """Whoever comes late is refused, and no link dies with the namespace."""
+def test_adds_racing_with_destroy_lose_no_link() -> None:
+    """Adds that race with destroy succeed or are refused; afterwards every link is on the host."""
     for number in range(4):
         lab.veth(f"v{number}", f"p{number}")
     with lab.comes_back():
@@ -98,15 +98,15 @@ def test_adds_that_race_with_destroy_leave_every_link_on_the_host() -> None:
     assert Sandbox.list() == []
 
 
-def test_whoever_waits_too_long_is_told_who_holds_the_lock(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lock that a living process holds is waited for with a limit."""
+def test_a_lock_timeout_names_the_process_that_holds_it(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that waits too long for the lock gets an error that names the process that holds it."""
     monkeypatch.setattr(store, "LOCK_LIMIT", 0.0)
     with store.Store().locked(box.name), pytest.raises(KernelError, match=f"process {os.getpid()} has held it"):
         box.unset_gateway()
 
 
 def test_b5_reading_takes_no_lock(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor does opening: all of this is done while somebody else changes the sandbox."""
+    """Opening and reading a sandbox work while another process holds its lock."""
     lab.veth()
     eth0 = box.add_interface("v0", addresses=["10.0.0.2/24"])
     monkeypatch.setattr(store, "LOCK_LIMIT", 0.0)
@@ -118,8 +118,8 @@ def test_b5_reading_takes_no_lock(box: Sandbox, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.usefixtures("box")
-def test_a_lock_file_that_was_deleted_while_it_was_waited_for_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever held the lock of a sandbox that it destroyed deletes the file: to lock that one would exclude nobody."""
+def test_a_lock_file_deleted_during_the_wait_is_recreated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process whose lock file is deleted while it waits creates a new file; the old one would exclude no one."""
     kept, wait = store.Store(), store.Store._wait
     path = Path(kept.file("other", ".lock-"))
     gone: list[int] = []
@@ -170,15 +170,15 @@ for operation in range(int(sys.argv[3])):
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("processes", "operations"), [(8, 10), pytest.param(50, 20, marks=pytest.mark.matrix)])
 def test_processes_killed_at_random_leave_nothing(tmp_path: Path, processes: int, operations: int) -> None:
-    """They work on shared and own sandboxes, and half of them are killed in the middle; the next ones clear up.
+    """Of processes that change shared and own sandboxes, half are killed; recovery leaves nothing behind.
 
-    How long it takes depends on whoever else changes links: all of the machine take turns for that (design.md, fact 1).
+    The time depends on other processes that change links: rtnl_lock serializes all such changes on the machine.
     """
     script = tmp_path / "worker.py"
     script.write_text(WORKER)
     for number in range(processes):
         lab.veth(f"v{number}", f"p{number}")
-    chance = random.Random(7)  # noqa: S311  the kills are to fall anywhere, not to be secret
+    chance = random.Random(7)  # noqa: S311  the kills shall be spread at random, not be secret
     with lab.comes_back():
         running = [
             subprocess.Popen(
@@ -203,7 +203,7 @@ def test_processes_killed_at_random_leave_nothing(tmp_path: Path, processes: int
 
 
 def kill_at(worker: subprocess.Popen[bytes], n: int) -> None:
-    """Kill a worker when it has begun its n-th operation."""
+    """Kill a worker when it has started its n-th operation."""
     assert worker.stdout
     for _ in range(n):
         worker.stdout.readline()

@@ -1,4 +1,4 @@
-"""The numbers of per-link settings are those of the running kernel: what a file changes is told under its number."""
+"""The table of per-link sysctls matches the running kernel: a write to a file changes the value at its index."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ IPV4 = (  # IPV4_DEVCONF_* from 1 on, include/uapi/linux/ip.h
     "ignore_routes_with_linkdown drop_unicast_in_l2_multicast drop_gratuitous_arp bc_forwarding arp_evict_nocarrier"
 ).split()
 IPV6 = [name for name in conf._NAMES if name != "-"]
-# No number tells them, or not so that they could be written; the last three are in files alone (Linux 6.18).
+# Sysctls that RTM_GETLINK does not report, or not in a writable form; the last three are only files (Linux 6.18).
 IPV6_UNTOLD = {"mtu", "mc_forwarding", "stable_secret", "ioam6_id_wide"} | {
     "ra_honor_pio_life",
     "ra_honor_pio_pflag",
@@ -41,7 +41,7 @@ IPV6_UNTOLD = {"mtu", "mc_forwarding", "stable_secret", "ioam6_id_wide"} | {
 
 @pytest.fixture
 def kernel(host: None) -> Iterator[Transport]:  # noqa: ARG001
-    """Have a fresh link v0, and a socket beside it."""
+    """Create a fresh link v0, and a netlink socket."""
     veth()
     transport = Transport()
     yield transport
@@ -49,17 +49,17 @@ def kernel(host: None) -> Iterator[Transport]:  # noqa: ARG001
 
 
 def told(kernel: Transport, family: int) -> tuple[int, ...]:
-    """Return the settings of v0."""
+    """Return the sysctls of v0 that RTM_GETLINK reports."""
     return link.unpack(kernel.ask(link.get("v0"))[0]).conf(family)
 
 
 def files(family: str) -> set[str]:
-    """Return the names of the settings that this kernel has."""
+    """Return the names of the sysctls that this kernel has."""
     return set(os.listdir(f"/proc/sys/net/{family}/conf/v0"))  # noqa: PTH208
 
 
 def change(path: str) -> int:
-    """Give a setting another value that is legal, and return it."""
+    """Write another valid value to a sysctl, and return the value."""
     now = int(sysctl(path))
     for value in (now + 1, now - 1, 0, 1):
         with suppress(OSError):  # out of bounds
@@ -69,11 +69,12 @@ def change(path: str) -> int:
 
 
 def differences(before: tuple[int, ...], after: tuple[int, ...]) -> dict[int, int]:
-    """Return what is told differently, by place."""
+    """Return the values that differ, by index."""
     return {place: new for place, (old, new) in enumerate(zip(before, after, strict=True)) if old != new}
 
 
-def test_every_ipv6_setting_is_told_under_its_number_in_its_unit_and_written_back(kernel: Transport) -> None:
+def test_the_table_of_ipv6_sysctls_matches_the_kernel(kernel: Transport) -> None:
+    """The kernel reports each IPv6 sysctl at its index in the table, in its unit, and it can be written back."""
     before = told(kernel, AF_INET6)
     tried = [name for name in IPV6 if name in files("ipv6")]
     assert len(tried) >= 45
@@ -90,13 +91,15 @@ def test_every_ipv6_setting_is_told_under_its_number_in_its_unit_and_written_bac
         assert (sysctl(path), told(kernel, AF_INET6)) == (was, before)
 
 
-def test_the_table_names_every_ipv6_setting_of_a_kernel_it_knows(kernel: Transport) -> None:
+def test_the_table_has_every_ipv6_sysctl_of_the_kernel(kernel: Transport) -> None:
+    """The table names every IPv6 sysctl of this kernel, unless the kernel is newer than the table."""
     unknown = files("ipv6") - set(IPV6) - IPV6_UNTOLD
     newer = len(told(kernel, AF_INET6)) - len(conf._NAMES)
     assert len(unknown) <= max(newer, 0), unknown
 
 
-def test_a_stable_address_needs_a_secret_and_is_not_written(kernel: Transport) -> None:
+def test_addr_gen_mode_of_a_stable_secret_is_not_written(kernel: Transport) -> None:
+    """Writing stable_secret changes addr_gen_mode, which is not written back."""
     before = told(kernel, AF_INET6)
     sysctl("ipv6/conf/v0/stable_secret", "2001:db8::1")
     after = told(kernel, AF_INET6)
@@ -104,7 +107,8 @@ def test_a_stable_address_needs_a_secret_and_is_not_written(kernel: Transport) -
     assert conf.ipv6_changes(before, after) == []
 
 
-def test_every_ipv4_setting_is_told_under_its_number_and_set_by_it(kernel: Transport) -> None:
+def test_the_table_of_ipv4_sysctls_matches_the_kernel(kernel: Transport) -> None:
+    """The kernel reports each IPv4 sysctl at its index, and RTM_SETLINK sets it by its number."""
     before = told(kernel, AF_INET)
     tried = [name for name in IPV4 if name in files("ipv4") and name != "mc_forwarding"]
     assert len(tried) >= 30
@@ -121,7 +125,7 @@ def test_every_ipv4_setting_is_told_under_its_number_and_set_by_it(kernel: Trans
         assert (sysctl(path), told(kernel, AF_INET)) == (was, before)
 
 
-def test_nobody_can_set_multicast_forwarding(kernel: Transport) -> None:
+def test_mc_forwarding_cannot_be_written(kernel: Transport) -> None:
     assert IPV4.index("mc_forwarding") + 1 == conf.IPV4_MC_FORWARDING
     with pytest.raises(PermissionError):
         Path("/proc/sys/net/ipv4/conf/v0/mc_forwarding").write_text("1", encoding="utf-8")
@@ -129,7 +133,8 @@ def test_nobody_can_set_multicast_forwarding(kernel: Transport) -> None:
 
 
 @pytest.mark.usefixtures("kernel")
-def test_a_plain_ipv4_setting_is_changed_without_entering_the_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_ipv4_sysctls_are_set_by_netlink(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain IPv4 sysctl is set by netlink, without opening /proc/sys."""
     assert conf.PLAIN.items() <= {name: number for number, name in enumerate(IPV4, 1)}.items()
     there = LinuxKernel.own()
     with closing(there), monkeypatch.context() as patch:
@@ -144,9 +149,11 @@ def test_a_plain_ipv4_setting_is_changed_without_entering_the_namespace(monkeypa
 
 
 @pytest.mark.parametrize("failure", [KernelError(errno.EPERM, "set"), None], ids=["refused", "kept as it was"])
-def test_a_setting_that_cannot_be_made_by_its_number_is_written(
+def test_a_sysctl_that_netlink_does_not_set_is_written(
     failure: KernelError | None, kernel: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """If netlink refuses or ignores an IPv4 sysctl, the sysctl is written to /proc/sys."""
+
     def send(_: LinuxKernel, request: Request) -> None:
         asked.append(request.text)
         if failure:
@@ -162,11 +169,12 @@ def test_a_setting_that_cannot_be_made_by_its_number_is_written(
 
 @pytest.mark.parametrize("value", ["01", "-1", "0x2", "", "4294967296", "1 2", "\u0661"])
 @pytest.mark.parametrize("path", ["ipv4/conf/v0/arp_ignore", "ipv6/conf/v0/disable_ipv6"])
-def test_only_plain_numbers_are_told(path: str, value: str) -> None:
+def test_only_plain_numbers_are_found_in_the_table(path: str, value: str) -> None:
     assert conf.find(path, value) is None
 
 
-def test_what_a_link_does_not_tell_has_no_value() -> None:
+def test_sysctls_that_a_link_does_not_report() -> None:
+    """Sysctls that a link does not report are not found, and a link without settings has no value for them."""
     assert conf.find("ipv4/conf/v0/forwarding", "1") is None
     assert conf.find("ipv4/ip_forward", "1") is None
     assert conf.find("ipv6/conf/v0/disable_ipv6", "1") is None

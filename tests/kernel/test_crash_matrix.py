@@ -1,7 +1,6 @@
-"""The crash matrix: each operation is killed (SIGKILL) before each of its system calls, and what comes next is judged.
+"""The crash matrix: SIGKILL interrupts each operation before each of its system calls, and the next process recovers.
 
-After the kill the next process recovers. Then host and sandbox are as before the operation, or it is complete. The
-judge is ip(8), through `lab.snapshot`.
+After recovery, the operation is either rolled back or complete. `lab.snapshot` compares the state with ip(8).
 """
 
 from __future__ import annotations
@@ -23,10 +22,8 @@ pytestmark = pytest.mark.matrix
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.usefixtures("run_netns")
 @pytest.mark.timeout(900)
-def test_whenever_it_is_killed_the_next_command_undoes_or_finishes_it(
-    name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """After each kill and a recovery, everything is as before, or complete."""
+def test_a_killed_operation_is_recovered(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """After a kill at any system call, recovery either rolls the operation back or completes it."""
     prepare, act, instead = OPERATIONS[name]
     finished = set()
     for way in filter(None, (act, instead)):

@@ -1,4 +1,4 @@
-"""What surrounds a sandbox is scarce or forbidden: a message of its own for each, and nothing is changed."""
+"""Scarce resources and missing rights: each has its own error, and a failed call changes nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("host")
 
 @contextmanager
 def descriptors(most: int) -> Iterator[None]:
-    """Allow no descriptor with a number of *most* or more to be opened."""
+    """Limit the descriptors of the process to numbers below *most*."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, limits[1]))
     try:
@@ -32,7 +32,7 @@ def descriptors(most: int) -> Iterator[None]:
 
 
 def told(verb: Callable[[], object]) -> str:
-    """Return with which error of ours something fails; nothing if it does not."""
+    """Return the text of the NetSandboxError that *verb* raises, or an empty text."""
     try:
         verb()
     except NetSandboxError as error:
@@ -40,18 +40,19 @@ def told(verb: Callable[[], object]) -> str:
     return ""
 
 
-def test_out_of_descriptors_every_operation_fails_whole_until_there_are_enough(box: Sandbox) -> None:
+def test_without_descriptors_an_operation_is_rolled_back(box: Sandbox) -> None:
+    """An operation that runs out of descriptors fails with EMFILE and is rolled back, at any limit."""
     lab.veth("v0", "p0", up=True)
     settings = {"net.ipv4.conf.IFNAME.rp_filter": "2"}
     spec = InterfaceSpec("v0", addresses=["10.0.0.2/24", "fd00::2/64"], sysctls=settings, advertise=0)
     verbs: dict[str, Callable[[], object]] = {
         "create": lambda: Sandbox.create("other").destroy(),
         "open": lambda: Sandbox.open("box").close(),
-        "attach": lambda: box.add_interface(spec).remove(),  # no other thread takes descriptors
+        "attach": lambda: box.add_interface(spec).remove(),  # no adverts: no other thread opens descriptors
         "recover": Sandbox.recover,
     }
     for name, verb in verbs.items():
-        verb()  # from now on, nothing has to be imported
+        verb()  # so that all modules are imported
         failures = 0
         with lab.comes_back(box.path):
             for most in range(3, 100):
@@ -68,7 +69,7 @@ def test_out_of_descriptors_every_operation_fails_whole_until_there_are_enough(b
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """Have a runtime directory on a file system of a few pages."""
+    """Mount a file system of a few pages as the runtime directory."""
     place = tmp_path / "netns"
     place.mkdir()
     lab.ip("link add v0 type veth peer name p0")
@@ -79,7 +80,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(place: Path) -> Path:
-    """Leave no room on the file system of a directory."""
+    """Fill up the file system of a directory."""
     file = place / ".filled"
     with pytest.raises(OSError, match="No space left"):  # noqa: PT012, SIM117
         with file.open("wb", buffering=0) as full:
@@ -88,7 +89,8 @@ def fill(place: Path) -> Path:
     return file
 
 
-def test_a_full_runtime_directory_is_told_and_nothing_is_changed(small: Path) -> None:
+def test_a_full_runtime_directory_changes_nothing(small: Path) -> None:
+    """On a full runtime directory, each change fails with ENOSPC and changes nothing."""
     with Sandbox.create("box") as box:
         box.add_interface(Bridge("b"))
         filler = fill(small)
@@ -134,8 +136,8 @@ print(Sandbox.list(), Sandbox.prune())
 """
 
 
-def test_rootless_all_works_that_the_kernel_allows() -> None:
-    """In namespaces of one's own, nothing takes rights on the machine."""
+def test_rootless_in_own_namespaces_everything_works() -> None:
+    """In user, network and mount namespaces of its own, a program needs no rights on the machine."""
     script = 'mount -t tmpfs -o mode=755 tmpfs /run && unset NETSANDBOX_DIR && exec "$@"'
     command = ["unshare", "-Urnm", "sh", "-c", script, "sh", sys.executable, "-W", "error", "-c", ROOTLESS]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -167,8 +169,8 @@ print(Sandbox.list(), Sandbox.prune())
 """
 
 
-def test_rootless_the_host_may_be_another_namespace_than_the_one_that_is_out_of_reach() -> None:
-    """As with rootlesskit's detached namespace: the program stays in one that it has no rights over."""
+def test_rootless_the_host_may_be_another_namespace() -> None:
+    """With the option host, a program works without rights over its own network namespace, as under rootlesskit."""
     before = lab.snapshot()
     script = 'mount -t tmpfs -o mode=755 tmpfs /run && unset NETSANDBOX_DIR && exec "$@"'
     command = ["unshare", "-Urm", "sh", "-c", script, "sh", sys.executable, "-W", "error", "-c", DETACHED]

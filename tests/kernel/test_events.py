@@ -1,6 +1,6 @@
-"""The iterator of events: what ip(8) does inside is told, and nothing else.
+"""The iterator of events: it reports the changes that ip(8) makes inside, and nothing else.
 
-A test reads up to a link of its own that it makes last, so that no test waits for nothing to happen.
+A test creates a link last and reads up to its event, so that no test has to wait for the absence of events.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 pytestmark = pytest.mark.usefixtures("host")
-AMPLE = 50.0  # seconds: how long is waited at most for what will come
+AMPLE = 50.0  # seconds: the limit for an event that will arrive
 END = "the-end"
 Short = tuple[str, str, str | None]
 
 
 def until(events: Events, last: Callable[[Event], bool]) -> list[Event]:
-    """Return the events up to the last one."""
+    """Return the events up to the first that *last* accepts."""
     found = []
     for event in events:
         found.append(event)
@@ -59,7 +59,7 @@ def until(events: Events, last: Callable[[Event], bool]) -> list[Event]:
 
 
 def heard(events: Events, path: str) -> list[Event]:
-    """Return what has happened so far."""
+    """Return the events so far."""
     lab.ip(f"link add {END} type ifb", netns=path)
     lab.ip(f"link delete {END}", netns=path)
     found = until(events, lambda event: event.interface == END and event.what == "link" and event.change == "deleted")
@@ -72,7 +72,7 @@ def short(found: list[Event]) -> list[Short]:
 
 @pytest.fixture
 def events(box: Sandbox) -> Iterator[Events]:
-    """Listen to a sandbox with a link that has no IPv6, so that it says nothing by itself."""
+    """Follow the events of a sandbox whose link has no IPv6, so that the kernel sends no event by itself."""
     lab.ip("link add br0 type bridge", netns=box.path)
     lab.sysctl("ipv6/conf/br0/disable_ipv6", "1", netns=box.path)
     lab.sysctl("ipv6/conf/default/disable_ipv6", "1", netns=box.path)
@@ -83,7 +83,7 @@ def events(box: Sandbox) -> Iterator[Events]:
         yield found
 
 
-def test_links_come_change_and_go(box: Sandbox, events: Events) -> None:
+def test_link_events(box: Sandbox, events: Events) -> None:
     lab.ip("link add ifb1 type ifb", netns=box.path)
     lab.ip("link set ifb1 mtu 1400 name lan0", netns=box.path)
     lab.ip("link delete lan0", netns=box.path)
@@ -97,7 +97,7 @@ def test_links_come_change_and_go(box: Sandbox, events: Events) -> None:
     assert (last.name, last.mtu, last.kind, last.raw) == ("lan0", 1400, "ifb", b"")
 
 
-def test_addresses_come_and_go(box: Sandbox, events: Events) -> None:
+def test_address_events(box: Sandbox, events: Events) -> None:
     lab.ip("address add 10.1.0.1/24 brd + dev br0", netns=box.path)
     lab.ip("address delete 10.1.0.1/24 dev br0", netns=box.path)
     found = [event for event in heard(events, box.path) if event.what == "address"]
@@ -107,7 +107,8 @@ def test_addresses_come_and_go(box: Sandbox, events: Events) -> None:
         assert (str(event.value.interface), str(event.value.broadcast)) == ("10.1.0.1/24", "10.1.0.255")
 
 
-def test_an_ipv6_address_that_passes_detection_changes(box: Sandbox) -> None:
+def test_the_end_of_dad_is_a_changed_event(box: Sandbox) -> None:
+    """When the kernel clears the flag tentative of an IPv6 address, the address has a changed event."""
     lab.ip("link add br0 type bridge", netns=box.path)
     lab.ip("link add p0 type veth peer name p1", netns=box.path)
     lab.ip("link set p0 master br0 up", netns=box.path)
@@ -126,7 +127,7 @@ def test_an_ipv6_address_that_passes_detection_changes(box: Sandbox) -> None:
     assert "tentative" not in address
 
 
-def test_routes_come_change_and_go(box: Sandbox, events: Events) -> None:
+def test_route_events(box: Sandbox, events: Events) -> None:
     lab.ip("route add 10.9.0.0/16 via 10.0.0.8", netns=box.path)
     lab.ip("route replace 10.9.0.0/16 via 10.0.0.9", netns=box.path)
     lab.ip("route delete 10.9.0.0/16", netns=box.path)
@@ -143,7 +144,7 @@ def test_routes_come_change_and_go(box: Sandbox, events: Events) -> None:
     assert (values[-1].table, values[-1].type) == (100, "blackhole")
 
 
-def test_neighbors_and_forwarding_entries_come_change_and_go(box: Sandbox, events: Events) -> None:
+def test_neighbor_and_fdb_events(box: Sandbox, events: Events) -> None:
     lab.ip("neighbor add 10.0.0.9 lladdr 02:00:00:00:00:09 dev br0", netns=box.path)
     lab.ip("neighbor replace 10.0.0.9 lladdr 02:00:00:00:00:0a dev br0", netns=box.path)
     lab.ip("neighbor delete 10.0.0.9 dev br0", netns=box.path)
@@ -160,7 +161,8 @@ def test_neighbors_and_forwarding_entries_come_change_and_go(box: Sandbox, event
     assert (event.what, event.value.mac, event.value.ip) == ("neighbor", "02:00:00:00:00:0b", None)
 
 
-def test_a_port_that_begins_to_forward_is_told_with_its_bridge(box: Sandbox, events: Events) -> None:
+def test_events_of_a_bridge_port_have_master_and_state(box: Sandbox, events: Events) -> None:
+    """Events of a bridge port carry its master and its port state, until the port leaves the bridge."""
     lab.ip("link add p0 type veth peer name p1", netns=box.path)
     lab.ip("link set p0 master br0", netns=box.path)
     lab.ip("link set p0 up", netns=box.path)
@@ -181,9 +183,8 @@ def test_a_port_that_begins_to_forward_is_told_with_its_bridge(box: Sandbox, eve
 @pytest.mark.parametrize(
     "command", ["link set br0 down", "link delete br0", "address delete 10.0.0.1/24 dev br0"], ids=lambda c: c[:14]
 )
-def test_routes_of_whose_end_the_kernel_says_nothing_are_told_all_the_same(
-    box: Sandbox, events: Events, command: str
-) -> None:
+def test_silently_removed_ipv4_routes_are_reported(box: Sandbox, events: Events, command: str) -> None:
+    """IPv4 routes that the kernel removes without a message are reported as removed."""
     lab.ip("route add 10.9.0.0/16 via 10.0.0.9", netns=box.path)
     heard(events, box.path)
     lab.ip(command, netns=box.path)
@@ -195,7 +196,7 @@ def test_routes_of_whose_end_the_kernel_says_nothing_are_told_all_the_same(
     assert until(events, is_it)[-1].change == "deleted"
 
 
-def test_several_sandboxes_are_heard_with_one_wait(box: Sandbox) -> None:
+def test_one_iterator_follows_several_sandboxes(box: Sandbox) -> None:
     with Sandbox.create("other") as other, Events([box, other, box], timeout=AMPLE) as events:
         for path in (box.path, other.path):
             lab.ip("link add ifb5 type ifb", netns=path)
@@ -214,14 +215,15 @@ def test_several_sandboxes_are_heard_with_one_wait(box: Sandbox) -> None:
         assert events.wait(0) is None
 
 
-def test_the_host_can_be_heard(host: None) -> None:  # noqa: ARG001
+def test_the_host_sandbox_has_events(host: None) -> None:  # noqa: ARG001
     with Sandbox.host() as own, own.events(timeout=AMPLE) as events:
         lab.ip("link add ifb5 type ifb")
         assert next(events).sandbox == "host"
 
 
-def test_all_sandboxes_are_heard_also_those_that_come_later(box: Sandbox) -> None:
-    with Sandbox.host() as own:  # a record of the host's own, which is no sandbox of a name
+def test_events_follow_sandboxes_that_are_created_later(box: Sandbox) -> None:
+    """Events() without arguments follows all sandboxes, including those that are created later."""
+    with Sandbox.host() as own:  # the host sandbox has a record too, but no name
         lab.ip("link add ifb5 type ifb")
         own.add_interface("ifb5")
         with Events(timeout=AMPLE) as events:
@@ -238,7 +240,8 @@ def test_all_sandboxes_are_heard_also_those_that_come_later(box: Sandbox) -> Non
         own.remove_interface("ifb5")
 
 
-def test_a_sandbox_that_another_process_destroys_is_let_go_of(box: Sandbox) -> None:
+def test_a_sandbox_destroyed_by_another_process_is_released(box: Sandbox) -> None:
+    """Events releases the namespace of a sandbox that another process destroys."""
     del box
     with Events(timeout=AMPLE) as events:
         subprocess.run(
@@ -254,11 +257,12 @@ def test_a_sandbox_that_another_process_destroys_is_let_go_of(box: Sandbox) -> N
         )
         assert until(events, lambda event: event.what == "sandbox" and event.change == "deleted")[-1].sandbox == "far"
         assert not os.path.exists(path)  # noqa: PTH110
-        while "v0" in lab.links():  # nobody holds its namespace any more: the kernel deletes it with what is in it
+        while "v0" in lab.links():  # until the kernel has destroyed the namespace, to which no descriptor refers
             os.sched_yield()
 
 
-def test_a_sandbox_that_is_replaced_is_another_one(box: Sandbox) -> None:
+def test_replacing_a_sandbox_is_a_deleted_and_a_new_event(box: Sandbox) -> None:
+    """Replacing a sandbox is reported as deleted and as new, and the new sandbox is followed."""
     with Events(timeout=AMPLE) as events, Sandbox.create("box", replace=True) as new:
         found = until(events, lambda event: event.change == "new" and event.what == "sandbox")
         assert ("sandbox", "deleted") in [(event.what, event.change) for event in found]
@@ -268,9 +272,9 @@ def test_a_sandbox_that_is_replaced_is_another_one(box: Sandbox) -> None:
         new.destroy()
 
 
-def test_a_damaged_record_ends_nothing(box: Sandbox) -> None:
+def test_a_damaged_record_does_not_end_the_iteration(box: Sandbox) -> None:
     with Events(timeout=AMPLE) as events:
-        store = box._handle._store
+        store = box._handle.records
         good = store.read("box")
         assert good
         store.write("box", b"{}")
@@ -281,7 +285,7 @@ def test_a_damaged_record_ends_nothing(box: Sandbox) -> None:
 
 
 def flood(path: str, number: int, verb: str = "add", first: int = 0) -> None:
-    """Add or delete a number of addresses at once."""
+    """Add or delete many addresses in one batch."""
     lines = [f"address {verb} 10.{item >> 8}.{item & 255}.1/32 dev lo" for item in range(first, first + number)]
     enter = ["nsenter", f"--net={path}", "ip", "-batch", "-"]
     subprocess.run(enter, input="\n".join(lines), text=True, check=True)
@@ -289,12 +293,13 @@ def flood(path: str, number: int, verb: str = "add", first: int = 0) -> None:
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have receive buffers be as small as the kernel allows."""
+    """Make receive buffers as small as the kernel allows."""
     monkeypatch.setattr(listener, "BUFFER", 1)
 
 
 @pytest.mark.usefixtures("tiny")
-def test_an_overrun_is_told_and_made_good(box: Sandbox) -> None:
+def test_an_overrun_is_reported_and_resynced(box: Sandbox) -> None:
+    """After a receive buffer overrun, events report overrun, the missed changes and resynced."""
     flood(box.path, 20)
     with box.events(timeout=AMPLE) as events:
         flood(box.path, 10, "delete", 0)
@@ -314,9 +319,8 @@ def test_an_overrun_is_told_and_made_good(box: Sandbox) -> None:
 
 
 @pytest.mark.usefixtures("tiny")
-def test_of_a_sandbox_with_too_much_in_it_an_overrun_is_only_told(
-    box: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_overrun_of_a_large_sandbox_is_not_resynced(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a sandbox with more objects than the limit, an overrun is reported but not resynced."""
     monkeypatch.setattr(_tracker, "KNOWN", 30)
     with box.events(timeout=AMPLE) as events:
         flood(box.path, 100)
@@ -330,9 +334,8 @@ def test_of_a_sandbox_with_too_much_in_it_an_overrun_is_only_told(
 
 
 @pytest.mark.usefixtures("tiny")
-def test_a_list_that_changes_under_every_reading_is_read_again_after_the_next_message(
-    box: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_resync_is_repeated(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resync whose dump fails with EINTR is repeated."""
     addresses = LinuxKernel.addresses
     failures = [KernelError(errno.EINTR, "list addresses")]
 
@@ -348,7 +351,7 @@ def test_a_list_that_changes_under_every_reading_is_read_again_after_the_next_me
         assert [event.change for event in found if event.what == "sandbox"] == ["overrun", "resynced"]
 
 
-def test_a_sandbox_that_cannot_be_looked_at_is_told(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_of_the_first_dump_is_reported(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> list[Address]:
         raise KernelError(errno.ENOMEM, "list addresses")
 
@@ -357,9 +360,9 @@ def test_a_sandbox_that_cannot_be_looked_at_is_told(box: Sandbox, monkeypatch: p
         box.events()
 
 
-def test_new_sandboxes_that_cannot_be_heard_are_tried_again_with_the_next(
-    box: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_following_a_new_sandbox_is_retried(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If following a new sandbox fails, the error is raised once, and the next call tries again."""
+
     def full(*_: object, **__: object) -> None:
         raise KernelError(errno.EMFILE, "open a netlink socket")
 
@@ -377,7 +380,7 @@ def test_new_sandboxes_that_cannot_be_heard_are_tried_again_with_the_next(
         Sandbox.destroy_many(made)
 
 
-def test_closing_ends_an_iteration_that_waits(box: Sandbox) -> None:
+def test_close_ends_a_waiting_iteration(box: Sandbox) -> None:
     found: list[Event] = []
     with box.events() as events:
         threads = [threading.Thread(target=lambda: found.extend(events)) for _ in range(2)]
@@ -393,7 +396,7 @@ def test_closing_ends_an_iteration_that_waits(box: Sandbox) -> None:
         assert list(events) == []
 
 
-def test_destroying_a_sandbox_ends_an_iteration_that_waits(box: Sandbox) -> None:
+def test_destroy_ends_a_waiting_iteration(box: Sandbox) -> None:
     found: list[Event] = []
     with box.events() as events:
         thread = threading.Thread(target=lambda: found.extend(events))
@@ -405,32 +408,34 @@ def test_destroying_a_sandbox_ends_an_iteration_that_waits(box: Sandbox) -> None
     assert (found[-1].what, found[-1].change) == ("sandbox", "deleted")
 
 
-def test_a_closed_sandbox_cannot_be_heard(box: Sandbox) -> None:
+def test_a_closed_sandbox_has_no_events(box: Sandbox) -> None:
     box.destroy()
     with pytest.raises(SandboxClosedError):
         box.events()
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan")])
-def test_a_timeout_that_makes_no_sense_is_refused(box: Sandbox, timeout: float) -> None:
+def test_an_invalid_timeout_is_refused(box: Sandbox, timeout: float) -> None:
     with pytest.raises(SpecError, match="timeout"):
         box.events(timeout=timeout)
 
 
-def test_an_iterator_that_was_not_closed_warns(box: Sandbox) -> None:
+def test_an_iterator_that_was_not_closed_causes_a_warning(box: Sandbox) -> None:
     events = box.events()
     with pytest.warns(ResourceWarning, match="an iterator of events was not closed"):
         del events
 
 
-def test_an_iteration_ends_after_its_timeout_and_a_new_one_goes_on(box: Sandbox) -> None:
+def test_an_iteration_can_continue_after_its_timeout(box: Sandbox) -> None:
+    """An iteration ends after its timeout, and a new iteration continues with later events."""
     with box.events(timeout=0) as events:
         assert list(events) == []
         lab.ip("link add ifb5 type ifb", netns=box.path)
         assert short(list(events))[0] == ("link", "new", "ifb5")
 
 
-def test_messages_of_processes_inside_are_not_heard(box: Sandbox) -> None:
+def test_netlink_messages_of_processes_are_ignored(box: Sandbox) -> None:
+    """Netlink messages that a process inside sends are ignored: only the kernel's are events."""
     with box.events(timeout=AMPLE) as events:
         [one] = events._subscriptions.values()
         port = one.listener._socket.getsockname()[0]
@@ -444,7 +449,7 @@ def test_messages_of_processes_inside_are_not_heard(box: Sandbox) -> None:
         assert next(events).interface == "ifb5"
 
 
-# --- what the system refuses ---
+# --- system calls that fail ---
 
 
 def refuse(*_: object, **__: object) -> Any:  # noqa: ANN401
@@ -459,26 +464,27 @@ def refuse(*_: object, **__: object) -> Any:  # noqa: ANN401
         (fcntl, "ioctl", "find the namespace of a socket"),
     ],
 )
-def test_what_the_system_refuses_is_told_and_nothing_stays_open(
+def test_a_failed_system_call_leaves_no_descriptor_open(
     box: Sandbox,
     monkeypatch: pytest.MonkeyPatch,
     where: ModuleType | type,
     name: str,
     words: str,
 ) -> None:
+    """If a system call fails, events() raises KernelError and leaves no descriptor open."""
     with monkeypatch.context() as patch:
         patch.setattr(where, name, refuse)
         with pytest.raises(KernelError, match=words):
             box.events()
 
 
-def test_a_directory_that_cannot_be_watched_is_told(tmp_path: Any) -> None:  # noqa: ANN401
+def test_watching_a_missing_directory_fails(tmp_path: Any) -> None:  # noqa: ANN401
     with pytest.raises(KernelError, match=r"watch .*nowhere: ENOENT"):
         libc.watch(str(tmp_path / "nowhere"))
 
 
 class Scripted:
-    """A socket that receives what the test says."""
+    """A socket that receives the scripted answers."""
 
     def __init__(self, *answers: tuple[bytes, int] | int) -> None:
         self.answers = list(answers)
@@ -498,7 +504,7 @@ class Scripted:
         ((b"x", 0), ProtocolError, "message header of 1 bytes"),
     ],
 )
-def test_what_cannot_be_heard_is_told(
+def test_errors_of_receive_are_reported(
     answer: tuple[bytes, int] | int, error: type[NetSandboxError], words: str
 ) -> None:
     made = listener.Listener(())
@@ -508,7 +514,8 @@ def test_what_cannot_be_heard_is_told(
         made.receive()
 
 
-def test_what_is_heard_in_one_go_has_an_end(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_receive_is_limited_to_a_number_of_datagrams(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A receive is limited to a number of datagrams; later events are read by the next receive."""
     monkeypatch.setattr(listener, "DATAGRAMS", 2)
     with box.events(timeout=AMPLE) as events:
         flood(box.path, 9)
@@ -516,7 +523,7 @@ def test_what_is_heard_in_one_go_has_an_end(box: Sandbox, monkeypatch: pytest.Mo
     assert {(event.what, event.change) for event in found} == {("address", "new")}
 
 
-def test_a_sandbox_whose_namespace_is_gone_is_not_heard(box: Sandbox) -> None:
+def test_a_sandbox_without_its_namespace_is_not_followed(box: Sandbox) -> None:
     Sandbox.create("gone").close()
     path = f"{box.path.rpartition('/')[0]}/gone"
     subprocess.run(["umount", path], check=True)
@@ -525,7 +532,8 @@ def test_a_sandbox_whose_namespace_is_gone_is_not_heard(box: Sandbox) -> None:
     assert any("gone" in line for line in Sandbox.prune())
 
 
-def test_what_was_let_go_of_is_let_go_of_once(box: Sandbox) -> None:
+def test_a_followed_sandbox_is_released_once(box: Sandbox) -> None:
+    """Releasing a followed sandbox twice closes its descriptors once."""
     events = box.events()
     [one] = events._subscriptions.values()
     events.close()
@@ -535,13 +543,15 @@ def test_what_was_let_go_of_is_let_go_of_once(box: Sandbox) -> None:
     assert one.listener.fileno() == -1
 
 
-def test_a_wait_may_be_longer_than_the_system_takes(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wait_may_exceed_the_limit_of_poll(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wait that is longer than the limit of one poll is split into several."""
     monkeypatch.setattr(watch, "_HOUR", 0.01)
     with box.events() as events:
         assert events.wait(0.05) is None
 
 
-def test_if_it_is_lost_which_records_have_changed_all_are_looked_at(box: Sandbox) -> None:
+def test_an_inotify_overflow_rereads_all_records(box: Sandbox) -> None:
+    """After IN_Q_OVERFLOW all records are read again."""
     records = watch.Records(Store())
     assert records.changed() == set()
     records.close()

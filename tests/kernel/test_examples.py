@@ -1,8 +1,8 @@
-"""Every example and every piece of code in the documentation runs, on a host of its own, and leaves nothing behind.
+"""Every example and every code block of the documentation runs on a fresh host, and leaves nothing behind.
 
 A block that is fenced as ``python`` is a program, or a test if it imports pytest; one fenced as ``sh`` is a script. The
-tutorial is one long script. The host has three cables to plug in: veth-web, veth-a and veth-b, with web-host, a-host
-and b-host at the other ends.
+tutorial is one long script. The host has three veths to attach: veth-web, veth-a and veth-b, with the peers web-host,
+a-host and b-host.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def blocks(document: str) -> Iterator[tuple[str, str]]:
-    """Yield the kind and the text of every block of a document that can be run."""
+    """Yield the kind and the text of every executable block of a document."""
     for kind, text in _BLOCK.findall((ROOT / document).read_text(encoding="utf-8")):
         yield ("test" if "import pytest" in text else kind), text
 
 
 def run(kind: str, file: Path) -> str:
-    """Run a program, which must not fail (nor complain, if it is Python), and return what it says."""
-    # The commands of this environment come first, and no configuration of ours is read.
+    """Run a program that must not fail, nor write to stderr if it is Python, and return its output."""
+    # The commands of this environment come first, and no configuration of the repository is read.
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     command = [*PROGRAMS[kind], str(file)]
     done = subprocess.run(
@@ -55,7 +55,7 @@ def run(kind: str, file: Path) -> str:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda file: file.stem)
 @pytest.mark.usefixtures("run_netns")
-def test_an_example_runs_and_leaves_the_host_as_it_was(example: Path) -> None:
+def test_an_example_runs_and_restores_the_host(example: Path) -> None:
     before = lab.snapshot()
     assert run("python", example)
     assert lab.snapshot() == before
@@ -79,7 +79,7 @@ def test_code_in_the_documentation_runs(kind: str, text: str, tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("run_netns")
-def test_the_tutorial_can_be_followed_from_its_first_command_to_its_last(tmp_path: Path) -> None:
+def test_the_tutorial_can_be_followed_to_its_end(tmp_path: Path) -> None:
     file = tmp_path / "tutorial.sh"
     file.write_text("".join(text for _, text in blocks("docs/tutorial.md")), encoding="utf-8")
     before = lab.snapshot()
@@ -98,6 +98,7 @@ def test_every_test_that_the_documentation_names_exists() -> None:
 
 
 def test_ip_leaves_a_link_inside_when_its_name_is_taken(box: Sandbox) -> None:
+    """If a name is taken inside, `ip link set netns name` fails but leaves the link inside."""
     lab.veth("v0", "p0")
     lab.veth("eth0", "q0", netns=box.path)
     command = f"ip link set v0 netns {box.path} name eth0".split()

@@ -1,7 +1,7 @@
-"""The fault matrix: each system call of each operation fails once, by itself, with what such a call can fail with.
+"""The fault matrix: each system call of each operation fails once, with an errno that is possible for the call.
 
-Either the operation returns, and is complete; or it raises a NetSandboxError that is no RollbackError, nothing is left
-pending in a record, and host and sandbox are as before. The judge is ip(8), through `lab.snapshot`.
+The operation either returns and is complete, or raises a NetSandboxError other than RollbackError and is rolled back,
+with nothing pending in a record. `lab.snapshot` compares the state with ip(8).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.matrix
 
 
 def is_ours(outcome: faults.Outcome) -> bool:
-    """Whether an operation raised what it may raise, and left nothing pending."""
+    """Return whether an operation raised a NetSandboxError other than RollbackError, and left nothing pending."""
     records = Path("/run/netsandbox").glob("[!.]*.json")
     settled = all('"pending":null' in record.read_text() for record in records)
     return outcome.error.startswith("netsandbox.errors.") and "RollbackError" not in outcome.error and settled
@@ -49,10 +49,8 @@ def is_ours(outcome: faults.Outcome) -> bool:
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.usefixtures("run_netns")
 @pytest.mark.timeout(900)
-def test_one_failed_call_leaves_nothing_changed_or_nothing_undone(
-    name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """After each failure everything is as before, or complete."""
+def test_an_operation_with_a_failed_call_is_atomic(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """After the failure of any system call, the operation is either rolled back or complete."""
     prepare, act, _ = OPERATIONS[name]
     fresh(prepare)
     act()
@@ -72,7 +70,7 @@ def test_one_failed_call_leaves_nothing_changed_or_nothing_undone(
                 differences[call, n] = (outcome.end, outcome.error, now == before, now == complete)
             if now != before:
                 assert fresh(prepare) == before
-            if not outcome.hit:  # the kernel may have begun a write below /proc/sys/net again, until it got the RTNL
+            if not outcome.hit:  # a write below /proc/sys/net is restarted until it gets rtnl_lock, so the count varies
                 break
     with capsys.disabled():
         print(f"\nfault matrix, {name}: {injected} failures injected, {len(differences)} differences")

@@ -1,4 +1,4 @@
-"""The fault tool itself: which call it hits, what it counts, how a run ends."""
+"""The fault injector itself: which call it hits, what it counts, how a run ends."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     from tests.kernel.faults import Switch
 
-# glibc's open() is openat, and its clone() wants a stack: these names are not the calls they make.
+# glibc's open() calls openat, and its clone() needs a stack: these names cannot be called directly.
 _CALLED_BY_NAME = sorted(
     name for name, number in faults.NUMBERS.items() if number is not None and name not in {"open", "clone", "clone3"}
 )
 
 
 def errno_of(call: Callable[[], object]) -> int:
-    """Tell the errno with which *call* failed, 0 for success."""
+    """Return the errno with which *call* failed, 0 for success."""
     try:
         call()
     except OSError as error:
@@ -51,7 +51,7 @@ def write_three_times(arm: Switch, disarm: Switch) -> list[int]:
 
 
 @pytest.mark.parametrize("n", range(1, 7))
-def test_the_nth_call_of_all_threads_fails_and_no_other(n: int) -> None:
+def test_only_the_nth_call_of_all_threads_fails(n: int) -> None:
     def program(arm: Switch, disarm: Switch) -> list[int]:
         ours, _theirs = socket.socketpair()
         answers: list[int] = []
@@ -74,7 +74,7 @@ def test_the_nth_call_of_all_threads_fails_and_no_other(n: int) -> None:
     assert (outcome.end, outcome.status, outcome.hit) == ("returned", 0, True)
 
 
-def test_one_call_fails_when_threads_run_at_once() -> None:
+def test_one_call_of_concurrent_threads_fails() -> None:
     def program(arm: Switch, disarm: Switch) -> int:
         barrier = threading.Barrier(4)
         answers: list[int] = []
@@ -97,7 +97,7 @@ def test_one_call_fails_when_threads_run_at_once() -> None:
 
 
 @pytest.mark.parametrize("name", _CALLED_BY_NAME)
-def test_a_number_is_that_of_its_name(name: str) -> None:
+def test_a_system_call_number_matches_its_name(name: str) -> None:
     def program(arm: Switch, disarm: Switch) -> int:
         function = getattr(ctypes.CDLL(None, use_errno=True), name)
         arm()
@@ -133,7 +133,9 @@ def test_names_are_counted_together_to_find_the_nth(tmp_path: Path) -> None:
     assert new.exists()
 
 
-def test_the_count_is_by_name_and_tells_of_none(tmp_path: Path) -> None:
+def test_calls_are_counted_by_name(tmp_path: Path) -> None:
+    """Calls are counted by name, and a name without a call is counted as 0."""
+
     def program(arm: Switch, disarm: Switch) -> None:
         arm()
         file = os.open(tmp_path / "file", os.O_CREAT | os.O_WRONLY)
@@ -162,7 +164,7 @@ def test_a_signal_does_not_make_a_call_count_twice() -> None:
     assert faults.count(program, "write") == {"write": 1000}
 
 
-def test_calls_outside_the_marks_are_left_alone() -> None:
+def test_calls_outside_arm_and_disarm_are_not_counted() -> None:
     def program(arm: Switch, disarm: Switch) -> list[int]:
         before = errno_of(write_nothing)
         inside = write_three_times(arm, disarm)
@@ -175,7 +177,7 @@ def test_calls_outside_the_marks_are_left_alone() -> None:
     assert outcome.calls == {"write": 6}
 
 
-def test_calls_of_a_process_the_program_starts_are_left_alone() -> None:
+def test_calls_of_a_child_process_are_not_counted() -> None:
     def program(arm: Switch, disarm: Switch) -> list[int]:
         arm()
         other = os.fork()
@@ -195,7 +197,7 @@ def test_nothing_is_hit_beyond_the_last_call() -> None:
     assert (outcome.hit, outcome.calls, outcome.value) == (False, {"write": 3}, [0, 0, 0])
 
 
-def test_a_kill_comes_before_the_call_happens() -> None:
+def test_a_kill_precedes_the_call() -> None:
     reader, writer = os.pipe()
 
     def program(arm: Switch, _disarm: Switch) -> None:
@@ -210,7 +212,8 @@ def test_a_kill_comes_before_the_call_happens() -> None:
     os.close(reader)
 
 
-def test_the_errno_with_the_number_of_sigkill_kills_nobody() -> None:
+def test_ebadf_is_not_taken_for_sigkill() -> None:
+    """EBADF, which has the same number as SIGKILL, fails the call and kills no process."""
     assert errno.EBADF == signal.SIGKILL
     outcome = faults.run(write_three_times, "write", n=2, fault=errno.EBADF)
     assert (outcome.end, outcome.value) == ("returned", [0, errno.EBADF, 0])
@@ -221,23 +224,25 @@ def write_and_stay_armed(arm: Switch, _disarm: Switch) -> int:
     return write_nothing()
 
 
-def test_an_exception_is_told_by_a_call_that_does_not_count() -> None:
+def test_reporting_an_exception_is_not_counted() -> None:
+    """The write that reports an exception is not counted."""
     outcome = faults.run(write_and_stay_armed, "write", n=1, fault=errno.ENOSPC)
     assert (outcome.end, outcome.error) == ("raised", "OSError: [Errno 28] No space left on device")
     assert outcome.calls == {"write": 1}
 
 
-def test_a_value_is_told_by_a_call_that_does_not_count() -> None:
+def test_reporting_a_value_is_not_counted() -> None:
+    """The write that reports the return value is not counted."""
     outcome = faults.run(write_and_stay_armed, "write", n=2, fault=errno.ENOSPC)
     assert (outcome.end, outcome.value, outcome.calls) == ("returned", 0, {"write": 1})
 
 
-def test_a_program_that_exits_on_its_own_has_died() -> None:
+def test_os_exit_counts_as_died() -> None:
     outcome = faults.run(lambda *_: os._exit(7), "write", n=1, fault=errno.EIO)
     assert (outcome.end, outcome.status) == ("died", 7)
 
 
-def test_a_program_that_asks_to_exit_has_raised() -> None:
+def test_system_exit_counts_as_raised() -> None:
     outcome = faults.run(lambda *_: exec("raise SystemExit(3)"), "write", n=1, fault=errno.EIO)  # noqa: S102
     assert (outcome.end, outcome.error) == ("raised", "SystemExit: 3")
 
@@ -255,14 +260,14 @@ def call_without_end(arm: Switch, _disarm: Switch) -> None:
 
 
 @pytest.mark.parametrize("program", [wait_in_a_traced_call, call_without_end])
-def test_a_program_that_hangs_is_ended(program: faults.Program) -> None:
+def test_a_program_that_hangs_is_killed(program: faults.Program) -> None:
     outcome = faults.run(program, {"recvfrom", "write"}, n=10**9, fault=errno.EIO, limit=0.1)
     assert (outcome.end, outcome.status) == ("timed out", -signal.SIGKILL)
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 
 
-def test_a_process_left_behind_is_ended() -> None:
+def test_a_process_left_behind_is_killed() -> None:
     reader, writer = os.pipe()
 
     def program(_arm: Switch, _disarm: Switch) -> None:
@@ -282,7 +287,7 @@ def test_a_run_leaves_no_file_open() -> None:
     assert open_files() == before
 
 
-def test_the_child_has_no_file_open_but_its_report_and_the_stream() -> None:
+def test_the_child_opens_only_its_report_and_the_stream() -> None:
     def program(_arm: Switch, _disarm: Switch) -> int:
         return len(open_files())
 
@@ -290,7 +295,7 @@ def test_the_child_has_no_file_open_but_its_report_and_the_stream() -> None:
     assert faults.run(program, "write", n=1, fault=errno.EIO).value == before + 2
 
 
-def test_a_program_that_fails_by_itself_is_not_counted() -> None:
+def test_counting_a_failing_program_raises() -> None:
     def program(_arm: Switch, _disarm: Switch) -> None:
         raise LookupError("nothing here")
 
@@ -298,17 +303,17 @@ def test_a_program_that_fails_by_itself_is_not_counted() -> None:
         faults.count(program, "write")
 
 
-def test_a_name_without_a_number_is_refused() -> None:
+def test_an_unknown_system_call_name_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^no system call number is known for getpid, wirte$"):
         faults.count(write_three_times, {"write", "wirte", "getpid"})
 
 
-def test_the_call_before_the_first_is_refused() -> None:
+def test_n_below_1_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^calls are counted from 1, not from 0$"):
         faults.run(write_three_times, "write", n=0, fault=errno.EIO)
 
 
-def test_a_filter_that_is_refused_is_told() -> None:
+def test_failure_to_install_the_filter_is_reported() -> None:
     # A process can have one listener only: EBUSY, seccomp(2).
     outcome = faults.run(lambda *_: faults.count(write_three_times, "write"), "write", n=1, fault=errno.EIO)
     assert outcome.error == "OSError: [Errno 16] install the seccomp filter: Device or resource busy"

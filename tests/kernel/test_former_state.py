@@ -1,4 +1,4 @@
-"""What a link had on the host comes back with it (behaviour.md I1, fault A8): after removal, and after a failed add."""
+"""The original state of a link on the host is restored after a detach and after a failed attach (fault A8)."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ SETTINGS = {
 
 @pytest.fixture
 def _links(host: None) -> None:  # noqa: ARG001
-    """Make a link and a bridge that is up; addresses are not generated, to leave none out of the comparison."""
+    """Create a link and a bridge, and set both up."""
     veth()
     ip("link add br0 type bridge")
     for name in ("br0", "p0", "v0"):
@@ -126,7 +126,8 @@ def plug_in_and_destroy(box: Sandbox) -> None:
 
 @pytest.mark.usefixtures("_links")
 @pytest.mark.parametrize("state", STATES)
-def test_what_a_link_had_comes_back(box: Sandbox, state: str) -> None:
+def test_the_original_state_of_a_link_is_restored(box: Sandbox, state: str) -> None:
+    """Attach and detach restore each kind of state that the link had on the host."""
     for command in filter(None, STATES[state].split("; ")):
         ip(command)
     with comes_back():
@@ -135,7 +136,8 @@ def test_what_a_link_had_comes_back(box: Sandbox, state: str) -> None:
 
 @pytest.mark.usefixtures("_links")
 @pytest.mark.parametrize("way", [plug_in_and_out, fail_to_plug_in])
-def test_settings_of_a_link_come_back(box: Sandbox, way: Callable[[Sandbox], None]) -> None:
+def test_sysctls_of_a_link_are_restored(box: Sandbox, way: Callable[[Sandbox], None]) -> None:
+    """Per-interface sysctls, which the move resets, are restored after a detach and after a failed attach."""
     before = {setting: sysctl(setting) for setting in SETTINGS}
     for setting, value in SETTINGS.items():
         sysctl(setting, value)
@@ -147,7 +149,8 @@ def test_settings_of_a_link_come_back(box: Sandbox, way: Callable[[Sandbox], Non
 
 @pytest.mark.usefixtures("_links")
 @pytest.mark.parametrize("way", [plug_in_and_out, fail_to_plug_in, plug_in_and_destroy])
-def test_all_of_it_comes_back_together(box: Sandbox, way: Callable[[Sandbox], None]) -> None:
+def test_combined_state_of_a_link_is_restored(box: Sandbox, way: Callable[[Sandbox], None]) -> None:
+    """Many kinds of state are restored together: after a detach, a failed attach, and destroy."""
     for state in ("MAC", "queue", "alias", "two altnames", "addresses out of order", "IPv6 addresses", "routes"):
         for command in STATES[state].split("; "):
             ip(command)
@@ -161,7 +164,8 @@ def test_all_of_it_comes_back_together(box: Sandbox, way: Callable[[Sandbox], No
 
 
 @pytest.mark.usefixtures("_links")
-def test_defaults_of_the_host_that_changed_meanwhile_do_not_reach_the_link(box: Sandbox) -> None:
+def test_changed_defaults_of_the_host_do_not_apply(box: Sandbox) -> None:
+    """A sysctl default of the host that changes after the attach does not apply to the link after the detach."""
     box.add_interface("v0")
     before = sysctl("ipv4/conf/v0/arp_ignore") if "v0" in links() else "0"
     sysctl("ipv4/conf/default/arp_ignore", "8")
@@ -170,7 +174,7 @@ def test_defaults_of_the_host_that_changed_meanwhile_do_not_reach_the_link(box: 
 
 
 @pytest.mark.usefixtures("_links")
-def test_forwarding_entries_of_a_bridge_port_come_back(box: Sandbox) -> None:
+def test_fdb_entries_of_a_bridge_port_are_restored(box: Sandbox) -> None:
     ip("link set v0 master br0")
     bridge("fdb add 02:00:00:00:00:55 dev v0 master static")
     with comes_back(box.path):
@@ -179,7 +183,7 @@ def test_forwarding_entries_of_a_bridge_port_come_back(box: Sandbox) -> None:
 
 
 @pytest.mark.usefixtures("_links")
-def test_a_secret_that_cannot_be_told_does_not_keep_a_link_in(box: Sandbox) -> None:
+def test_a_link_with_a_stable_secret_can_be_detached(box: Sandbox) -> None:
     sysctl("ipv6/conf/v0/stable_secret", "fd00::1234")
     ip("address add 10.0.0.1/24 dev v0")
     plug_in_and_out(box)
@@ -187,7 +191,7 @@ def test_a_secret_that_cannot_be_told_does_not_keep_a_link_in(box: Sandbox) -> N
 
 
 @pytest.mark.usefixtures("_links")
-def test_a_master_that_is_gone_does_not_keep_a_link_in(box: Sandbox) -> None:
+def test_a_link_whose_master_is_gone_can_be_detached(box: Sandbox) -> None:
     ip("link set v0 master br0")
     ip("address add 10.0.0.1/24 dev v0")
     box.add_interface("v0")
@@ -198,7 +202,7 @@ def test_a_master_that_is_gone_does_not_keep_a_link_in(box: Sandbox) -> None:
 
 
 @pytest.mark.usefixtures("_links")
-def test_a_master_that_was_made_anew_gets_its_port_back(box: Sandbox) -> None:
+def test_a_recreated_master_gets_its_port_back(box: Sandbox) -> None:
     ip("link set v0 master br0")
     box.add_interface("v0")
     ip("link delete br0")
@@ -207,7 +211,7 @@ def test_a_master_that_was_made_anew_gets_its_port_back(box: Sandbox) -> None:
     assert links()["v0"]["master"] == "br0"
 
 
-def test_a_setting_below_zero_comes_back(box: Sandbox) -> None:
+def test_a_negative_sysctl_value_is_restored(box: Sandbox) -> None:
     veth()
     sysctl("ipv4/conf/v0/medium_id", "-1")
     with comes_back(box.path):

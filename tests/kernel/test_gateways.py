@@ -1,4 +1,4 @@
-"""Gateways and routes (behaviour.md I7; faults C7 to C11; behaviours T16, T33 to T38)."""
+"""Gateways and routes (faults C7 to C11)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.kernel.lab import comes_back, fails, ip, routes, veth
 
 @pytest.fixture
 def lan(box: Sandbox) -> Sandbox:
-    """Have two links in the sandbox, each with IPv4 and IPv6."""
+    """Attach two links, each with IPv4 and IPv6."""
     veth(up=True)
     veth("v1", "p1", up=True)
     box.add_interfaces(
@@ -44,7 +44,7 @@ def test_a_gateway_is_set_and_unset_per_family(lan: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(("first", "second"), [("10.0.0.1", "10.1.0.1"), ("fd00::1", "fd01::1")])
-def test_c8_a_gateway_takes_the_place_of_the_one_before(lan: Sandbox, first: str, second: str) -> None:
+def test_c8_a_gateway_replaces_the_previous_one(lan: Sandbox, first: str, second: str) -> None:
     lan.set_gateway(first)
     lan.set_gateway(second)
     assert len(defaults(lan)) == 1
@@ -54,7 +54,7 @@ def test_c8_a_gateway_takes_the_place_of_the_one_before(lan: Sandbox, first: str
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_t33_c8_a_foreign_default_route_is_replaced(lan: Sandbox, family: int) -> None:
+def test_c8_a_foreign_default_route_is_replaced(lan: Sandbox, family: int) -> None:
     theirs, ours = ("10.0.0.9", "10.1.0.1") if family == 4 else ("fd00::9", "fd01::1")
     ip(f"-{family} route add default via {theirs}", netns=lan.path)
     lan.set_gateway(ours)
@@ -62,7 +62,7 @@ def test_t33_c8_a_foreign_default_route_is_replaced(lan: Sandbox, family: int) -
     assert f"default via {ours} dev eth1" in defaults(lan).pop()
 
 
-def test_c8_a_link_local_gateway_needs_its_interface(lan: Sandbox) -> None:
+def test_c8_a_link_local_gateway_needs_an_interface(lan: Sandbox) -> None:
     with fails(lan, SpecError, match="interface"):
         lan.set_gateway("fe80::1")
     lan.set_gateway("fe80::1", interface="eth1")
@@ -70,7 +70,7 @@ def test_c8_a_link_local_gateway_needs_its_interface(lan: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("gateway", ["192.168.7.1", "2001:db8::1"])
-def test_c8_a_gateway_off_the_link_needs_onlink(lan: Sandbox, gateway: str) -> None:
+def test_c8_a_gateway_outside_the_subnet_needs_onlink(lan: Sandbox, gateway: str) -> None:
     with fails(lan, KernelError) as info:
         lan.set_gateway(gateway)
     assert info.value.errno == errno.ENETUNREACH
@@ -88,13 +88,13 @@ def test_a_default_route_may_have_no_gateway(lan: Sandbox, family: int) -> None:
     assert defaults(lan) == set()
 
 
-def test_c8_a_default_route_with_a_metric_is_a_route(lan: Sandbox) -> None:
+def test_c8_default_routes_with_metrics_can_coexist(lan: Sandbox) -> None:
     lan.add_route(Route("0.0.0.0/0", "10.0.0.1", metric=100))
     lan.add_route(Route("0.0.0.0/0", "10.1.0.1", metric=50))
     assert defaults(lan) == {"default via 10.0.0.1 dev eth0 metric 100", "default via 10.1.0.1 dev eth1 metric 50"}
 
 
-def test_t16_the_gateway_is_that_of_the_lowest_metric(lan: Sandbox) -> None:
+def test_the_gateway_has_the_lowest_metric(lan: Sandbox) -> None:
     lan.add_route(Route("0.0.0.0/0", "10.0.0.1", metric=100))
     assert lan.gateway4 == ip_address("10.0.0.1")
     lan.add_route(Route("0.0.0.0/0", "10.1.0.1", metric=50))
@@ -102,9 +102,8 @@ def test_t16_the_gateway_is_that_of_the_lowest_metric(lan: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("names", [("eth0", "eth1"), ("eth1", "eth0")])
-def test_t16_t36_the_gateway_is_chosen_by_priority_then_by_name_for_each_family(
-    lan: Sandbox, names: tuple[str, str]
-) -> None:
+def test_choose_gateways_compares_priority_then_name(lan: Sandbox, names: tuple[str, str]) -> None:
+    """choose_gateways selects one gateway for each family: by the highest priority, then by the name."""
     four = {"eth0": "10.0.0.1", "eth1": "10.1.0.1"}
     six = {"eth0": "fd00::1", "eth1": "fd01::1"}
     equal = [Gateway(name, via) for name in names for via in (four[name], six[name])]
@@ -119,7 +118,8 @@ def test_t16_t36_the_gateway_is_chosen_by_priority_then_by_name_for_each_family(
     assert defaults(lan) == set()
 
 
-def test_t36_without_a_candidate_a_family_has_no_default_route_at_all(lan: Sandbox) -> None:
+def test_choose_gateways_without_a_candidate_removes_routes(lan: Sandbox) -> None:
+    """If a family has no candidate, choose_gateways removes all its default routes."""
     lan.choose_gateways([Gateway("eth0", "10.0.0.1"), Gateway("eth0", "fd00::1")])
     lan.add_route(Route("0.0.0.0/0", via="10.1.0.1", metric=100))
     lan.add_route(Route("::/0", via="fd01::1", metric=9))
@@ -129,7 +129,8 @@ def test_t36_without_a_candidate_a_family_has_no_default_route_at_all(lan: Sandb
     assert defaults(lan) == set()
 
 
-def test_t36_gateways_are_chosen_for_both_families_or_for_none(lan: Sandbox) -> None:
+def test_choose_gateways_is_atomic(lan: Sandbox) -> None:
+    """If the gateway of one family is refused, choose_gateways changes neither family."""
     lan.set_gateway("10.0.0.1")
     with fails(lan, KernelError):
         lan.choose_gateways([Gateway("eth1", "10.1.0.1"), Gateway("eth1", "2001:db8::1")])
@@ -145,18 +146,18 @@ def test_t36_gateways_are_chosen_for_both_families_or_for_none(lan: Sandbox) -> 
 
 
 @pytest.mark.parametrize("gateway", ["10.0.0.2", "fd00::2", "10.0.0.0/24", "224.0.0.1", "::", "nonsense", "10.0.0.255"])
-def test_a_gateway_that_is_none_is_refused(lan: Sandbox, gateway: str) -> None:
+def test_an_invalid_gateway_is_refused(lan: Sandbox, gateway: str) -> None:
     with fails(lan, NetSandboxError):
         lan.set_gateway(gateway)
 
 
-def test_a_gateway_of_an_interface_that_is_not_there_is_refused(lan: Sandbox) -> None:
+def test_a_gateway_of_a_missing_interface_is_refused(lan: Sandbox) -> None:
     with fails(lan, KernelError, match="eth7"):
         lan.set_gateway("10.0.0.1", interface="eth7")
 
 
 @pytest.mark.parametrize("gateway", ["10.0.0.1", "fd00::1"])
-def test_c9_the_gateway_goes_with_its_link(lan: Sandbox, gateway: str) -> None:
+def test_c9_detaching_a_link_removes_its_gateway(lan: Sandbox, gateway: str) -> None:
     lan.set_gateway(gateway)
     lan.remove_interface("eth0")
     assert (lan.gateway4, lan.gateway6) == (None, None)
@@ -164,7 +165,8 @@ def test_c9_the_gateway_goes_with_its_link(lan: Sandbox, gateway: str) -> None:
     lan.unset_gateway(6)
 
 
-def test_c10_a_route_goes_with_its_link_and_an_equal_one_is_found(lan: Sandbox) -> None:
+def test_c10_detaching_a_link_removes_its_routes(lan: Sandbox) -> None:
+    """Detaching a link removes its routes; remove_route finds a route by value."""
     lan.add_route(Route("10.7.0.0/16", "10.0.0.1"))
     lan.add_route(Route("10.8.0.0/16", "10.1.0.1"))
     lan.remove_interface("eth0")
@@ -187,7 +189,7 @@ def test_c11_a_next_hop_behind_another_gateway_is_refused(lan: Sandbox, gateway:
     assert info.value.errno == errno.ENETUNREACH
 
 
-def test_c7_routes_to_half_of_everything_are_installed(box: Sandbox) -> None:
+def test_c7_half_default_routes_are_installed(box: Sandbox) -> None:
     veth()
     box.add_interface(
         "v0", addresses=["10.0.0.2/24", "fd00::2/64"], routes=["0.0.0.0/1", "128.0.0.0/1", "::/3", "0.0.0.0/0"]
@@ -207,9 +209,10 @@ def test_c7_routes_to_half_of_everything_are_installed(box: Sandbox) -> None:
         ("::/0", ("fd00::2/64", "fd01::2/64"), "fd00::1", "default dev eth0 metric 1024"),
     ],
 )
-def test_an_interface_route_to_everything_is_the_default_route_until_a_gateway_takes_its_place(
+def test_a_gateway_replaces_an_on_link_default_route(
     box: Sandbox, everything: str, addresses: tuple[str, str], gateway: str, default: str
 ) -> None:
+    """An interface route to 0.0.0.0/0 or ::/0 is the default route until set_gateway replaces it."""
     veth(up=True)
     veth("v1", "p1", up=True)
     box.add_interface("v0", addresses=[addresses[0]], routes=[everything])
@@ -250,20 +253,21 @@ def test_static_routes_are_added_listed_and_removed(lan: Sandbox) -> None:
             lan.remove_route(wish)
 
 
-def test_a_route_that_is_there_already_is_refused(lan: Sandbox) -> None:
+def test_an_existing_route_is_refused(lan: Sandbox) -> None:
     lan.add_route(Route("10.7.0.0/16", "10.0.0.1"))
     with fails(lan, KernelError) as info:
         lan.add_route(Route("10.7.0.0/16", "10.0.0.1"))
     assert info.value.errno == errno.EEXIST
 
 
-def test_a_route_to_nowhere_is_refused(lan: Sandbox) -> None:
+def test_a_route_without_gateway_and_interface_is_refused(lan: Sandbox) -> None:
     with fails(lan, SpecError, match="interface"):
         lan.add_route(Route("10.7.0.0/16"))
 
 
 @pytest.mark.parametrize("how", [Route("10.7.0.0/16", "10.0.0.1"), Route("10.7.0.0/16", interface="eth0")])
-def test_t34_a_next_hop_whose_link_is_down_is_refused_and_the_link_can_still_leave(lan: Sandbox, how: Route) -> None:
+def test_a_next_hop_on_a_link_that_is_down_is_refused(lan: Sandbox, how: Route) -> None:
+    """A route or gateway over a link that is down is refused, and the link can be detached."""
     ip("link set eth0 down", netns=lan.path)
     with fails(lan, KernelError):
         lan.add_route(how)
@@ -273,7 +277,8 @@ def test_t34_a_next_hop_whose_link_is_down_is_refused_and_the_link_can_still_lea
     assert [item.name for item in lan.interfaces] == ["eth1"]
 
 
-def test_t35_the_routes_after_each_attach_and_detach_are_exactly_those_of_what_is_there(box: Sandbox) -> None:
+def test_the_routes_follow_attach_and_detach(box: Sandbox) -> None:
+    """After each attach and detach, the kernel has exactly the routes of the attached interfaces."""
     veth(up=True)
     veth("v1", "p1", up=True)
     expected = {
@@ -295,7 +300,7 @@ def test_t35_the_routes_after_each_attach_and_detach_are_exactly_those_of_what_i
 @pytest.mark.parametrize(
     ("one", "other"), [("10.0.0.0/31", "10.0.0.1/31"), ("fd00::2/127", "fd00::3/127"), ("10.0.0.1/24", "10.0.0.2/24")]
 )
-def test_t37_two_sandboxes_without_gateway_reach_each_other(box: Sandbox, one: str, other: str) -> None:
+def test_two_sandboxes_without_a_gateway_can_ping(box: Sandbox, one: str, other: str) -> None:
     veth()
     with Sandbox.temporary() as second:
         box.add_interface("v0", addresses=[one])
@@ -304,7 +309,7 @@ def test_t37_two_sandboxes_without_gateway_reach_each_other(box: Sandbox, one: s
         assert done.returncode == 0, done.stdout
 
 
-def test_t38_without_gateway_neighbours_answer_and_the_rest_is_unreachable(box: Sandbox) -> None:
+def test_without_a_gateway_only_neighbors_are_reachable(box: Sandbox) -> None:
     veth()
     ip("address add 10.0.0.1/24 dev p0")
     ip("link set p0 up")
@@ -316,7 +321,8 @@ def test_t38_without_gateway_neighbours_answer_and_the_rest_is_unreachable(box: 
     assert "Network is unreachable" in far.stderr
 
 
-def test_ports_of_a_bridge_in_a_third_sandbox_reach_each_other(box: Sandbox) -> None:
+def test_sandboxes_reach_each_other_over_a_third_one(box: Sandbox) -> None:
+    """Two sandboxes whose veths are ports of a bridge in a third sandbox reach each other."""
     veth("a0", "a1")
     veth("b0", "b1")
     with Sandbox.temporary() as one, Sandbox.temporary() as two:

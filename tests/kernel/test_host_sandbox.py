@@ -1,4 +1,4 @@
-"""The host as a sandbox: nothing is moved or renamed, and what was there comes back (fault A9, behaviour T12)."""
+"""The host as a sandbox: links are neither moved nor renamed, and a detach restores their state (fault A9)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BAD = {"net.ipv4.conf.IFNAME.forwarding": "1", "net.ipv4.conf.IFNAME.no_such_set
 
 @pytest.fixture
 def home(host: None) -> Sandbox:  # noqa: ARG001
-    """Have a host with a link in use: up, with addresses and routes."""
+    """Set up a host with a link that is up and has addresses and routes."""
     veth(up=True)
     ip("address add 10.0.0.1/24 dev v0")
     ip("address add fd00::1/64 dev v0 nodad")
@@ -21,7 +21,8 @@ def home(host: None) -> Sandbox:  # noqa: ARG001
     return Sandbox.host()
 
 
-def test_a9_a_link_keeps_its_name_state_and_addresses_and_gets_more(home: Sandbox) -> None:
+def test_a9_attach_on_the_host_adds_to_the_link(home: Sandbox) -> None:
+    """A link of the host keeps its name, addresses and routes on attach, and a detach restores its state."""
     with home, comes_back():
         added = home.add_interface(
             "v0",
@@ -40,7 +41,7 @@ def test_a9_a_link_keeps_its_name_state_and_addresses_and_gets_more(home: Sandbo
         added.remove()
 
 
-def test_a9_a_link_that_was_down_is_down_again(host: None) -> None:  # noqa: ARG001
+def test_a9_detach_sets_a_link_down_that_was_down(host: None) -> None:  # noqa: ARG001
     veth()
     with Sandbox.host() as home, comes_back():
         home.add_interface("v0", addresses=["10.1.0.2/24", "fd01::2/64"])
@@ -49,7 +50,7 @@ def test_a9_a_link_that_was_down_is_down_again(host: None) -> None:  # noqa: ARG
         home.remove_interface("v0")
 
 
-def test_a9_a_link_without_ipv6_loses_it_only_while_it_is_plugged_in(host: None) -> None:  # noqa: ARG001
+def test_a9_detach_restores_disable_ipv6(host: None) -> None:  # noqa: ARG001
     veth()
     with Sandbox.host() as home, comes_back():
         home.add_interface("v0", addresses=["10.1.0.2/24"])
@@ -57,7 +58,8 @@ def test_a9_a_link_without_ipv6_loses_it_only_while_it_is_plugged_in(host: None)
         home.remove_interface("v0")
 
 
-def test_a9_ipv6_that_a_setting_takes_away_comes_back_with_it(home: Sandbox) -> None:
+def test_a9_ipv6_state_lost_by_a_sysctl_is_restored(home: Sandbox) -> None:
+    """IPv6 addresses, routes and neighbors that disable_ipv6=1 removes are restored on detach and rollback."""
     ip("neighbor add fd00::9 lladdr 02:00:00:00:00:09 dev v0 nud permanent")
     off = {"net.ipv6.conf.IFNAME.disable_ipv6": "1"}
     with home, comes_back():
@@ -68,7 +70,8 @@ def test_a9_ipv6_that_a_setting_takes_away_comes_back_with_it(home: Sandbox) -> 
             home.add_interface("v0", sysctls={**off, **BAD})
 
 
-def test_a9_ipv6_settings_come_back_from_an_mtu_that_is_too_small_for_ipv6(host: None) -> None:  # noqa: ARG001
+def test_a9_ipv6_sysctls_survive_an_mtu_below_1280(host: None) -> None:  # noqa: ARG001
+    """IPv6 sysctls, which an MTU below 1280 resets, are restored on detach."""
     veth()
     for name, value in {"accept_ra": "0", "addr_gen_mode": "1", "forwarding": "1"}.items():
         sysctl(f"ipv6/conf/v0/{name}", value)
@@ -76,7 +79,7 @@ def test_a9_ipv6_settings_come_back_from_an_mtu_that_is_too_small_for_ipv6(host:
         home.add_interface("v0", mtu=1000).remove()
 
 
-def test_a9_a_failed_add_changes_nothing(home: Sandbox) -> None:
+def test_a9_a_failed_attach_changes_nothing(home: Sandbox) -> None:
     with home, comes_back(), pytest.raises(KernelError, match="no_such_setting") as info:
         home.add_interface(
             "v0", mac="02:00:00:00:00:11", mtu=1400, addresses=["10.1.0.2/24", "fd01::2/64"], sysctls=BAD
@@ -84,7 +87,7 @@ def test_a9_a_failed_add_changes_nothing(home: Sandbox) -> None:
     assert info.value.undone
 
 
-def test_a_bridge_is_made_on_the_host_under_its_source_name(home: Sandbox) -> None:
+def test_a_bridge_on_the_host_has_its_source_name(home: Sandbox) -> None:
     with home, comes_back():
         bridge = home.add_interface(Bridge("br0"), addresses=["10.5.0.1/24"])
         port = home.add_interface("v0", master="br0")
@@ -93,7 +96,7 @@ def test_a_bridge_is_made_on_the_host_under_its_source_name(home: Sandbox) -> No
         home.remove_interface("br0")
 
 
-def test_a_former_master_comes_back(home: Sandbox) -> None:
+def test_the_original_master_is_restored(home: Sandbox) -> None:
     ip("link add br1 type bridge")
     ip("link set v0 master br1")
     ip("link set v0 type bridge_slave cost 42")
@@ -104,17 +107,17 @@ def test_a_former_master_comes_back(home: Sandbox) -> None:
         home.remove_interface("br0")
 
 
-def test_nothing_is_renamed(home: Sandbox) -> None:
+def test_the_option_name_is_refused_on_the_host(home: Sandbox) -> None:
     with home, comes_back(), pytest.raises(SpecError, match="on the host nothing is renamed"):
         home.add_interface("v0", name="wan0")
 
 
-def test_a_host_has_no_loopback_to_plug_in(home: Sandbox) -> None:
+def test_attaching_loopback_on_the_host_is_refused(home: Sandbox) -> None:
     with home, comes_back(), pytest.raises(SpecError, match="loopback"):
         home.add_interface("lo")
 
 
-def test_an_interface_is_known_to_the_next_host_object_and_removed_there(home: Sandbox) -> None:
+def test_a_later_host_sandbox_can_detach_the_interface(home: Sandbox) -> None:
     before = snapshot()
     with home:
         home.add_interface("v0", addresses=["10.1.0.2/24"])
@@ -125,7 +128,7 @@ def test_an_interface_is_known_to_the_next_host_object_and_removed_there(home: S
     assert snapshot() == before
 
 
-def test_t12_several_share_the_host_and_come_and_go_in_any_order(home: Sandbox) -> None:
+def test_several_host_sandboxes_share_their_interfaces(home: Sandbox) -> None:
     veth("v1", "p1", up=True)
     with home, Sandbox.host() as other, comes_back():
         for _ in range(2):
@@ -136,7 +139,7 @@ def test_t12_several_share_the_host_and_come_and_go_in_any_order(home: Sandbox) 
             other.remove_interface("v1")
 
 
-def test_destroying_the_host_object_gives_back_and_leaves_the_namespace(home: Sandbox) -> None:
+def test_destroying_the_host_sandbox_restores_the_host(home: Sandbox) -> None:
     with comes_back():
         home.add_interface("v0", addresses=["10.1.0.2/24"])
         home.add_interface(Bridge("br0"))
@@ -153,7 +156,7 @@ def test_e9_gateways_and_statistics_work_on_the_host(home: Sandbox) -> None:
         added.remove()
 
 
-def test_a_link_that_vanished_counts_as_removed(home: Sandbox) -> None:
+def test_removing_a_deleted_link_succeeds(home: Sandbox) -> None:
     with home:
         added = home.add_interface("v0", addresses=["10.1.0.2/24"])
         ip("link delete v0")

@@ -1,4 +1,4 @@
-"""What a process inside a sandbox does to its links decides nothing outside: the record does."""
+"""A process inside a sandbox cannot affect the host by changing its links: a detach follows the record."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.kernel import lab
 pytestmark = pytest.mark.usefixtures("host")
 
 
-def test_names_and_texts_given_inside_do_not_leave_the_sandbox(box: Sandbox) -> None:
-    """Name, alternative names, alias, queue length and group come back as they were outside."""
+def test_names_and_alias_set_inside_stay_inside(box: Sandbox) -> None:
+    """Name, alternative names, alias, queue length and group are restored to their values on the host."""
     lab.veth("v0", "p0")
     lab.ip("link property add dev v0 altname outside altname mine")
     lab.ip("link set v0 alias ours group 7 txqueuelen 123")
@@ -32,9 +32,10 @@ def test_names_and_texts_given_inside_do_not_leave_the_sandbox(box: Sandbox) -> 
 
 
 @pytest.mark.parametrize("limit", [1 << 16, message.LIMIT])
-def test_a_flood_of_routes_neither_fills_the_record_nor_keeps_a_link_inside(
+def test_a_flood_of_routes_inside_does_not_block_the_detach(
     box: Sandbox, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
+    """With 2,000 routes added inside, the plan of the detach stays short, and the detach succeeds."""
     monkeypatch.setattr(_state, "MANY", 1000)
     monkeypatch.setattr(message, "LIMIT", limit)
     lab.veth("v0", "p0")
@@ -46,19 +47,20 @@ def test_a_flood_of_routes_neither_fills_the_record_nor_keeps_a_link_inside(
         eth0.remove()
 
 
-def test_a_list_without_end_is_refused_and_the_sandbox_works_on(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dump_over_the_limit_fails_with_emsgsize(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dump that exceeds the limit fails with EMSGSIZE, and the sandbox remains usable."""
     for n in range(30):
         lab.ip(f"route add 10.1.{n}.0/24 dev lo", netns=box.path)
     with monkeypatch.context() as patch:
         patch.setattr(message, "LIMIT", 1024)
         with pytest.raises(KernelError, match="longer than 1024 bytes") as info:
-            box.routes  # noqa: B018  reading is what fails
+            box.routes  # noqa: B018  reading the property fails
         assert info.value.errno == errno.EMSGSIZE
     assert len(box.routes) == 30
 
 
-def test_a_failed_removal_leaves_the_names_that_were_given_inside(box: Sandbox) -> None:
-    """What undoing brings back is what was there, not what the record says."""
+def test_a_failed_detach_keeps_names_set_inside(box: Sandbox) -> None:
+    """A detach that is rolled back restores the alternative names set inside, not those in the record."""
     lab.veth("v0", "p0")
     lab.ip("link property add dev v0 altname outside")
     eth0 = box.add_interface("v0")
@@ -72,8 +74,8 @@ def test_a_failed_removal_leaves_the_names_that_were_given_inside(box: Sandbox) 
     assert lab.link("v0")["altnames"] == ["outside"]
 
 
-def test_a_link_put_in_the_place_of_ours_is_not_given_to_the_host(box: Sandbox) -> None:
-    """It has the name, the kind and the index of ours, but its other end is inside."""
+def test_an_impostor_link_is_not_moved_to_the_host(box: Sandbox) -> None:
+    """A link with the name, kind and index of the attached link, but with its peer inside, stays inside."""
     lab.veth("v0", "p0")
     eth0 = box.add_interface("v0", addresses=["10.0.0.2/24"])
     lab.ip("link delete eth0", netns=box.path)
@@ -83,8 +85,8 @@ def test_a_link_put_in_the_place_of_ours_is_not_given_to_the_host(box: Sandbox) 
     assert box.interfaces == ()
 
 
-def test_a_link_put_in_the_place_of_ours_while_the_other_end_lives_is_not_given_to_the_host(box: Sandbox) -> None:
-    """The other end, on the host, tells which link is ours; ours was put elsewhere."""
+def test_an_impostor_of_a_moved_link_stays_inside(box: Sandbox) -> None:
+    """If the attached link was moved elsewhere, a link in its place stays inside: its peer differs."""
     lab.veth("v0", "p0")
     eth0 = box.add_interface("v0")
     with Sandbox.create("elsewhere") as other:
@@ -96,8 +98,8 @@ def test_a_link_put_in_the_place_of_ours_while_the_other_end_lives_is_not_given_
         other.destroy()
 
 
-def test_both_ends_of_a_veth_in_one_sandbox_go_home(box: Sandbox) -> None:
-    """That the other end is inside is right if it was plugged in."""
+def test_both_ends_of_a_veth_in_one_sandbox_are_detached(box: Sandbox) -> None:
+    """Both ends of a veth that are attached to one sandbox are returned to the host."""
     lab.veth("v0", "p0")
     with lab.comes_back():
         box.add_interface("v0")
@@ -107,8 +109,8 @@ def test_both_ends_of_a_veth_in_one_sandbox_go_home(box: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("others", [0, 3])
-def test_a_link_whose_other_end_was_put_elsewhere_goes_home(box: Sandbox, others: int) -> None:
-    """Whether that has its index there or, as others have it, another one."""
+def test_a_link_whose_peer_was_moved_is_detached(box: Sandbox, others: int) -> None:
+    """A veth whose peer is attached to another sandbox is returned to the host, also if the peer's index changed."""
     lab.veth("v0", "p0")
     there = lab.links()["p0"]["ifindex"]
     eth0 = box.add_interface("v0")

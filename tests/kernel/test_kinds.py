@@ -1,4 +1,4 @@
-"""Links that are born in the sandbox: each kind, as ip(8) sees it, and that nothing of it is left."""
+"""Links that are created in the sandbox: each kind is compared with ip(8), and a detach leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from netsandbox import (
     Vlan,
     Vxlan,
 )
-from netsandbox._run import transaction as _transaction
+from netsandbox._run.transaction import Records
 from netsandbox._steps import Move, SetMtu, delete_links
 from netsandbox._system import kernel as _kernel
 from netsandbox._system import namespace, tap
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from netsandbox._record import Record
-    from netsandbox._system.store import Store
     from netsandbox.netlink.message import Request
 
 pytestmark = pytest.mark.usefixtures("host")
@@ -49,13 +48,13 @@ MAC = "02:00:00:00:00:42"
 
 
 def details(name: str, netns: str | None = None) -> lab.Json:
-    """Return what ip tells of a link and its kind."""
+    """Return a link with the options of its kind, as ip(8) shows it."""
     (found,) = lab.ip_json(f"-d link show dev {name}", netns=netns)
     return found
 
 
 def gone(name: str) -> None:
-    """Wait until the kernel has taken a link down with its namespace."""
+    """Wait until the kernel has deleted a link with its namespace."""
     with Sandbox.host() as host:
         for _ in range(1000):
             if name not in lab.links():
@@ -64,7 +63,8 @@ def gone(name: str) -> None:
     pytest.fail(f"{name} is still there")
 
 
-def test_a_veth_is_born_with_one_end_inside_and_one_on_its_bridge(box: Sandbox) -> None:
+def test_a_veth_has_one_end_inside_and_one_on_its_bridge(box: Sandbox) -> None:
+    """A created veth has one end inside; its other end is a port of a host bridge, without IPv6, with an alias."""
     lab.ip("link add br0 type bridge")
     lab.ip("link set br0 up")
     with lab.comes_back():
@@ -84,7 +84,8 @@ def test_a_veth_is_born_with_one_end_inside_and_one_on_its_bridge(box: Sandbox) 
         assert set(lab.links(box.path)) == {"lo"}
 
 
-def test_a_veth_without_anything_is_just_a_pair_that_is_up(box: Sandbox) -> None:
+def test_options_of_the_host_end_of_a_veth_are_applied(box: Sandbox) -> None:
+    """Without a master, the host end of a veth is up, and has the MAC, the MTU and the IPv6 setting of its options."""
     with lab.comes_back():
         made = box.add_interface(Veth("veth-web", ipv6=True, host_mac=MAC, host_mtu=1300))
         outside = details("veth-web")
@@ -93,7 +94,7 @@ def test_a_veth_without_anything_is_just_a_pair_that_is_up(box: Sandbox) -> None
         made.remove()
 
 
-def test_the_port_of_a_host_end_gets_its_settings(box: Sandbox) -> None:
+def test_bridge_port_options_of_a_host_end_are_applied(box: Sandbox) -> None:
     lab.ip("link add br0 address 02:00:00:00:00:99 type bridge")
     with lab.comes_back():
         made = box.add_interface(Veth("veth-web", master="br0", hairpin=True, isolated=True, learning=False))
@@ -102,7 +103,7 @@ def test_the_port_of_a_host_end_gets_its_settings(box: Sandbox) -> None:
         made.remove()
 
 
-def test_a_bridge_of_the_host_keeps_its_address_when_veths_come_and_go(box: Sandbox) -> None:
+def test_a_host_bridge_keeps_its_mac_when_ports_change(box: Sandbox) -> None:
     lab.ip("link add br0 type bridge")
     before = lab.link("br0")["address"]
     ends = box.add_interfaces([InterfaceSpec(Veth(f"end{n}", master="br0")) for n in range(3)])
@@ -171,7 +172,7 @@ LINKS: list[tuple[Kind, str, dict[str, object]]] = [
         {"external": True, "vnifilter": True, "learning": True},
     ),
     (Vxlan(0, external=True, gpe=True), "vxlan", {"external": True, "gpe": True, "learning": False}),
-    (  # a kernel that can filter no VLANs leaves them at that
+    (  # a kernel without VLAN filtering ignores these options
         Bridge("b", vlan_protocol="802.1ad", vlan_default_pvid=5, vlan_stats=True, vlan_stats_per_port=True),
         "bridge",
         {},
@@ -236,9 +237,10 @@ IDS = [f"{n} {kind.kind}{kinds.words(kind.kind, kind.options)}"[:60] for n, (kin
 
 
 @pytest.mark.parametrize(("kind", "name", "told"), LINKS, ids=IDS)
-def test_a_link_of_any_kind_is_born_as_asked_for_and_goes_without_a_trace(
+def test_a_link_of_every_kind_is_created_and_deleted(
     box: Sandbox, kind: Kind, name: str, told: dict[str, object]
 ) -> None:
+    """A link of every kind is created with its options, and a detach deletes it and restores the state."""
     if name in lab.KINDS_A_KERNEL_MAY_LACK:
         lab.needs(name)
     lab.veth("p0", "p1", up=True)
@@ -260,8 +262,8 @@ def test_a_link_of_any_kind_is_born_as_asked_for_and_goes_without_a_trace(
 
 @pytest.mark.usefixtures("run_netns")
 @pytest.mark.parametrize(("kind", "name"), [link[:2] for link in LINKS], ids=IDS)
-def test_the_commands_of_a_birth_give_the_same_link(kind: Kind, name: str) -> None:
-    """The commands name no index, so it is the one the kernel gives next: as in a sandbox of the same state."""
+def test_the_planned_commands_create_the_same_link(kind: Kind, name: str) -> None:
+    """The ip commands of a plan create the same link as add_interface, in a sandbox of the same state."""
     if name in lab.KINDS_A_KERNEL_MAY_LACK:
         lab.needs(name)
     lab.veth("p0", "p1", up=True)
@@ -288,7 +290,8 @@ def test_the_commands_of_a_birth_give_the_same_link(kind: Kind, name: str) -> No
     [(Bridge("b", fdb_max_learned=5), 49, struct.pack("=I", 5)), (Vxlan(7, localbypass=False), 31, b"\0")],
     ids=["fdb_max_learned", "localbypass"],
 )
-def test_options_that_ip_need_not_know_yet_reach_the_kernel(box: Sandbox, kind: Kind, number: int, told: bytes) -> None:
+def test_options_unknown_to_ip_reach_the_kernel(box: Sandbox, kind: Kind, number: int, told: bytes) -> None:
+    """Options that an older ip(8) does not show are read back from the attributes that the kernel reports."""
     box.add_interface(kind, name="wan0")
     link = box._handle.box.link("wan0")
     assert link is not None
@@ -296,7 +299,7 @@ def test_options_that_ip_need_not_know_yet_reach_the_kernel(box: Sandbox, kind: 
     assert attrs.unpack(info[2])[number] == told  # IFLA_INFO_DATA
 
 
-def test_a_macvlan_takes_as_many_macs_as_are_allowed(box: Sandbox) -> None:
+def test_a_macvlan_accepts_1000_macs(box: Sandbox) -> None:
     lab.veth("p0", "p1", up=True)
     macs = [f"02:00:00:00:{n >> 8:02x}:{n & 255:02x}" for n in range(1000)]
     with lab.comes_back():
@@ -307,7 +310,7 @@ def test_a_macvlan_takes_as_many_macs_as_are_allowed(box: Sandbox) -> None:
 
 
 def _timeless(value: object) -> object:
-    """Return what ip told without what differs from one link to the next: timers, and numbers made of MACs."""
+    """Return the output of ip(8) without timers and IDs, which differ between equal links."""
     if not isinstance(value, dict):
         return value
     other = ("timer", "_id", "root")
@@ -315,7 +318,7 @@ def _timeless(value: object) -> object:
 
 
 @pytest.mark.usefixtures("run_netns")
-def test_the_commands_of_a_veth_give_the_same_pair() -> None:
+def test_the_planned_commands_create_the_same_veth() -> None:
     lab.ip("link add br0 type bridge")
     wish = Veth("veth-web", master="br0", hairpin=True, learning=False)
     with Sandbox.create("a") as there, Sandbox.create("b") as copied:
@@ -357,7 +360,8 @@ def test_a_program_opens_a_tap_by_its_name(box: Sandbox) -> None:
     assert lab.link("tap0", box.path)["ifname"] == "tap0"
 
 
-def test_a_link_below_may_be_in_many_sandboxes_at_once(box: Sandbox) -> None:
+def test_many_sandboxes_may_share_a_parent_link(box: Sandbox) -> None:
+    """Macvlans of one parent can be created in several sandboxes, and twice in one."""
     lab.veth("p0", "p1", up=True)
     with Sandbox.create("other") as other, lab.comes_back():
         ours = box.add_interface(Macvlan("p0"), addresses=["10.0.0.2/24"])
@@ -404,23 +408,26 @@ REFUSED: list[tuple[str, Callable[[Sandbox], object], type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("act", "error", "text"), [item[1:] for item in REFUSED], ids=[item[0] for item in REFUSED])
-def test_what_cannot_be_born_is_refused_and_leaves_nothing(
+def test_a_link_that_cannot_be_created_leaves_nothing(
     box: Sandbox, act: Callable[[Sandbox], object], error: type[Exception], text: str
 ) -> None:
+    """An invalid link is refused, and the host and the sandbox stay unchanged."""
     lab.veth("p0", "p1", up=True)
     with lab.comes_back(box.path), lab.comes_back(), pytest.raises(error, match=text):
         act(box)
     assert box.interfaces == ()
 
 
-def test_a_second_macvlan_with_the_mac_of_the_first_is_refused_before_anything_is_touched(box: Sandbox) -> None:
+def test_a_duplicate_macvlan_mac_in_a_sandbox_is_refused(box: Sandbox) -> None:
+    """A second macvlan of one parent with the same MAC is refused before anything is changed."""
     lab.veth("p0", "p1", up=True)
     box.add_interface(Macvlan("p0"), mac=MAC)
     with lab.comes_back(box.path), pytest.raises(SpecError, match="is that of another macvlan of p0"):
         box.add_interface(Macvlan("p0"), mac=MAC)
 
 
-def test_a_macvlan_with_the_mac_of_one_elsewhere_is_refused_by_the_kernel_and_undone(box: Sandbox) -> None:
+def test_a_duplicate_macvlan_mac_elsewhere_is_rolled_back(box: Sandbox) -> None:
+    """If a macvlan in another sandbox has the MAC, the kernel refuses the new macvlan, which is rolled back."""
     lab.veth("p0", "p1", up=True)
     with Sandbox.create("other") as other:
         other.add_interface(Macvlan("p0"), mac=MAC)
@@ -430,7 +437,7 @@ def test_a_macvlan_with_the_mac_of_one_elsewhere_is_refused_by_the_kernel_and_un
         other.destroy()
 
 
-def test_kinds_that_are_lacking_are_told_with_their_module(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unsupported_kind_is_reported_with_its_module(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Dummy, "kind", "nonsense")
     monkeypatch.setitem(kinds.OPTIONS, "nonsense", {})
     with (
@@ -440,7 +447,7 @@ def test_kinds_that_are_lacking_are_told_with_their_module(box: Sandbox, monkeyp
         box.add_interface(Dummy())
 
 
-def test_without_the_tun_device_a_tap_is_refused_and_the_module_named(
+def test_a_missing_tun_device_is_reported_with_its_module(
     box: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(tap, "DEVICE", str(tmp_path / "tun"))
@@ -448,16 +455,17 @@ def test_without_the_tun_device_a_tap_is_refused_and_the_module_named(
         box.add_interface(Tap())
 
 
-def test_a_tap_whose_name_is_taken_meanwhile_is_refused_by_the_kernel(box: Sandbox) -> None:
+def test_a_tap_with_a_taken_name_is_refused_by_the_kernel(box: Sandbox) -> None:
     box.add_interface(Tap(), name="tap0")
     with pytest.raises(KernelError, match="create tap tap0: EBUSY"):
         box._handle.box.make_tap("tap0", 99, {"mode": "tap"})
 
 
-# What becomes of the ends
+# --- how links are deleted ---
 
 
-def test_a_destroyed_sandbox_takes_its_veths_along_and_their_names_can_be_used_again_at_once(box: Sandbox) -> None:
+def test_names_of_veths_are_free_after_destroy(box: Sandbox) -> None:
+    """After destroy the names of the sandbox's veths can be reused at once, and the kernel deletes the veths."""
     lab.ip("link add br0 type bridge")
     with lab.comes_back():
         for _ in range(5):
@@ -468,7 +476,7 @@ def test_a_destroyed_sandbox_takes_its_veths_along_and_their_names_can_be_used_a
     assert box.interfaces == ()
 
 
-def test_a_replaced_sandbox_gives_the_names_of_its_veths_to_the_new_one(box: Sandbox) -> None:
+def test_a_replacing_sandbox_can_reuse_the_names_of_veths(box: Sandbox) -> None:
     box.add_interface(Veth("veth-box"))
     box.close()
     with Sandbox.create("box", replace=True) as new:
@@ -479,8 +487,8 @@ def test_a_replaced_sandbox_gives_the_names_of_its_veths_to_the_new_one(box: San
 
 
 @pytest.mark.parametrize("verb", ["destroy", "replace"])
-def test_while_a_program_still_runs_inside_the_veths_go_all_the_same(box: Sandbox, verb: str) -> None:
-    """Its namespace lives as long as the program does; nothing of it is left on the host."""
+def test_destroy_deletes_veths_while_a_program_runs_inside(box: Sandbox, verb: str) -> None:
+    """Destroying or replacing a sandbox deletes its veths even if a running program keeps the namespace."""
     with lab.comes_back():
         box.add_interfaces([InterfaceSpec(Veth(f"end{n}")) for n in range(3)])
         program = box.popen(["sh", "-c", "echo; read x"], stdin=-1, stdout=-1)
@@ -497,7 +505,7 @@ def test_while_a_program_still_runs_inside_the_veths_go_all_the_same(box: Sandbo
         program.communicate(b"\n")
 
 
-def test_waiting_for_the_end_of_a_sandbox_is_waiting_for_its_veths_to_go(box: Sandbox) -> None:
+def test_destroy_with_wait_returns_after_veths_are_deleted(box: Sandbox) -> None:
     with lab.comes_back():
         box.add_interfaces([InterfaceSpec(Veth("end0")), InterfaceSpec(Veth("end1"))])
         box.destroy(wait=True)
@@ -505,7 +513,8 @@ def test_waiting_for_the_end_of_a_sandbox_is_waiting_for_its_veths_to_go(box: Sa
 
 
 @pytest.mark.parametrize("ends", [1, 2])
-def test_while_somebody_holds_a_namespace_open_waiting_deletes_its_veths(box: Sandbox, ends: int) -> None:
+def test_destroy_with_wait_deletes_veths_of_an_open_namespace(box: Sandbox, ends: int) -> None:
+    """destroy(wait=True) deletes the veths although another object keeps the namespace open."""
     with lab.comes_back(), Sandbox.open("box") as held:
         box.add_interfaces([InterfaceSpec(Veth(f"end{n}")) for n in range(ends)])
         box.destroy(wait=True)
@@ -513,7 +522,8 @@ def test_while_somebody_holds_a_namespace_open_waiting_deletes_its_veths(box: Sa
         assert held.name == "box"
 
 
-def test_of_links_that_are_to_be_deleted_together_some_may_be_gone(box: Sandbox) -> None:
+def test_delete_links_ignores_links_that_are_gone(box: Sandbox) -> None:
+    """delete_links ignores links that are gone already; other errors of the kernel are raised."""
     lab.veth("v0", "p0")
     kernel = box._handle.host
     indexes = [lab.link(name)["ifindex"] for name in ("v0", "p0")]
@@ -526,7 +536,7 @@ def test_of_links_that_are_to_be_deleted_together_some_may_be_gone(box: Sandbox)
     assert info.value.errno == errno.EOPNOTSUPP
 
 
-def test_a_group_that_has_links_is_not_chosen_to_delete_others(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_group_in_use_is_not_used_to_delete(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.ip_batch("link add d0 type bridge", "link set d0 group 5")
     numbers = iter((5, 7))
     monkeypatch.setattr(_kernel, "_any_group", lambda: next(numbers))
@@ -544,7 +554,7 @@ VETHS = [
 
 
 def requests(monkeypatch: pytest.MonkeyPatch, fail: Callable[[str], bool] = lambda _: False) -> list[str]:
-    """Return what is asked of the kernel from now on, in words; some of it fails."""
+    """Return the list to which the text of each later request is added; requests that *fail* selects fail."""
     asked: list[str] = []
     send = LinuxKernel.send
 
@@ -569,7 +579,7 @@ def test_several_veths_are_deleted_in_one_request(box: Sandbox, monkeypatch: pyt
         assert set(lab.links(box.path)) == {"lo", "eth0"}
 
 
-def test_the_commands_that_remove_several_veths_do_it(box: Sandbox) -> None:
+def test_the_planned_commands_remove_several_veths(box: Sandbox) -> None:
     with lab.comes_back(), lab.comes_back(box.path):
         box.add_interfaces([InterfaceSpec(Veth("one")), InterfaceSpec(Veth("two"))])
         lab.shell("\n".join(box.plan(box.remove_interfaces, ["eth0", "eth1"]).commands))
@@ -578,9 +588,8 @@ def test_the_commands_that_remove_several_veths_do_it(box: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("failure", [r"delete link group", r"set link \d+: group .*"])
-def test_none_of_several_veths_is_deleted_if_it_is_refused(
-    box: Sandbox, monkeypatch: pytest.MonkeyPatch, failure: str
-) -> None:
+def test_removing_several_veths_is_atomic(box: Sandbox, monkeypatch: pytest.MonkeyPatch, failure: str) -> None:
+    """If the kernel refuses to delete several veths, none is deleted, and the changes are rolled back."""
     box.add_interfaces(VETHS)
     lab.ip_batch("link set two down", "link set two name called-anew group 9")
     with lab.comes_back(box.path), lab.comes_back(), monkeypatch.context() as patch:
@@ -594,7 +603,8 @@ def test_none_of_several_veths_is_deleted_if_it_is_refused(
     assert set(lab.links()) == {"lo"}
 
 
-def test_in_an_adopted_namespace_destroying_deletes_what_was_born_there(run_netns: Path) -> None:
+def test_destroying_an_adopted_sandbox_deletes_its_links(run_netns: Path) -> None:
+    """Sandbox.destroy deletes the links that were created in an adopted namespace, and keeps the namespace."""
     lab.ip("netns add foreign")
     lab.ip("link set lo up", netns=str(run_netns / "foreign"))
     lab.veth("p0", "p1", up=True)
@@ -606,7 +616,8 @@ def test_in_an_adopted_namespace_destroying_deletes_what_was_born_there(run_netn
     lab.ip("netns delete foreign")
 
 
-def test_on_the_host_itself_both_ends_are_there_and_go_again(host: None) -> None:
+def test_links_created_in_the_host_sandbox(host: None) -> None:
+    """The host sandbox creates veths and macvlans on the host, refuses taken names, and deletes its links."""
     assert host is None
     lab.veth("p0", "p1", up=True)
     with Sandbox.host() as here, lab.comes_back():
@@ -621,7 +632,7 @@ def test_on_the_host_itself_both_ends_are_there_and_go_again(host: None) -> None
         ends.remove()
 
 
-def test_a_renamed_host_end_goes_with_its_interface(box: Sandbox) -> None:
+def test_a_renamed_host_end_is_deleted_with_its_interface(box: Sandbox) -> None:
     with lab.comes_back():
         made = box.add_interface(Veth("veth-web"))
         lab.ip("link set veth-web down")
@@ -630,7 +641,7 @@ def test_a_renamed_host_end_goes_with_its_interface(box: Sandbox) -> None:
         made.remove()
 
 
-def test_a_host_end_with_another_mac_is_known_by_its_mark(box: Sandbox) -> None:
+def test_a_host_end_with_a_new_mac_is_found_by_its_alias(box: Sandbox) -> None:
     with lab.comes_back():
         made = box.add_interface(Veth("veth-web"), addresses=["10.0.0.2/24"])
         lab.ip("link set veth-web address 02:00:00:00:00:77")
@@ -642,14 +653,16 @@ def test_a_host_end_with_another_mac_is_known_by_its_mark(box: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("changes", [["name called-anew"], ["alias nobody's"]])
-def test_a_veth_with_another_mac_and_without_its_name_or_mark_is_not_ours(box: Sandbox, changes: list[str]) -> None:
+def test_a_host_end_with_a_new_mac_and_name_is_missing(box: Sandbox, changes: list[str]) -> None:
+    """A veth whose host end has a new MAC, and a new name or alias, is listed as missing."""
     box.add_interface(Veth("veth-web"))
     for change in ("down", "address 02:00:00:00:00:77", *changes):
         lab.ip("link set veth-web", change)
     assert (box.interfaces, [item.source for item in box.missing]) == ((), ["veth-web"])
 
 
-def test_an_interface_whose_host_end_was_deleted_is_missing_and_removing_it_forgets_it(box: Sandbox) -> None:
+def test_an_interface_without_its_host_end_is_missing(box: Sandbox) -> None:
+    """An interface whose host end was deleted is missing until it is removed from the record."""
     with lab.comes_back():
         made = box.add_interface(Veth("veth-web"))
         lab.ip("link delete veth-web")
@@ -660,7 +673,8 @@ def test_an_interface_whose_host_end_was_deleted_is_missing_and_removing_it_forg
 
 
 @pytest.mark.parametrize("verb", ["remove", "destroy", "prune"])
-def test_an_end_that_somebody_inside_moved_elsewhere_is_deleted_by_the_end_on_the_host(box: Sandbox, verb: str) -> None:
+def test_a_veth_end_moved_out_is_deleted_by_its_host_end(box: Sandbox, verb: str) -> None:
+    """remove, destroy and prune delete a veth by its host end, even if its other end was moved out of the sandbox."""
     with lab.comes_back():
         made = box.add_interface(Veth("veth-web"))
         program = box.popen(["unshare", "-n", "sh", "-c", "echo; read x"], stdin=-1, stdout=-1)
@@ -675,7 +689,7 @@ def test_an_end_that_somebody_inside_moved_elsewhere_is_deleted_by_the_end_on_th
         else:
             Path(box.path).parent.joinpath(".state/box.json").unlink()
             said = f"veth-web: the host end of a veth of sandbox {box.name}, which is gone"
-            assert Sandbox.prune(only_say=True) == (said,)
+            assert Sandbox.prune(dry_run=True) == (said,)
             assert "veth-web" in lab.links()
             assert Sandbox.prune() == (said,)
         assert "veth-web" not in lab.links()
@@ -687,8 +701,8 @@ def test_an_end_that_somebody_inside_moved_elsewhere_is_deleted_by_the_end_on_th
         box.close()
 
 
-def test_a_link_of_somebody_else_in_the_place_of_ours_is_not_deleted(box: Sandbox) -> None:
-    """Inside, a veth is deleted and another one made with its name and index; the host end goes with ours."""
+def test_a_foreign_link_in_place_of_ours_is_not_deleted(box: Sandbox) -> None:
+    """A foreign link with the name and index of a deleted veth is not deleted."""
     made = box.add_interface(Veth("veth-web"))
     lab.ip("link delete eth0", netns=box.path)
     lab.ip(f"link add eth0 index {made.index} type veth peer name other index 7", netns=box.path)
@@ -699,7 +713,8 @@ def test_a_link_of_somebody_else_in_the_place_of_ours_is_not_deleted(box: Sandbo
     assert {"eth0", "other"} <= set(lab.links(box.path))
 
 
-def test_a_failed_removal_makes_born_links_again_as_they_were(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_destroy_recreates_deleted_links(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If destroy fails after links were deleted, the links are created again with their state."""
     lab.ip("link add br0 address 02:00:00:00:00:99 type bridge")
     lab.veth("p0", "p1")
     fd = namespace.run_in_new(lambda: namespace.open_namespace(namespace.OWN))
@@ -709,7 +724,7 @@ def test_a_failed_removal_makes_born_links_again_as_they_were(box: Sandbox, monk
         other.add_interface(Macvlan("p1"), mac="02:00:00:00:00:43", addresses=["10.1.0.2/24"])
         other.add_interface(Tap(), mac="02:00:00:00:00:44", addresses=["10.2.0.2/24"])
         with monkeypatch.context() as patch, lab.comes_back(other.path), lab.comes_back():
-            # p0 is the last to leave: the others are deleted by then. Undoing the move finds it where it is.
+            # p0 is detached last, after the other links have been deleted; rolling back its move finds nothing to do.
             patch.setattr(Move, "apply", _refuse)
             patch.setattr(Move, "inverse", lambda _: SetMtu("", 1, "lo", None, None))
             with lab.fails(other, KernelError):
@@ -721,21 +736,22 @@ def test_a_failed_removal_makes_born_links_again_as_they_were(box: Sandbox, monk
 
 @pytest.fixture
 def full(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the record of the next change not be written in the end."""
-    keep, fail = _transaction.keep, iter([False, True])
+    """Make the final write of the next change's record fail."""
+    keep, fail = Records.keep, iter([False, True])
 
-    def kept(store: Store, key: str, record: Record | None) -> None:
+    def kept(records: Records, key: str, record: Record | None) -> None:
         if next(fail, False):
             raise KernelError(errno.ENOSPC, "write the record")
-        keep(store, key, record)
+        keep(records, key, record)
 
-    monkeypatch.setattr(_transaction, "keep", kept)
+    monkeypatch.setattr(Records, "keep", kept)
 
 
 @pytest.mark.parametrize("names", [["one"], ["one", "two"]])
-def test_a_failed_removal_leaves_what_the_host_has_made_of_its_ends(
+def test_a_failed_detach_restores_the_state_of_host_ends(
     box: Sandbox, request: pytest.FixtureRequest, names: list[str]
 ) -> None:
+    """A detach that is rolled back restores the state that the host had given to the host ends of veths."""
     lab.ip("link add br0 type bridge")
     box.add_interfaces([InterfaceSpec(Veth(name, master="br0", hairpin=True)) for name in names])
     lab.ip_batch("link delete br0", "link add br1 type bridge", "link set br1 up")
@@ -755,9 +771,10 @@ def test_a_failed_removal_leaves_what_the_host_has_made_of_its_ends(
             box.remove_interfaces(box.interfaces)
 
 
-def test_a_failed_removal_on_the_host_makes_veths_again_before_the_bridge_between_them(
+def test_a_failed_detach_on_the_host_recreates_in_order(
     request: pytest.FixtureRequest,
 ) -> None:
+    """A detach on the host that is rolled back recreates veths and the bridge that is the master of one."""
     with Sandbox.host() as here, lab.comes_back():
         here.add_interface(Veth("one"))
         here.add_interface(Bridge("br0"))

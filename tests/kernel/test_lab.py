@@ -1,4 +1,4 @@
-"""The judge itself: a snapshot notices every kind of change, and nothing that happens by itself."""
+"""The oracle itself: a snapshot shows every kind of change, and nothing that the kernel changes by itself."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _links(host: None) -> None:  # noqa: ARG001
         "rule add from 10.0.0.1 table 100",
     ],
 )
-def test_a_snapshot_notices(change: str) -> None:
+def test_a_snapshot_shows_a_change(change: str) -> None:
     before = snapshot()
     assert snapshot() == before
     ip(change)
@@ -61,14 +61,14 @@ def test_a_snapshot_notices(change: str) -> None:
 
 
 @pytest.mark.parametrize("setting", ["ipv4/conf/v0/arp_ignore", "ipv6/conf/v0/accept_ra", "ipv4/conf/all/forwarding"])
-def test_a_snapshot_notices_a_setting(setting: str) -> None:
+def test_a_snapshot_shows_a_changed_sysctl(setting: str) -> None:
     veth()
     before = snapshot()
     sysctl(setting, "0" if sysctl(setting) != "0" else "1")
     assert snapshot() != before
 
 
-def test_a_snapshot_takes_no_notice_of_traffic_carrier_and_detection() -> None:
+def test_a_snapshot_ignores_the_carrier() -> None:
     veth()
     ip("link set v0 up")
     before = snapshot()["links"]["v0"]
@@ -76,7 +76,7 @@ def test_a_snapshot_takes_no_notice_of_traffic_carrier_and_detection() -> None:
     assert snapshot()["links"]["v0"] == before
 
 
-def test_only_kinds_that_are_listed_may_be_skipped() -> None:
+def test_only_listed_kinds_of_links_may_be_skipped() -> None:
     assert all(is_allowed(f"Skipped: {NO_KIND}{kind}") for kind in KINDS_A_KERNEL_MAY_LACK)
     assert not is_allowed(f"Skipped: {NO_KIND}veth")
     assert not is_allowed("Skipped: not today")

@@ -1,4 +1,4 @@
-"""After a thousand sandboxes that were made, used and destroyed, half of which failed on the way, all is as it was."""
+"""Creating, using and destroying a thousand sandboxes, half of them with a failure, leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tests.kernel import lab
 
 pytestmark = pytest.mark.usefixtures("host")
 CYCLES = 1000
-WARM = 200  # after so many, what is kept on purpose is there: modules, caches, memory of the allocator
-GROWTH = 1024  # KiB that may come after that: less than 1.3 KiB for each cycle
-LIMIT = 30  # seconds for the kernel to let go of the last namespaces
+WARM = 200  # cycles before the first measurement, to fill modules, caches and the allocator
+GROWTH = 1024  # KiB of growth allowed after WARM cycles: less than 1.3 KiB for each cycle
+LIMIT = 30  # seconds for the kernel to destroy the last namespaces
 
 Failure = Callable[[Sandbox, Any], object]
 FAILURES: tuple[Failure, ...] = (
@@ -32,17 +32,17 @@ FAILURES: tuple[Failure, ...] = (
     lambda box, _: box.run(Sandbox.open, "nowhere"),
     lambda box, _: box.set_gateway("10.9.9.9"),
 )
-LATE_FAILURES: tuple[Failure, ...] = (  # what was done has to be undone
+LATE_FAILURES: tuple[Failure, ...] = (  # fail late: earlier steps have to be rolled back
     lambda box, source: box.add_interface(source, routes=["10.9.0.0/16", "10.9.0.0/16"]),
     lambda box, source: box.add_interface(source, sysctls={"net.ipv4.conf.IFNAME.nothing": "1"}),
 )
 
 
 def cycle(number: int, every: int) -> None:
-    """Make a sandbox, attach, detach and destroy; in every second cycle something else fails instead.
+    """Create a sandbox, attach, detach and destroy; in every second cycle another operation fails instead.
 
-    One pair of them in *every* so many has a link, and one in forty a link of the host: the kernel takes 15 to 30 ms
-    to let go of a link, or to move it (design.md, kernel fact 1).
+    One pair of cycles in *every* attaches a link, and one pair in forty a link of the host: the kernel takes 15 to
+    30 ms to delete or to move a link.
     """
     pair = number // 2
     has_link = pair % every == 0
@@ -61,7 +61,7 @@ def cycle(number: int, every: int) -> None:
 
 
 def held() -> dict[str, object]:
-    """Return what this process, and the host, have."""
+    """Return the resources of this process and the state of the host."""
     lab.adverts_end()
     return {
         "descriptors": len(os.listdir("/proc/self/fd")),  # noqa: PTH208
@@ -73,13 +73,13 @@ def held() -> dict[str, object]:
 
 
 def resident() -> int:
-    """Return how much memory this process has, in KiB."""
+    """Return the resident memory of this process, in KiB."""
     gc.collect()
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 def watch(every: int) -> None:
-    """Expect that nothing is held after all cycles but what was held after the first ones."""
+    """Expect the cycles after the first WARM ones to add no resource."""
     for number in range(WARM):
         cycle(number, every)
     before, memory = held(), resident()
@@ -93,12 +93,12 @@ def watch(every: int) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("every", [pytest.param(20, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.matrix)])
 def test_a_thousand_sandboxes_leave_nothing_behind(every: int) -> None:
-    """No descriptor, thread, mount, file, link or namespace, and no memory; in a process that does nothing else."""
+    """A thousand sandboxes in a new process leave no descriptor, thread, mount, file, link, namespace or memory."""
     lab.veth("v0", "p0", up=True)
     code = f"from tests.kernel import test_leaks; test_leaks.watch({every})"
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     deadline = time.monotonic() + LIMIT
-    while namespaces := lab.ip("netns list-id"):  # those that the host has links to, or had: the kernel takes its time
+    while namespaces := lab.ip("netns list-id"):  # of the peers of the host's links: the kernel removes IDs late
         assert time.monotonic() < deadline, namespaces

@@ -1,4 +1,4 @@
-"""Refusals come first and all together; errors say what was asked and what came back (behaviour.md I12, gaps H)."""
+"""Invalid input is refused before any change, all problems at once; errors name request and answer (gaps H)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from netsandbox import Bridge, InterfaceNotFoundError, InterfaceSpec, KernelErro
 from tests.kernel.lab import comes_back, fails, ip, ip_json, veth
 
 
-def test_h_everything_that_is_wrong_is_told_at_once(box: Sandbox) -> None:
+def test_h_all_problems_of_a_spec_are_reported_at_once(box: Sandbox) -> None:
     veth(up=True)
     with fails(box, SpecError) as info:
         box.add_interface(
@@ -32,7 +32,7 @@ def test_h_everything_that_is_wrong_is_told_at_once(box: Sandbox) -> None:
     assert wrong == ["address", "address", "mac", "master", "mtu", "name", "route", "source", "sysctl"]
 
 
-def test_h_what_is_wrong_with_several_wishes_is_told_at_once(box: Sandbox) -> None:
+def test_h_problems_of_several_specs_are_reported_at_once(box: Sandbox) -> None:
     with fails(box, SpecError) as info:
         box.add_interfaces(
             [InterfaceSpec("nowhere"), InterfaceSpec(Bridge("b"), master="no-bridge"), InterfaceSpec("lo0")]
@@ -44,33 +44,34 @@ def test_h_what_is_wrong_with_several_wishes_is_told_at_once(box: Sandbox) -> No
     ]
 
 
-def test_an_unknown_keyword_names_the_nearest_right_one(box: Sandbox) -> None:
+def test_the_error_of_an_unknown_keyword_names_a_similar_one(box: Sandbox) -> None:
     veth()
     with fails(box, SpecError, match="did you mean 'addresses'"):
         box.add_interface("v0", adresses=["10.0.0.2/24"])  # type: ignore[call-arg]
 
 
-def test_a_source_that_is_nowhere_is_told(box: Sandbox) -> None:
+def test_a_missing_source_is_refused(box: Sandbox) -> None:
     with fails(box, InterfaceNotFoundError, match="nowhere.*no such link on the host") as info:
         box.add_interface("nowhere")
     assert info.value.errno == errno.ENODEV
 
 
-def test_a_source_that_is_plugged_in_already_is_told_and_where(box: Sandbox) -> None:
+def test_a_source_that_is_attached_already_is_refused(box: Sandbox) -> None:
+    """A source that is attached already is refused, and the error names its interface."""
     veth()
     box.add_interface("v0")
     with fails(box, SpecError, match="already plugged in as eth0"):
         box.add_interface("v0")
 
 
-def test_a_source_that_is_inside_but_not_plugged_in_is_told(box: Sandbox) -> None:
+def test_a_foreign_link_inside_is_refused_as_a_source(box: Sandbox) -> None:
     ip("link add stray type bridge", netns=box.path)
     with fails(box, SpecError, match="is inside already, but was not plugged in"):
         box.add_interface("stray")
 
 
 @pytest.mark.parametrize("source", ["lo", "", "a/b", "x" * 128])
-def test_a_source_that_no_link_can_be_is_refused(box: Sandbox, source: str) -> None:
+def test_an_invalid_source_is_refused(box: Sandbox, source: str) -> None:
     with fails(box, SpecError, match="source"):
         box.add_interface(source)
 
@@ -83,14 +84,14 @@ def test_a_master_that_is_no_bridge_is_refused(box: Sandbox) -> None:
         box.add_interface("v0", master="v1")
 
 
-def test_a_bridge_that_nobody_plugged_in_is_no_master(box: Sandbox) -> None:
+def test_a_foreign_bridge_is_refused_as_a_master(box: Sandbox) -> None:
     veth()
     ip("link add br9 type bridge", netns=box.path)
     with fails(box, SpecError, match="no bridge of that source is plugged in"):
         box.add_interface("v0", master="br9")
 
 
-def test_a_master_that_vanished_is_told(box: Sandbox) -> None:
+def test_a_master_that_was_deleted_is_refused(box: Sandbox) -> None:
     veth()
     box.add_interface(Bridge("b"))
     ip("link delete eth0", netns=box.path)
@@ -98,7 +99,8 @@ def test_a_master_that_vanished_is_told(box: Sandbox) -> None:
         box.add_interface("v0", master="b")
 
 
-def test_an_mtu_too_small_for_ipv6_is_told_even_if_the_link_has_it_already(box: Sandbox) -> None:
+def test_an_mtu_below_1280_is_refused_with_ipv6(box: Sandbox) -> None:
+    """An MTU below 1280 is refused with an IPv6 address, even if the link has that MTU already."""
     veth()
     ip("link set v0 mtu 1000")
     with fails(box, SpecError, match="mtu 1000: is below 1280"):
@@ -106,7 +108,7 @@ def test_an_mtu_too_small_for_ipv6_is_told_even_if_the_link_has_it_already(box: 
     box.add_interface("v0", addresses=["fd00::2/64"], mtu=1280)
 
 
-def test_h_an_error_says_what_was_asked_and_what_the_kernel_answered(box: Sandbox) -> None:
+def test_h_an_error_has_the_request_and_the_kernels_answer(box: Sandbox) -> None:
     ip("link add br0 type bridge")
     with fails(box, KernelError) as info:
         box.add_interface("br0", name="wan0")
@@ -121,7 +123,7 @@ def test_h_an_error_says_what_was_asked_and_what_the_kernel_answered(box: Sandbo
     assert isinstance(error, NetSandboxError)
 
 
-def test_h_an_error_says_what_was_undone(box: Sandbox) -> None:
+def test_h_an_error_lists_what_was_rolled_back(box: Sandbox) -> None:
     veth()
     with fails(box, KernelError) as info:
         box.add_interface("v0", addresses=["10.0.0.2/24"], sysctls={"net.ipv4.conf.IFNAME.no_such": "1"})
@@ -131,7 +133,7 @@ def test_h_an_error_says_what_was_undone(box: Sandbox) -> None:
     assert "; undone: " in str(info.value)
 
 
-def test_h_the_actual_state_is_listed_not_the_wish(box: Sandbox) -> None:
+def test_h_interfaces_show_the_actual_state_not_the_spec(box: Sandbox) -> None:
     veth()
     box.add_interface("v0", addresses=["10.0.0.2/24"])
     ip("link set eth0 mtu 1234", netns=box.path)
@@ -142,7 +144,7 @@ def test_h_the_actual_state_is_listed_not_the_wish(box: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("address", ["10.9.9.9/32", "10.0.0.3/24", "fd00::9/64", "169.254.9.9/32"])
-def test_alias_addresses_come_and_go(box: Sandbox, address: str) -> None:
+def test_addresses_are_added_and_removed(box: Sandbox, address: str) -> None:
     veth()
     box.add_interface("v0", addresses=["10.0.0.2/24", "fd00::2/64"])
     with comes_back(box.path):
@@ -157,18 +159,19 @@ def test_alias_addresses_come_and_go(box: Sandbox, address: str) -> None:
 
 
 @pytest.mark.parametrize("promote", ["0", "1"])
-def test_removing_the_first_address_of_a_network_keeps_the_others(box: Sandbox, promote: str) -> None:
+def test_removing_a_primary_address_keeps_the_others(box: Sandbox, promote: str) -> None:
+    """Removing the primary address of a network keeps the secondary ones, whatever promote_secondaries is."""
     veth()
     box.add_interface("v0", addresses=["10.0.0.2/24", "10.0.0.3/24", "10.0.0.4/24", "10.1.0.2/24"])
     Path("/proc/sys/net/ipv4/conf/all/promote_secondaries").read_text()
-    box.run(Path("/proc/sys/net/ipv4/conf/all/promote_secondaries").write_text, promote)  # K16
+    box.run(Path("/proc/sys/net/ipv4/conf/all/promote_secondaries").write_text, promote)
     box.remove_address("eth0", "10.0.0.2/24")
     found = ip_json("-4 address show dev eth0", netns=box.path)[0]["addr_info"]
     assert sorted(item["local"] for item in found) == ["10.0.0.3", "10.0.0.4", "10.1.0.2"]
 
 
 @pytest.mark.parametrize("address", ["10.0.0.1", "10.0.0.0/24", "224.0.0.1/24", "nonsense/24", "10.0.0.1/33"])
-def test_an_alias_that_is_no_host_address_is_refused(box: Sandbox, address: str) -> None:
+def test_add_address_refuses_an_invalid_address(box: Sandbox, address: str) -> None:
     veth()
     box.add_interface("v0")
     with fails(box, SpecError):
@@ -199,8 +202,8 @@ print(json.dumps(said))
 
 
 @pytest.mark.parametrize("lacking", ["net_admin", "sys_admin", "all"])
-def test_a_missing_capability_is_named_with_what_needs_it_and_nothing_is_changed(box: Sandbox, lacking: str) -> None:
-    """What needs no capability works: looking at the namespace one is in does not."""
+def test_a_missing_capability_is_named(box: Sandbox, lacking: str) -> None:
+    """Without CAP_NET_ADMIN or CAP_SYS_ADMIN a call fails, names the capability, and changes nothing."""
     veth()
     with comes_back(box.path):
         command = ["setpriv", f"--bounding-set=-{lacking}", f"--inh-caps=-{lacking}", sys.executable, "-W", "ignore"]
@@ -219,7 +222,7 @@ def test_a_missing_capability_is_named_with_what_needs_it_and_nothing_is_changed
     assert Sandbox.list() == [box.name]
 
 
-def test_the_names_that_design_fixes_are_there() -> None:
+def test_the_main_classes_are_public() -> None:
     assert {"Sandbox", "Interface", "InterfaceSpec", "Statistics", "Route", "Neighbor", "Plan", "Bridge"} < set(
         netsandbox.__all__
     )

@@ -1,4 +1,4 @@
-"""Taking out: back to the host, repeatable, resumable, and never half done (behaviour.md I2, faults A6, A7, A12)."""
+"""Detach: it returns a link to the host, can be repeated, and is atomic (faults A6, A7, A12)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def plugged(box: Sandbox) -> Sandbox:
-    """Plug in a link that has everything a link can have, inside and outside."""
+    """Attach a link that is fully configured, both inside and on the host."""
     veth(up=True)
     ip("address add 10.0.0.1/24 dev v0")
     ip("route add 10.9.0.0/16 via 10.0.0.9")
@@ -38,14 +38,14 @@ def plugged(box: Sandbox) -> Sandbox:
     return box
 
 
-def test_a_link_goes_back_under_its_old_name(box: Sandbox) -> None:
+def test_a_detached_link_gets_its_original_name(box: Sandbox) -> None:
     veth()
     with comes_back(box.path):
         box.add_interface("v0", name="wan0", mac="02:00:00:00:00:42", addresses=["10.0.0.2/24"]).remove()
     assert box.interfaces == ()
 
 
-def test_an_interface_is_removed_by_name_or_by_itself(box: Sandbox) -> None:
+def test_an_interface_is_removed_by_name_or_object(box: Sandbox) -> None:
     veth()
     veth("v1", "p1")
     box.add_interface("v0")
@@ -64,19 +64,19 @@ def test_removing_again_does_nothing(box: Sandbox) -> None:
         box.remove_interface(interface)
 
 
-def test_a_name_that_nothing_has_is_refused(box: Sandbox) -> None:
+def test_an_unknown_name_is_refused(box: Sandbox) -> None:
     with fails(box, InterfaceNotFoundError, match="eth0") as info:
         box.remove_interface("eth0")
     assert info.value.errno == errno.ENODEV
 
 
-def test_a_link_that_was_not_plugged_in_is_not_removed(box: Sandbox) -> None:
+def test_a_foreign_link_is_not_removed(box: Sandbox) -> None:
     ip("link add other type bridge", netns=box.path)
     with fails(box, InterfaceNotFoundError, match="other"):
         box.remove_interface("other")
 
 
-def test_an_old_snapshot_does_not_remove_the_next_one(box: Sandbox) -> None:
+def test_an_old_interface_object_removes_no_later_interface(box: Sandbox) -> None:
     veth()
     old = box.add_interface("v0")
     old.remove()
@@ -95,7 +95,8 @@ def test_an_interface_of_another_sandbox_is_refused(box: Sandbox, verb: Callable
         other.destroy()
 
 
-def test_an_interface_of_a_former_sandbox_of_the_same_name_is_not_taken_for_one_of_the_new(box: Sandbox) -> None:
+def test_an_interface_of_a_destroyed_sandbox_is_ignored(box: Sandbox) -> None:
+    """An interface of a destroyed sandbox does not match one of a new sandbox with the same name."""
     former = box.add_interface(Bridge("former"))
     box.destroy()
     with Sandbox.create("box") as new:
@@ -106,7 +107,8 @@ def test_an_interface_of_a_former_sandbox_of_the_same_name_is_not_taken_for_one_
 
 
 @pytest.mark.parametrize("taker", ["link add v0 type bridge", "link property add dev lo altname v0"])
-def test_a6_a_host_name_taken_meanwhile_is_reported_and_a_retry_completes(plugged: Sandbox, taker: str) -> None:
+def test_a6_a_taken_host_name_fails_the_detach(plugged: Sandbox, taker: str) -> None:
+    """If the original name is taken on the host, the detach fails and is rolled back; a retry succeeds."""
     ip(taker)
     with fails(plugged, NameConflictError, match="v0") as info:
         plugged.remove_interface("eth0")
@@ -117,9 +119,8 @@ def test_a6_a_host_name_taken_meanwhile_is_reported_and_a_retry_completes(plugge
     assert links()["v0"]["mtu"] == 1500
 
 
-def test_a6_a_host_name_taken_after_the_look_is_reported_and_nothing_is_lost(
-    plugged: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a6_a_host_name_taken_after_the_check_rolls_back(plugged: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the original name is taken after the check, the kernel's EEXIST rolls the detach back; a retry succeeds."""
     ip("link add v0 type bridge")
     look = LinuxKernel.link
 
@@ -134,7 +135,7 @@ def test_a6_a_host_name_taken_after_the_look_is_reported_and_nothing_is_lost(
     assert addresses("v0") == {"10.0.0.1/24"}
 
 
-def test_a6_an_altname_taken_on_the_host_is_reported(box: Sandbox) -> None:
+def test_a6_a_taken_altname_on_the_host_fails_the_detach(box: Sandbox) -> None:
     veth()
     ip("link property add dev v0 altname other-name")
     box.add_interface("v0")
@@ -146,7 +147,8 @@ def test_a6_an_altname_taken_on_the_host_is_reported(box: Sandbox) -> None:
     assert links()["v0"]["altnames"] == ["other-name"]
 
 
-def test_a7_the_source_name_taken_inside_does_not_keep_a_link_from_going_back(box: Sandbox) -> None:
+def test_a7_a_source_name_taken_inside_is_no_conflict(box: Sandbox) -> None:
+    """A link inside that has the source name does not prevent the detach."""
     veth()
     with comes_back():
         box.add_interface("v0", addresses=["10.0.0.2/24"])
@@ -155,14 +157,14 @@ def test_a7_the_source_name_taken_inside_does_not_keep_a_link_from_going_back(bo
     assert set(links(box.path)) == {"lo", "v0"}
 
 
-def test_a12_what_was_born_inside_never_gets_to_the_host(box: Sandbox) -> None:
+def test_a12_a_link_created_inside_never_reaches_the_host(box: Sandbox) -> None:
     with comes_back():
         box.add_interface(Bridge("b"), addresses=["10.0.0.1/24"]).remove()
         box.add_interface(Bridge("b"))
         box.destroy()
 
 
-def test_a_bridge_leaves_and_its_ports_stay_plugged_in(plugged: Sandbox) -> None:
+def test_removing_a_bridge_keeps_its_ports_attached(plugged: Sandbox) -> None:
     plugged.remove_interface("br0")
     assert "master" not in links(plugged.path)["eth0"]
     assert [item.name for item in plugged.interfaces] == ["eth0"]
@@ -171,7 +173,7 @@ def test_a_bridge_leaves_and_its_ports_stay_plugged_in(plugged: Sandbox) -> None
     assert addresses("v0") == {"10.0.0.1/24"}
 
 
-def test_an_interface_renamed_inside_still_goes_back(box: Sandbox) -> None:
+def test_an_interface_renamed_inside_can_be_detached(box: Sandbox) -> None:
     veth()
     with comes_back(box.path):
         interface = box.add_interface("v0", addresses=["10.0.0.2/24", "fd00::2/64"])
@@ -180,7 +182,8 @@ def test_an_interface_renamed_inside_still_goes_back(box: Sandbox) -> None:
         interface.remove()
 
 
-def test_a_name_swapped_inside_does_not_deceive(box: Sandbox) -> None:
+def test_a_name_swapped_inside_is_not_confused(box: Sandbox) -> None:
+    """If a foreign link takes the name of a renamed interface, the name is refused; the Interface object detaches."""
     veth()
     with comes_back():
         interface = box.add_interface("v0")
@@ -192,7 +195,7 @@ def test_a_name_swapped_inside_does_not_deceive(box: Sandbox) -> None:
     assert set(links(box.path)) == {"lo", "eth0"}
 
 
-def test_an_interface_reconfigured_inside_comes_back_as_it_was(box: Sandbox) -> None:
+def test_changes_made_inside_are_reverted_on_detach(box: Sandbox) -> None:
     veth(up=True)
     ip("address add 10.0.0.1/24 dev v0")
     with comes_back():
@@ -205,7 +208,8 @@ def test_an_interface_reconfigured_inside_comes_back_as_it_was(box: Sandbox) -> 
         interface.remove()
 
 
-def test_t11_a_link_deleted_inside_counts_as_removed_however_often(box: Sandbox) -> None:
+def test_removing_a_link_deleted_inside_succeeds(box: Sandbox) -> None:
+    """Removing an interface whose link was deleted inside succeeds, also twice, and its source can be reused."""
     veth()
     interface = box.add_interface("v0")
     ip("link delete eth0", netns=box.path)
@@ -217,7 +221,7 @@ def test_t11_a_link_deleted_inside_counts_as_removed_however_often(box: Sandbox)
     assert box.add_interface("v0").name == "eth0"
 
 
-def test_a_link_whose_peer_was_deleted_counts_as_removed(box: Sandbox) -> None:
+def test_removing_a_link_whose_peer_was_deleted_succeeds(box: Sandbox) -> None:
     veth()
     box.add_interface("v0")
     ip("link delete p0")
@@ -225,7 +229,8 @@ def test_a_link_whose_peer_was_deleted_counts_as_removed(box: Sandbox) -> None:
     assert box.interfaces == ()
 
 
-def test_an_index_used_again_inside_is_not_taken_for_the_link(box: Sandbox) -> None:
+def test_a_reused_index_is_not_confused(box: Sandbox) -> None:
+    """A foreign link that has the index of a deleted interface is not listed, nor removed."""
     veth()
     interface = box.add_interface("v0")
     ip("link delete eth0", netns=box.path)
@@ -235,7 +240,7 @@ def test_an_index_used_again_inside_is_not_taken_for_the_link(box: Sandbox) -> N
     assert "impostor" in links(box.path)
 
 
-def test_a_failed_removal_leaves_everything_plugged_in(plugged: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_detach_is_rolled_back(plugged: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     send = LinuxKernel.send
 
     def refusing(kernel: LinuxKernel, request: object) -> None:
@@ -251,7 +256,7 @@ def test_a_failed_removal_leaves_everything_plugged_in(plugged: Sandbox, monkeyp
     assert addresses("v0") == {"10.0.0.1/24"}
 
 
-def test_of_several_interfaces_all_are_removed_or_none(plugged: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remove_interfaces_is_atomic(plugged: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     veth("v1", "p1", up=True)
     last = plugged.add_interface("v1", addresses=["10.2.0.2/24"])
     send = LinuxKernel.send
@@ -272,7 +277,7 @@ def test_of_several_interfaces_all_are_removed_or_none(plugged: Sandbox, monkeyp
     assert {"v0", "v1"} < set(links())
 
 
-def test_a_failed_removal_keeps_ipv6_and_settings_inside(plugged: Sandbox) -> None:
+def test_a_failed_destroy_keeps_ipv6_and_sysctls_inside(plugged: Sandbox) -> None:
     ip("link add v0 type bridge")
     before = snapshot(plugged.path)
     with pytest.raises(NameConflictError):
@@ -282,7 +287,8 @@ def test_a_failed_removal_keeps_ipv6_and_settings_inside(plugged: Sandbox) -> No
     ip("link delete v0")
 
 
-def test_the_index_on_the_host_comes_back_even_if_it_was_another_inside(box: Sandbox) -> None:
+def test_the_original_index_is_restored(box: Sandbox) -> None:
+    """A detached link gets its original index on the host, even if its index inside was another."""
     veth()
     index = link("v0")["ifindex"]
     ip(f"link add other index {index} type bridge", netns=box.path)
@@ -293,7 +299,8 @@ def test_the_index_on_the_host_comes_back_even_if_it_was_another_inside(box: San
     assert link("v0")["ifindex"] == index
 
 
-def test_an_index_taken_on_the_host_meanwhile_does_not_keep_a_link_out(box: Sandbox) -> None:
+def test_a_taken_index_on_the_host_is_no_conflict(box: Sandbox) -> None:
+    """If the original index is taken on the host, the detach succeeds with another index."""
     veth(up=True)
     ip("address add 10.0.0.1/24 dev v0")
     interface = box.add_interface("v0")
@@ -303,7 +310,7 @@ def test_an_index_taken_on_the_host_meanwhile_does_not_keep_a_link_out(box: Sand
     assert addresses("v0") == {"10.0.0.1/24"}
 
 
-def test_plugging_in_and_out_can_be_repeated(box: Sandbox) -> None:
+def test_attach_and_detach_can_be_repeated(box: Sandbox) -> None:
     veth(up=True)
     ip("address add 10.0.0.1/24 dev v0")
     with comes_back(box.path):
@@ -311,7 +318,7 @@ def test_plugging_in_and_out_can_be_repeated(box: Sandbox) -> None:
             box.add_interface("v0", addresses=["10.0.0.2/24", "fd00::2/64"], mac="02:00:00:00:00:11").remove()
 
 
-def test_links_of_two_sandboxes_go_back_each_to_its_place(box: Sandbox) -> None:
+def test_two_sandboxes_can_attach_both_ends_of_a_veth(box: Sandbox) -> None:
     veth(up=True)
     with comes_back(box.path), Sandbox.temporary() as other:
         box.add_interface("v0", addresses=["10.0.0.1/24"])
@@ -321,13 +328,13 @@ def test_links_of_two_sandboxes_go_back_each_to_its_place(box: Sandbox) -> None:
         other.remove_interface("eth0")
 
 
-def test_a_plan_of_a_removal_changes_nothing(plugged: Sandbox) -> None:
+def test_planning_a_detach_changes_nothing(plugged: Sandbox) -> None:
     with comes_back(plugged.path):
         plan = plugged.plan(plugged.remove_interface, "eth0")
         assert "name v0" in str(plan)
 
 
-def test_many_leave_newest_first(box: Sandbox) -> None:
+def test_destroy_detaches_a_bridge_and_its_ports(box: Sandbox) -> None:
     veth(up=True)
     veth("v1", "p1", up=True)
     with comes_back():

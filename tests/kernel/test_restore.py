@@ -1,4 +1,4 @@
-"""A sandbox in the hands of another process: nothing is lost, nothing guessed (behaviour.md I10, faults F1 to F7)."""
+"""A sandbox that another process opens: all interfaces are known, and none is guessed (faults F1 to F7)."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ with Sandbox.open(sys.argv[1]) as box:
 
 
 def look(box: Sandbox) -> dict[str, list[Any]]:
-    """Say all that is known of a sandbox, but for what passes; its text is run in another process as well."""
-    passing = {"operstate", "flags", "_owner", "addresses"}  # carrier, and link-local addresses that come with it
+    """Return the lasting state of a sandbox; the source of this function also runs in another process."""
+    passing = {"operstate", "flags", "_owner", "addresses"}  # these depend on the carrier
     told: dict[str, list[Any]] = {"gateways": [str(box.gateway4), str(box.gateway6)]}
     for what in ("interfaces", "missing", "foreign", "routes", "neighbors"):
         items = getattr(box, what)
@@ -50,7 +50,7 @@ def look(box: Sandbox) -> dict[str, list[Any]]:
 
 
 def elsewhere(box: Sandbox, then: str = "pass") -> dict[str, list[Any]]:
-    """Open the sandbox in a new process, do something with it there, and return what is known of it there."""
+    """Open the sandbox in a new process, execute *then*, and return the state that the process sees."""
     program = _NEW_PROCESS.format(look=inspect.getsource(look), then=then)
     done = subprocess.run([sys.executable, "-c", program, box.name], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -60,9 +60,9 @@ def elsewhere(box: Sandbox, then: str = "pass") -> dict[str, list[Any]]:
 
 @contextmanager
 def restored(box: Sandbox) -> Iterator[list[tuple[str, str]]]:
-    """Plug interfaces in; expect that another process knows the same of them, and gives them back as they were.
+    """Expect another process to see the attached interfaces, and to detach them with their original state.
 
-    Yields a list to be filled with source and name of what is plugged in, in order.
+    Yields a list, which the body fills with source and name of each interface it attaches, in order.
     """
     expected: list[tuple[str, str]] = []
     with comes_back():
@@ -93,7 +93,7 @@ def test_f1_links_with_ipv6_only_are_known_by_their_names(box: Sandbox) -> None:
             assert again.interfaces[0].statistics().rx_errors == 0
 
 
-def test_f2_several_links_with_ipv6_only_are_told_apart(box: Sandbox) -> None:
+def test_f2_several_links_with_ipv6_only_are_distinguished(box: Sandbox) -> None:
     for number in range(3):
         veth(f"v{number}", f"p{number}")
     with restored(box) as expected:
@@ -108,8 +108,8 @@ def test_f2_several_links_with_ipv6_only_are_told_apart(box: Sandbox) -> None:
             }
 
 
-def test_f3_several_vxlans_and_several_ports_are_told_apart(box: Sandbox) -> None:
-    """None of them has an address by which it could be known."""
+def test_f3_several_vxlans_and_ports_are_distinguished(box: Sandbox) -> None:
+    """Several vxlans and ports are distinguished, although none of them has an address."""
     veth("v0", "p0")
     veth("v1", "p1")
     ip("link add vx0 type vxlan id 10 dstport 4789")
@@ -128,7 +128,7 @@ def test_f3_several_vxlans_and_several_ports_are_told_apart(box: Sandbox) -> Non
         }
 
 
-def test_f4_a_port_that_the_kernel_lists_before_its_bridge_has_its_master(box: Sandbox) -> None:
+def test_f4_a_port_listed_before_its_bridge_has_its_master(box: Sandbox) -> None:
     ip("link add v9 index 90 type veth peer name p9 index 91")
     veth("v0", "p0", up=True)
     with restored(box) as expected:
@@ -141,7 +141,7 @@ def test_f4_a_port_that_the_kernel_lists_before_its_bridge_has_its_master(box: S
             assert again.interfaces[2].master == port.master == "eth1"
 
 
-def test_f5_the_same_address_and_mac_on_two_links_do_not_mix_them_up(box: Sandbox) -> None:
+def test_f5_links_with_equal_address_and_mac_are_distinguished(box: Sandbox) -> None:
     veth("v0", "p0")
     veth("v1", "p1", up=True)
     ip("link set v1 alias of-the-host")
@@ -154,7 +154,7 @@ def test_f5_the_same_address_and_mac_on_two_links_do_not_mix_them_up(box: Sandbo
         assert addresses("eth0", box.path) == addresses("eth1", box.path) == {"10.0.0.2/24"}
 
 
-def test_f6_without_gateways_everything_is_known_and_can_be_taken_out(box: Sandbox) -> None:
+def test_f6_interfaces_without_a_gateway_are_known(box: Sandbox) -> None:
     veth("v0", "p0", up=True)
     veth("v1", "p1")
     with restored(box) as expected:
@@ -165,8 +165,8 @@ def test_f6_without_gateways_everything_is_known_and_can_be_taken_out(box: Sandb
         assert ip("route show default", netns=box.path) == ""
 
 
-def test_f7_renamed_interfaces_and_names_without_a_number_are_known(box: Sandbox) -> None:
-    """One that was renamed is listed under the name it has, with the one it was given beside it."""
+def test_f7_renamed_and_unnumbered_interfaces_are_known(box: Sandbox) -> None:
+    """A renamed interface is listed with its current name and its given name; a name needs no number."""
     for number in range(3):
         veth(f"v{number}", f"p{number}")
     with restored(box) as expected:
@@ -183,7 +183,7 @@ def test_f7_renamed_interfaces_and_names_without_a_number_are_known(box: Sandbox
         ]
 
 
-def test_gateways_routes_neighbors_and_further_addresses_are_known(box: Sandbox) -> None:
+def test_another_process_reads_gateways_routes_and_neighbors(box: Sandbox) -> None:
     veth("v0", "p0", up=True)
     veth("v1", "p1", up=True)
     ip("address add 192.0.2.1/24 dev v0")
@@ -210,10 +210,11 @@ def test_gateways_routes_neighbors_and_further_addresses_are_known(box: Sandbox)
         assert told["neighbors"] == [["10.0.0.9", "02:00:00:00:00:09", "eth1", "False"]]
 
 
-# --- what was changed inside ---
+# --- changes made inside ---
 
 
-def test_what_was_made_inside_is_foreign_and_what_was_deleted_is_missing(box: Sandbox) -> None:
+def test_foreign_and_missing_interfaces_are_listed(box: Sandbox) -> None:
+    """Links created inside are listed as foreign, and interfaces deleted inside as missing."""
     for number in range(3):
         veth(f"v{number}", f"p{number}")
     kept, deleted, renamed = (box.add_interface(f"v{number}") for number in range(3))
@@ -242,7 +243,7 @@ def test_what_was_made_inside_is_foreign_and_what_was_deleted_is_missing(box: Sa
     assert "v2" in links()
 
 
-def test_what_is_foreign_is_not_removed(box: Sandbox) -> None:
+def test_a_foreign_interface_is_not_removed(box: Sandbox) -> None:
     veth()
     box.add_interface("v0")
     ip("link add trap type veth peer name other", netns=box.path)
@@ -256,7 +257,8 @@ def test_what_is_foreign_is_not_removed(box: Sandbox) -> None:
         before[0].remove()
 
 
-def test_the_name_of_a_missing_one_forgets_it_and_leaves_what_has_its_name_now(box: Sandbox) -> None:
+def test_removing_a_missing_interface_keeps_a_foreign_link(box: Sandbox) -> None:
+    """Removing a missing interface by name drops its record, and keeps a foreign link of that name."""
     veth()
     box.add_interface("v0")
     ip("link delete eth0", netns=box.path)
@@ -271,7 +273,8 @@ def test_the_name_of_a_missing_one_forgets_it_and_leaves_what_has_its_name_now(b
     assert box.add_interface("v0").name == "eth1"
 
 
-def test_the_name_that_a_renamed_one_was_given_does_not_mean_what_has_it_now(box: Sandbox) -> None:
+def test_a_given_name_on_a_foreign_link_is_refused(box: Sandbox) -> None:
+    """The given name of a renamed interface is refused as long as a foreign link has that name."""
     veth()
     box.add_interface("v0")
     ip("link set eth0 name lan0", netns=box.path)
@@ -279,11 +282,12 @@ def test_the_name_that_a_renamed_one_was_given_does_not_mean_what_has_it_now(box
     with fails(box, InterfaceNotFoundError, "foreign"):
         box.remove_interface("eth0")
     ip("link delete eth0", netns=box.path)
-    box.remove_interface("eth0")  # now nothing else can be meant
+    box.remove_interface("eth0")  # no other link has the name now
     assert "v0" in links()
 
 
-def test_a_link_put_in_the_place_of_ours_is_foreign_and_ours_is_missing(box: Sandbox) -> None:
+def test_an_impostor_link_is_listed_as_foreign(box: Sandbox) -> None:
+    """A link with the name and index of a deleted interface is foreign; the interface is missing."""
     veth()
     eth0 = box.add_interface("v0")
     ip("link delete eth0", netns=box.path)
@@ -296,8 +300,8 @@ def test_a_link_put_in_the_place_of_ours_is_foreign_and_ours_is_missing(box: San
     assert box.missing == ()
 
 
-def test_seen_from_another_host_ours_are_still_ours(box: Sandbox, tmp_path: Path) -> None:
-    """A link there that has the index of the other end of ours says nothing."""
+def test_interfaces_are_known_from_another_host(box: Sandbox, tmp_path: Path) -> None:
+    """Opened with another host, the sandbox lists its interfaces, even if the peer's index is used on that host."""
     veth()
     other_end = links()["p0"]["ifindex"]
     box.add_interface("v0")
@@ -307,7 +311,7 @@ def test_seen_from_another_host_ours_are_still_ours(box: Sandbox, tmp_path: Path
             assert (named(strange.interfaces), strange.missing, strange.foreign) == ([("v0", "eth0")], (), ())
 
 
-def test_on_the_host_all_else_is_foreign() -> None:
+def test_other_links_of_the_host_sandbox_are_foreign() -> None:
     veth()
     with Sandbox.host() as host:
         host.add_interface("v0")
@@ -317,12 +321,12 @@ def test_on_the_host_all_else_is_foreign() -> None:
         host.remove_interface("v0")
 
 
-# --- namespaces of others ---
+# --- adopted namespaces ---
 
 
 @contextmanager
 def theirs(path: Path) -> Iterator[str]:
-    """Have a namespace that is mounted on a file, as Docker does in /run/docker/netns."""
+    """Mount a network namespace on a file, as Docker does in /run/docker/netns."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
     subprocess.run(["unshare", f"--net={path}", "true"], check=True)
@@ -332,7 +336,7 @@ def theirs(path: Path) -> Iterator[str]:
 
 
 def furnish(path: str) -> None:
-    """Plug a link in as osl does, and make a bridge with a port besides."""
+    """Attach a link as osl does, and create a bridge with a port."""
     veth("vethdocker", "peer", up=True)
     ip(f"link set peer netns {path}")
     for words in (
@@ -348,8 +352,8 @@ def furnish(path: str) -> None:
 
 
 @pytest.mark.parametrize("name", [None, "ctr"])
-def test_what_osl_plugged_in_is_seen_and_stays_as_it_is(tmp_path: Path, name: str | None) -> None:
-    """Whether it is used in place or pinned under a name; with a crowd of our own beside it."""
+def test_interfaces_of_osl_are_foreign_and_kept(tmp_path: Path, name: str | None) -> None:
+    """Interfaces that osl attached are listed as foreign and kept, whether adopt pins the namespace or not."""
     with theirs(tmp_path / "docker" / "netns" / "1f2e3d4c5b6a") as path:
         furnish(path)
         veth()
@@ -374,7 +378,7 @@ def test_what_osl_plugged_in_is_seen_and_stays_as_it_is(tmp_path: Path, name: st
         assert set(links(path)) == {"lo", "eth0", "br0", "d0", "d1"}
 
 
-def test_what_is_in_a_namespace_of_ip_netns_stays_as_it_is(run_netns: Path) -> None:
+def test_links_in_a_namespace_of_ip_netns_are_kept(run_netns: Path) -> None:
     ip("netns add ctr")
     path = str(run_netns / "ctr")
     ip("link set lo up", netns=path)

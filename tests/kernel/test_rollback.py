@@ -1,4 +1,4 @@
-"""A failed add has done nothing (behaviour.md I1, faults A1 to A5, A8, A11; injectors K21)."""
+"""A failed attach is rolled back completely (faults A1 to A5, A8, A11)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BAD = {"net.ipv4.conf.IFNAME.forwarding": "1", "net.ipv4.conf.IFNAME.no_such_set
 
 @pytest.fixture
 def source(host: None) -> str:  # noqa: ARG001
-    """Make a link on the host that has everything a link can have there."""
+    """Create a fully configured link on the host."""
     veth()
     ip("link add br0 type bridge")
     ip("link set br0 up")
@@ -53,7 +53,7 @@ def source(host: None) -> str:  # noqa: ARG001
 
 @pytest.fixture
 def twins(host: None) -> str:  # noqa: ARG001
-    """Make two links that cannot both be up with one MAC (K11, K21)."""
+    """Create two macvlans with one MAC: the kernel refuses to set both up (EADDRINUSE)."""
     veth(up=True)
     ip("link add m0 link p0 type macvlan mode bridge")
     ip(f"link set m0 address {MAC} up")
@@ -79,7 +79,7 @@ def test_a1_route_failure_leaves_nothing(box: Sandbox, source: str) -> None:
     assert box.add_interface(source, addresses=["10.0.0.2/24"], routes=["10.7.0.0/24"]).name == "eth0"
 
 
-def test_a1_a_link_that_is_not_listed_can_be_added_again_and_removed(box: Sandbox, twins: str) -> None:
+def test_a1_attach_and_detach_work_after_a_failed_attach(box: Sandbox, twins: str) -> None:
     with comes_back(box.path):
         with pytest.raises(KernelError):
             box.add_interface(twins)
@@ -88,8 +88,8 @@ def test_a1_a_link_that_is_not_listed_can_be_added_again_and_removed(box: Sandbo
         ip("link set m0 up")
 
 
-def test_a2_failure_after_the_move_brings_the_link_back(box: Sandbox) -> None:
-    # A macvlan's MTU cannot be above its parent's: the kernel looks at that when the link has been moved.
+def test_a2_failure_after_the_move_returns_the_link(box: Sandbox) -> None:
+    # A macvlan's MTU cannot exceed its parent's: the kernel checks that after it has moved the link.
     veth(up=True)
     ip("link add m0 link p0 type macvlan mode bridge")
     with fails(box, KernelError, match="EINVAL") as info:
@@ -99,7 +99,7 @@ def test_a2_failure_after_the_move_brings_the_link_back(box: Sandbox) -> None:
     assert box.add_interface("m0", mac=MAC, name="wan0").name == "wan0"
 
 
-def test_a3_a_taken_name_leaves_the_link_where_it_was(box: Sandbox, source: str) -> None:
+def test_a3_a_taken_name_leaves_the_link_on_the_host(box: Sandbox, source: str) -> None:
     ip("link add wan0 type bridge", netns=box.path)
     with fails(box, NameConflictError, match="the name is taken by link wan0"):
         box.add_interface(source, name="wan0")
@@ -108,10 +108,11 @@ def test_a3_a_taken_name_leaves_the_link_where_it_was(box: Sandbox, source: str)
 
 
 @pytest.mark.parametrize("taken", ["wan0", "v0"])
-def test_a3_a_name_taken_after_the_look_leaves_the_link_where_it_was(
+def test_a3_a_name_taken_after_the_check_returns_the_link(
     box: Sandbox, source: str, taken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # K3: the new name taken and the old one free means EEXIST after the move.
+    """If the name is taken after the check, the kernel answers EEXIST, and the link is on the host afterwards."""
+    # If the new name is taken and the old one is free, the kernel moves the link and then answers EEXIST.
     ip(f"link add {taken} type bridge", netns=box.path)
     ip(f"link property add dev {taken} altname wan0", netns=box.path, check=False)
     seen = LinuxKernel.links
@@ -125,7 +126,7 @@ def test_a3_a_name_taken_after_the_look_leaves_the_link_where_it_was(
     assert info.value.errno == errno.EEXIST
 
 
-def test_a4_configure_failure_leaves_nothing_listed(box: Sandbox, source: str) -> None:
+def test_a4_a_failed_sysctl_leaves_no_interface_listed(box: Sandbox, source: str) -> None:
     with fails(box, KernelError, match="no_such_setting") as info:
         box.add_interface(
             source, mac=MAC, mtu=1280, addresses=["10.0.0.2/24", "fd00::2/64", "169.254.1.1/16"], sysctls=BAD
@@ -135,7 +136,7 @@ def test_a4_configure_failure_leaves_nothing_listed(box: Sandbox, source: str) -
     assert box.add_interface(source, addresses=["10.0.0.2/24"]).name == "eth0"
 
 
-def test_a5_configure_failure_of_a_bridge_leaves_no_bridge(box: Sandbox) -> None:
+def test_a5_a_failed_sysctl_of_a_bridge_leaves_no_bridge(box: Sandbox) -> None:
     with fails(box, KernelError, match="no_such_setting"):
         box.add_interface(Bridge("br-src"), addresses=["10.0.0.1/24"], sysctls=BAD)
     assert box.add_interface(Bridge("br-src"), addresses=["10.0.0.1/24"]).name == "eth0"
@@ -147,7 +148,7 @@ def test_a5_link_up_failure_of_a_bridge_leaves_no_bridge(box: Sandbox, monkeypat
         box.add_interface(Bridge("br-src"), addresses=["10.0.0.1/24"])
 
 
-def test_a8_a_failed_add_brings_everything_of_the_link_back(box: Sandbox, source: str) -> None:
+def test_a8_a_failed_attach_restores_the_link(box: Sandbox, source: str) -> None:
     before = link(source)
     with comes_back(box.path), pytest.raises(KernelError):
         box.add_interface(source, mac=MAC, mtu=1300, addresses=["10.0.0.2/24"], sysctls=BAD)
@@ -162,7 +163,7 @@ def test_a8_a_failed_add_brings_everything_of_the_link_back(box: Sandbox, source
     assert sysctl("ipv4/conf/v0/arp_ignore") == "2"
 
 
-def test_a8_a_failed_add_of_several_brings_all_of_them_back(box: Sandbox, source: str) -> None:
+def test_a8_a_failed_attach_of_several_restores_all(box: Sandbox, source: str) -> None:
     veth("v1", "p1", up=True)
     ip("address add 10.5.0.1/24 dev v1")
     wishes = [
@@ -175,7 +176,7 @@ def test_a8_a_failed_add_of_several_brings_all_of_them_back(box: Sandbox, source
     assert sum("name" in command and "netns" in command for command in info.value.undone) >= 2
 
 
-def test_a11_an_error_that_stays_is_not_tried_again(box: Sandbox, twins: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a11_a_permanent_error_is_not_retried(box: Sandbox, twins: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses = _pauses(monkeypatch)
     with fails(box, KernelError, match="EADDRINUSE"):
         box.add_interface(twins)
@@ -183,9 +184,8 @@ def test_a11_an_error_that_stays_is_not_tried_again(box: Sandbox, twins: str, mo
 
 
 @pytest.mark.parametrize("code", [errno.EBUSY, errno.EAGAIN, errno.ENOBUFS])
-def test_a11_an_error_that_may_pass_is_tried_three_times_10_ms_apart(
-    box: Sandbox, code: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a11_a_temporary_error_is_retried_three_times(box: Sandbox, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A temporary error of link up is retried three times, 10 ms apart."""
     veth()
     pauses = _pauses(monkeypatch)
     _refuse(monkeypatch, "up", code, times=3)
@@ -193,7 +193,7 @@ def test_a11_an_error_that_may_pass_is_tried_three_times_10_ms_apart(
     assert pauses == [0.01, 0.01, 0.01]
 
 
-def test_a11_after_three_more_tries_the_cause_is_told(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a11_after_three_retries_the_error_is_raised(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     veth()
     pauses = _pauses(monkeypatch)
     _refuse(monkeypatch, "up", errno.EBUSY, times=4)
@@ -202,10 +202,11 @@ def test_a11_after_three_more_tries_the_cause_is_told(box: Sandbox, monkeypatch:
     assert len(pauses) == 3
 
 
-def test_a_link_local_ipv6_address_is_refused_where_ipv6_is_off_in_the_kernel_and_nothing_stays(
+def test_a_refused_link_local_address_is_rolled_back(
     box: Sandbox, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # K21: the address is refused (EACCES) when something switches IPv6 off between the two requests.
+    """If IPv6 is disabled between two requests, the kernel refuses the address (EACCES), and nothing is left inside."""
+    # The kernel refuses the address (EACCES) if another process disables IPv6 between the two requests.
     set_sysctl = LinuxKernel.set_sysctl
 
     def other_way(kernel: LinuxKernel, path: str, value: str) -> bool:
@@ -218,9 +219,8 @@ def test_a_link_local_ipv6_address_is_refused_where_ipv6_is_off_in_the_kernel_an
     assert box.interfaces == ()
 
 
-def test_an_undo_that_fails_is_told_with_what_is_left(
-    box: Sandbox, source: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_rollback_reports_what_is_left(box: Sandbox, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a step of the rollback fails, RollbackError lists the command that is left, and the others are undone."""
     send = LinuxKernel.send
 
     def broken(kernel: LinuxKernel, request: Request) -> None:
@@ -242,9 +242,7 @@ def test_an_undo_that_fails_is_told_with_what_is_left(
     assert missing["master"] == "br0"
 
 
-def test_what_is_thrown_by_another_thread_or_signal_undoes_too(
-    box: Sandbox, source: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_keyboard_interrupt_rolls_back_the_attach(box: Sandbox, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     set_sysctl = LinuxKernel.set_sysctl
     signals = [KeyboardInterrupt()]
 
@@ -258,9 +256,10 @@ def test_what_is_thrown_by_another_thread_or_signal_undoes_too(
         box.add_interface(source, addresses=["10.0.0.2/24"])
 
 
-def test_a_link_that_is_deleted_inside_while_it_is_plugged_in_needs_no_undoing(
+def test_a_link_deleted_during_the_attach_is_tolerated(
     box: Sandbox, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """If a process deletes the link during the attach, the rollback succeeds without the link."""
     set_sysctl = LinuxKernel.set_sysctl
 
     def hostile(kernel: LinuxKernel, path: str, value: str) -> bool:
@@ -276,9 +275,10 @@ def test_a_link_that_is_deleted_inside_while_it_is_plugged_in_needs_no_undoing(
     assert set(links(box.path)) == {"lo"}
 
 
-def test_a_link_that_is_deleted_inside_as_soon_as_it_is_plugged_in_fails_the_whole_operation(
+def test_a_link_deleted_after_its_attach_rolls_back_all(
     box: Sandbox, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """If a process deletes a link right after its attach, the whole operation is rolled back."""
     read = LinuxKernel.links
 
     def hostile(kernel: LinuxKernel) -> list[Link]:
@@ -292,14 +292,14 @@ def test_a_link_that_is_deleted_inside_as_soon_as_it_is_plugged_in_fails_the_who
 
 
 def _pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Note pauses in the place of making them."""
+    """Return the list to which later pauses are added, instead of pausing."""
     noted: list[float] = []
     monkeypatch.setattr(LinuxKernel, "pause", lambda _, seconds: noted.append(seconds))
     return noted
 
 
 def _refuse(monkeypatch: pytest.MonkeyPatch, word: str, code: int, *, times: int) -> None:
-    """Have the kernel seem to refuse some requests."""
+    """Fail the first *times* requests that contain *word*."""
     send = LinuxKernel.send
     left = [times]
 

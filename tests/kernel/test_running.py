@@ -1,4 +1,4 @@
-"""Running inside, other processes, many threads (behaviour.md 2.3, I11; faults E5, E10; behaviour T15; U18)."""
+"""Running functions and programs inside, other processes, and threads (faults E5, E10)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_function_runs_inside_and_the_caller_stays_outside(box: Sandbox) -> No
     assert Path(OWN).stat().st_ino == before
 
 
-def test_arguments_go_in_and_what_is_returned_or_raised_comes_out(box: Sandbox) -> None:
+def test_run_passes_arguments_results_and_exceptions(box: Sandbox) -> None:
     assert box.run(divmod, 7, 2) == (3, 1)
     assert box.run(int, "ff", base=16) == 255
     with pytest.raises(ZeroDivisionError):
@@ -103,7 +103,7 @@ for round in range(3):
 """
 
 
-def test_processes_at_once_do_not_get_in_each_others_way(box: Sandbox) -> None:
+def test_concurrent_processes_do_not_interfere(box: Sandbox) -> None:
     command = [sys.executable, "-W", "error", "-c", WORKER]
     workers = [subprocess.Popen([*command, f"b{number}"], stderr=subprocess.PIPE) for number in range(3)]
     assert [worker.communicate()[1] for worker in workers] == [b""] * 3
@@ -111,7 +111,8 @@ def test_processes_at_once_do_not_get_in_each_others_way(box: Sandbox) -> None:
     assert set(links(box.path)) == {"lo"}
 
 
-def test_t15_three_workers_attach_and_detach_one_of_them_on_the_host(box: Sandbox) -> None:
+def test_three_threads_attach_and_detach(box: Sandbox) -> None:
+    """Three threads attach and detach at once: two on sandboxes and one on the host sandbox."""
     for number in range(3):
         veth(f"v{number}", f"p{number}", up=True)
     with comes_back(box.path), Sandbox.temporary() as second, Sandbox.host() as third:
@@ -125,7 +126,8 @@ def test_t15_three_workers_attach_and_detach_one_of_them_on_the_host(box: Sandbo
             list(pool.map(work, enumerate((box, second, third))))
 
 
-def test_e5_a_list_that_is_read_while_others_change_it_is_never_torn(box: Sandbox) -> None:
+def test_e5_reads_during_changes_are_consistent(box: Sandbox) -> None:
+    """`interfaces` read during changes shows only states before or after a change."""
     stop = threading.Event()
     seen: list[tuple[str, ...]] = []
 
@@ -146,6 +148,7 @@ def test_e5_a_list_that_is_read_while_others_change_it_is_never_torn(box: Sandbo
 
 
 def test_one_sandbox_does_not_wait_for_another(box: Sandbox) -> None:
+    """A function that runs inside one sandbox blocks changes neither of that sandbox nor of another."""
     entered, go_on = threading.Event(), threading.Event()
 
     def wait() -> bool:

@@ -1,4 +1,4 @@
-"""Making, opening, closing and destroying (behaviour.md 2.3, I8, I9; A13, A14, E1 to E4, E7; T4 to T6, T13, T51)."""
+"""Creating, opening, closing and destroying sandboxes (faults A13, A14, E1 to E4, E7)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("host")
 
 
-def test_t51_a_new_sandbox_has_loopback_and_nothing_else() -> None:
+def test_a_new_sandbox_has_only_loopback() -> None:
     with Sandbox.temporary() as box:
         assert set(links(box.path)) == {"lo"}
         assert "UP" in link("lo", box.path)["flags"]
@@ -43,7 +43,8 @@ def test_t51_a_new_sandbox_has_loopback_and_nothing_else() -> None:
         assert box.exec(["ping", "-c1", "-W5", "127.0.0.1"], capture_output=True).returncode == 0
 
 
-def test_t4_t6_a_name_is_pinned_in_the_runtime_directory_and_the_pin_goes_at_once(tmp_path: Path) -> None:
+def test_a_sandbox_is_pinned_in_the_runtime_directory(tmp_path: Path) -> None:
+    """A sandbox is pinned under its name in the runtime directory, and destroy removes the pin at once."""
     box = Sandbox.create("web")
     assert (box.name, box.path) == ("web", str(tmp_path / "netns" / "web"))
     assert Sandbox.list() == ["web"]
@@ -54,8 +55,8 @@ def test_t4_t6_a_name_is_pinned_in_the_runtime_directory_and_the_pin_goes_at_onc
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-def test_a_pin_has_the_mode_of_a_namespace_whatever_the_umask(run_netns: Path, umask: int) -> None:
-    """What is seen is the namespace that is mounted on its file: everybody may open it, and nobody write to it."""
+def test_the_mode_of_a_pin_does_not_depend_on_the_umask(run_netns: Path, umask: int) -> None:
+    """A pin has the mode 0444 of a mounted namespace, like a pin of `ip netns`, whatever the umask."""
     before = os.umask(umask)
     try:
         box = Sandbox.create("web")
@@ -69,9 +70,8 @@ def test_a_pin_has_the_mode_of_a_namespace_whatever_the_umask(run_netns: Path, u
         box.destroy()
 
 
-def test_what_is_made_of_the_runtime_directory_is_never_for_others_to_write_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_directories_are_created_with_mode_0755(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parents of the runtime directory are created with mode 0755, whatever the umask."""
     monkeypatch.setenv("NETSANDBOX_DIR", str(tmp_path / "a/b/c"))
     before = os.umask(0)
     try:
@@ -82,7 +82,7 @@ def test_what_is_made_of_the_runtime_directory_is_never_for_others_to_write_to(
     assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("a", "a/b", "a/b/c")] == [0o755] * 3
 
 
-def test_an_absolute_path_is_a_key_of_its_own(tmp_path: Path) -> None:
+def test_an_absolute_path_is_a_name(tmp_path: Path) -> None:
     path = str(tmp_path / "elsewhere")
     with Sandbox.create(path) as box:
         assert (box.name, box.path) == (path, path)
@@ -93,7 +93,7 @@ def test_an_absolute_path_is_a_key_of_its_own(tmp_path: Path) -> None:
     assert not Path(path).exists()
 
 
-def test_the_default_place_is_where_ip_looks(run_netns: Path) -> None:
+def test_the_default_runtime_directory_is_that_of_ip_netns(run_netns: Path) -> None:
     veth()
     box = Sandbox.create("web")
     box.add_interface("v0", addresses=["10.0.0.2/24"])
@@ -105,11 +105,12 @@ def test_the_default_place_is_where_ip_looks(run_netns: Path) -> None:
     assert ip("netns list") == ""
 
 
-def test_sandboxes_and_those_of_ip_get_along(run_netns: Path) -> None:
+def test_namespaces_of_ip_netns_are_left_alone(run_netns: Path) -> None:
+    """A namespace of `ip netns` is listed only on request, and can be neither created, replaced nor opened."""
     ip("netns add theirs")
     box = Sandbox.create("ours")
     assert Sandbox.list() == ["ours"]
-    assert Sandbox.list(everything=True) == ["ours", "theirs"]
+    assert Sandbox.list(all=True) == ["ours", "theirs"]
     with pytest.raises(SandboxExistsError, match="not ours"):
         Sandbox.create("theirs")
     with pytest.raises(SandboxExistsError):
@@ -124,21 +125,21 @@ def test_sandboxes_and_those_of_ip_get_along(run_netns: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "a/b", "a b", "a\nb", "a\0b", "-a", "x" * 65, "é" * 33, 7, None, b"a", ".hidden"]
 )
-def test_e7_a_name_that_is_none_is_refused(name: str) -> None:
+def test_e7_an_invalid_name_is_refused(name: str) -> None:
     with pytest.raises(SpecError, match="name"):
         Sandbox.create(name)
     assert Sandbox.list() == []
 
 
 @pytest.mark.parametrize("name", ["x" * 64, "web-1", "a.b", "ünï", "a%2Fb", "a:b", "host"])
-def test_e7_a_name_is_used_as_it_is(name: str) -> None:
+def test_e7_a_valid_name_is_used_verbatim(name: str) -> None:
     with Sandbox.create(name) as box:
         assert box.name == name
         assert Sandbox.list() == [name]
         Sandbox.open(name).destroy()
 
 
-def test_e7_names_that_begin_alike_do_not_collide() -> None:
+def test_e7_names_with_a_common_prefix_do_not_collide() -> None:
     first, second = Sandbox.create("a" * 63 + "1"), Sandbox.create("a" * 63 + "2")
     assert len(Sandbox.list()) == 2
     first.destroy()
@@ -146,13 +147,14 @@ def test_e7_names_that_begin_alike_do_not_collide() -> None:
     second.destroy()
 
 
-def test_t5_e3_a_name_in_use_is_refused_and_the_first_lives_on(box: Sandbox) -> None:
+def test_e3_a_name_in_use_is_refused(box: Sandbox) -> None:
     with fails(box, SandboxExistsError, match="a sandbox of this name exists") as info:
         Sandbox.create("box")
     assert info.value.code == "sandbox-exists"
 
 
-def test_e3_replacing_gives_the_links_back_and_makes_a_new_one() -> None:
+def test_e3_replace_returns_links_and_creates_a_new_one() -> None:
+    """Sandbox.create with replace=True returns the links of the old sandbox to the host and creates a new namespace."""
     veth(up=True)
     ip("address add 10.0.0.1/24 dev v0")
     before = snapshot()
@@ -173,11 +175,11 @@ def test_e3_replacing_gives_the_links_back_and_makes_a_new_one() -> None:
     assert snapshot() == before
 
 
-def test_e3_replacing_what_is_not_there_is_creating() -> None:
+def test_e3_replace_without_an_old_sandbox_creates_one() -> None:
     Sandbox.create("web", replace=True).destroy()
 
 
-def test_e3_replacing_that_fails_leaves_the_old_one(box: Sandbox) -> None:
+def test_e3_a_failed_replace_keeps_the_old_sandbox(box: Sandbox) -> None:
     veth()
     box.add_interface("v0", addresses=["10.0.0.2/24"])
     ip("link add v0 type bridge")
@@ -187,7 +189,8 @@ def test_e3_replacing_that_fails_leaves_the_old_one(box: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("what", ["file", "directory", "link", "dangling link", "other namespace"])
-def test_e1_what_is_there_already_is_not_touched(tmp_path: Path, what: str) -> None:
+def test_e1_an_existing_file_is_not_touched(tmp_path: Path, what: str) -> None:
+    """Sandbox.create refuses a name whose file exists already, of whatever type, and keeps the file."""
     path = tmp_path / "netns" / "web"
     path.parent.mkdir()
     if what == "file":
@@ -207,13 +210,14 @@ def test_e1_what_is_there_already_is_not_touched(tmp_path: Path, what: str) -> N
     path.rmdir() if what == "directory" else path.unlink()
 
 
-def test_e1_a_path_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
+def test_e1_a_failed_create_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(NetSandboxError, match="ENOENT"):
         Sandbox.create(str(tmp_path / "no" / "such" / "place"))
     assert Sandbox.list() == []
 
 
-def test_e2_a_plain_file_in_the_place_of_the_namespace_is_told() -> None:
+def test_e2_a_pin_without_its_mount_is_reported() -> None:
+    """A pin that was unmounted is neither opened nor replaced, and prune removes it."""
     box = Sandbox.create("web")
     path = Path(box.path)
     ip("link show", netns=box.path)
@@ -227,7 +231,8 @@ def test_e2_a_plain_file_in_the_place_of_the_namespace_is_told() -> None:
     assert not path.exists()
 
 
-def test_e4_a_pin_that_another_mount_namespace_holds_goes_all_the_same(run_netns: Path) -> None:
+def test_e4_a_pin_in_another_mount_namespace_is_removed(run_netns: Path) -> None:
+    """Sandbox.destroy removes a pin that another mount namespace still has mounted, and the name can be reused."""
     box = Sandbox.create("web")
     holder = subprocess.Popen(
         ["unshare", "-m", "--propagation", "private", "sh", "-c", "echo; read x"],
@@ -242,7 +247,7 @@ def test_e4_a_pin_that_another_mount_namespace_holds_goes_all_the_same(run_netns
     Sandbox.create("web").destroy()
 
 
-def test_a13_destroying_gives_back_what_came_from_the_host_and_nothing_else() -> None:
+def test_a13_destroy_returns_only_links_of_the_host() -> None:
     veth(up=True)
     veth("v1", "p1")
     ip("address add 10.0.0.1/24 dev v0")
@@ -256,7 +261,7 @@ def test_a13_destroying_gives_back_what_came_from_the_host_and_nothing_else() ->
         box.destroy()
 
 
-def test_a13_destroying_refuses_as_a_whole_when_a_name_is_taken(box: Sandbox) -> None:
+def test_a13_destroy_is_rolled_back_when_a_name_is_taken(box: Sandbox) -> None:
     veth()
     veth("v1", "p1")
     box.add_interfaces([InterfaceSpec("v0", addresses=["10.0.0.2/24"]), InterfaceSpec("v1")])
@@ -269,14 +274,14 @@ def test_a13_destroying_refuses_as_a_whole_when_a_name_is_taken(box: Sandbox) ->
     assert {"v0", "v1"} < set(links())
 
 
-def test_a_temporary_sandbox_is_destroyed_in_the_end_even_after_an_error() -> None:
+def test_a_temporary_sandbox_is_destroyed_after_an_error() -> None:
     veth()
     with comes_back(), pytest.raises(ZeroDivisionError), Sandbox.temporary() as box:
         box.run(divmod, box.add_interface("v0").index, 0)
     assert Sandbox.list() == []
 
 
-def test_leaving_the_with_statement_closes_a_sandbox_and_it_lives_on() -> None:
+def test_the_with_statement_closes_but_keeps_the_sandbox() -> None:
     veth()
     with Sandbox.create("web") as box:
         box.add_interface("v0")
@@ -288,7 +293,7 @@ def test_leaving_the_with_statement_closes_a_sandbox_and_it_lives_on() -> None:
         again.destroy()
 
 
-def test_a_sandbox_that_is_not_closed_is_told_of() -> None:
+def test_a_sandbox_that_was_not_closed_causes_a_warning() -> None:
     box = Sandbox.create("web")
     with pytest.warns(ResourceWarning, match="sandbox web was not closed"):
         del box
@@ -325,8 +330,9 @@ VERBS: dict[str, Callable[[Sandbox], object]] = {
 
 
 @pytest.mark.parametrize("way", ["close", "destroy"])
-def test_a14_after_the_end_every_verb_fails_closed_and_the_host_is_not_touched(way: str) -> None:
-    veth("eth0", "peer", up=True)  # what a verb would hit if it fell back to the host
+def test_a14_a_closed_sandbox_refuses_every_method(way: str) -> None:
+    """After close or destroy every method raises SandboxClosedError, and the host is unchanged."""
+    veth("eth0", "peer", up=True)  # the link that a method would change if it acted on the host
     ip("address add 10.0.0.1/24 dev eth0")
     veth()
     box = Sandbox.create("web")
@@ -345,7 +351,7 @@ def test_a14_after_the_end_every_verb_fails_closed_and_the_host_is_not_touched(w
 
 
 @pytest.mark.parametrize("what", ["interfaces", "missing", "foreign"])
-def test_a14_what_is_closed_while_it_is_looked_at_says_so(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+def test_a14_closing_during_a_read_raises_closed_error(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     record = Handle.record
 
     def closing(self: Handle) -> Record:
@@ -361,7 +367,7 @@ def test_a14_what_is_closed_while_it_is_looked_at_says_so(monkeypatch: pytest.Mo
     Sandbox.destroy_many(["web"])
 
 
-def test_a14_a_number_of_a_descriptor_that_is_used_again_does_not_deceive(tmp_path: Path) -> None:
+def test_a14_a_reused_descriptor_number_is_not_used(tmp_path: Path) -> None:
     box = Sandbox.create("web")
     box.destroy()
     with (tmp_path / "other").open("w"), Sandbox.temporary() as other:
@@ -370,7 +376,7 @@ def test_a14_a_number_of_a_descriptor_that_is_used_again_does_not_deceive(tmp_pa
         assert other.interfaces == ()
 
 
-def test_t13_what_does_not_exist_cannot_be_opened() -> None:
+def test_opening_a_missing_sandbox_is_refused() -> None:
     for name in ("nowhere", "/nowhere/at/all"):
         with pytest.raises(SandboxNotFoundError, match="there is none"):
             Sandbox.open(name)
@@ -378,7 +384,7 @@ def test_t13_what_does_not_exist_cannot_be_opened() -> None:
         Sandbox.open("a/b")
 
 
-def test_t13_after_two_links_there_are_eth0_and_eth1_with_statistics(box: Sandbox) -> None:
+def test_two_interfaces_have_statistics(box: Sandbox) -> None:
     veth()
     veth("v1", "p1")
     box.add_interface("v0")
@@ -386,7 +392,7 @@ def test_t13_after_two_links_there_are_eth0_and_eth1_with_statistics(box: Sandbo
     assert {item.name: item.statistics().tx_errors for item in box.interfaces} == {"eth0": 0, "eth1": 0}
 
 
-def test_destroying_by_one_object_is_seen_by_the_others(box: Sandbox) -> None:
+def test_a_destroyed_sandbox_is_noticed_by_other_objects(box: Sandbox) -> None:
     with Sandbox.open("box") as other:
         box.destroy()
         with pytest.raises(SandboxNotFoundError, match="destroyed"):

@@ -1,4 +1,4 @@
-"""Spans are those of the seed, where the program uses OpenTelemetry (behaviour.md 2.1)."""
+"""Spans: names and attributes are those of osl, if the program uses OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ P = "libnetwork.osl."
 
 @pytest.fixture(scope="module")
 def exporter() -> InMemorySpanExporter:
-    """Have the SDK keep what is traced; a program can choose its provider only once."""
+    """Make the SDK keep finished spans; a process can set its provider only once."""
     made = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(made))
@@ -40,7 +40,7 @@ def exporter() -> InMemorySpanExporter:
 
 @pytest.fixture
 def traced(exporter: InMemorySpanExporter, box: Sandbox) -> Iterator[InMemorySpanExporter]:
-    """Have a sandbox and a link, and nothing traced so far."""
+    """Create a veth, attach a bridge, and clear the finished spans."""
     veth()
     box.add_interface(Bridge("b"), prefix="br")
     exporter.clear()
@@ -75,7 +75,7 @@ EVERYTHING = InterfaceSpec(
 )
 
 
-def test_plugging_in_is_traced_as_osl_does(box: Sandbox, traced: InMemorySpanExporter) -> None:
+def test_attach_has_the_spans_of_osl(box: Sandbox, traced: InMemorySpanExporter) -> None:
     box.add_interface(EVERYTHING)
     found = tree(traced)
     assert [name for name, parent in found.items() if parent is None] == [P + "AddInterface"]
@@ -96,7 +96,7 @@ def test_plugging_in_is_traced_as_osl_does(box: Sandbox, traced: InMemorySpanExp
     assert failed(traced) == []
 
 
-def test_the_attributes_are_those_of_osl(box: Sandbox, traced: InMemorySpanExporter) -> None:
+def test_attach_has_the_span_attributes_of_osl(box: Sandbox, traced: InMemorySpanExporter) -> None:
     box.add_interface(EVERYTHING)
     names = {"i.SrcName": "v0", "i.DstName": "eth0"}
     assert attributes(traced) == {
@@ -114,7 +114,7 @@ def test_the_attributes_are_those_of_osl(box: Sandbox, traced: InMemorySpanExpor
     }
 
 
-def test_what_is_not_asked_for_is_not_traced(box: Sandbox, traced: InMemorySpanExporter) -> None:
+def test_an_option_that_is_not_given_has_no_span(box: Sandbox, traced: InMemorySpanExporter) -> None:
     box.add_interface("v0")
     assert set(attributes(traced)) == {
         "AddInterface",
@@ -125,15 +125,14 @@ def test_what_is_not_asked_for_is_not_traced(box: Sandbox, traced: InMemorySpanE
     }
 
 
-def test_each_of_several_has_a_span_of_its_own(box: Sandbox, traced: InMemorySpanExporter) -> None:
+def test_each_of_several_interfaces_has_its_own_span(box: Sandbox, traced: InMemorySpanExporter) -> None:
     box.add_interfaces([InterfaceSpec("v0"), InterfaceSpec(Bridge("b2"))])
     spans = [span for span in traced.get_finished_spans() if span.name == P + "AddInterface"]
     assert [(span.attributes or {})["srcName"] for span in spans] == ["v0", "b2"]
 
 
-def test_an_error_is_recorded_on_the_spans_that_failed_and_undoing_is_a_span(
-    box: Sandbox, traced: InMemorySpanExporter
-) -> None:
+def test_an_error_is_recorded_on_the_failed_spans(box: Sandbox, traced: InMemorySpanExporter) -> None:
+    """An error is recorded on each failed span, and the rollback has a span."""
     with pytest.raises(KernelError):
         box.add_interface("v0", addresses=["10.0.0.2/24"], sysctls={"net.ipv4.conf.IFNAME.no_such": "1"})
     assert failed(traced) == ["setSysctls", "configureInterface", "AddInterface"]
@@ -144,7 +143,7 @@ def test_an_error_is_recorded_on_the_spans_that_failed_and_undoing_is_a_span(
     assert P + "rollback" in tree(traced)
 
 
-def test_a_refusal_before_anything_is_touched_is_not_undone(box: Sandbox, traced: InMemorySpanExporter) -> None:
+def test_a_refusal_before_any_change_has_no_rollback_span(box: Sandbox, traced: InMemorySpanExporter) -> None:
     ip("link add wan0 type bridge", netns=box.path)
     with pytest.raises(KernelError):
         box.add_interface("v0", name="wan0")
@@ -170,7 +169,7 @@ def test_every_retry_of_link_up_is_a_span(
     assert failed(traced) == ["retryingLinkUp"] * (times - 1)
 
 
-def test_taking_out_is_traced(box: Sandbox, traced: InMemorySpanExporter) -> None:
+def test_detach_has_a_span(box: Sandbox, traced: InMemorySpanExporter) -> None:
     box.add_interface("v0", name="wan0")
     traced.clear()
     box.remove_interface("wan0")
@@ -184,6 +183,7 @@ print([name for name in sys.modules if "telemetry" in name])
 """
 
 
-def test_a_program_that_does_not_trace_imports_nothing_for_it(host: None) -> None:  # noqa: ARG001
+def test_a_program_without_tracing_imports_no_telemetry(host: None) -> None:  # noqa: ARG001
+    """A program that does not use OpenTelemetry imports no telemetry module but netsandbox.telemetry."""
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['netsandbox.telemetry']"

@@ -1,8 +1,8 @@
-"""Random operations with random faults: after each, everything is as it was before, or as was asked.
+"""Random operations with random faults: each operation is either rolled back or complete.
 
-The machine drives one sandbox on a host with three links. A fault is a refusal of the kernel, an answer that got lost,
-or the death of the process: from some call on nothing is done any more, until `Sandbox.recover()`. The judge of what is
-there is ip(8), through `lab.snapshot`; the invariants are those of behaviour.md, section 1.
+The machine drives one sandbox on a host with three links. A fault is a refusal of the kernel, a lost answer, or the
+death of the process: from some call on every call fails, until `Sandbox.recover()`. `lab.snapshot` compares the state
+with ip(8).
 """
 
 from __future__ import annotations
@@ -76,14 +76,14 @@ NEIGHBORS = st.builds(
 
 
 class Killed(BaseException):
-    """The process is dead: from here on it makes no call."""
+    """The process is dead and makes no further call."""
 
 
 FAULTS = st.none() | st.tuples(
     st.integers(1, 40),
     st.one_of(
         st.tuples(st.sampled_from([errno.ENOMEM, errno.EPERM, errno.EBUSY]), st.sampled_from([False])),
-        st.tuples(st.sampled_from([errno.ENOBUFS, errno.EINTR]), st.booleans()),  # whether it is done all the same
+        st.tuples(st.sampled_from([errno.ENOBUFS, errno.EINTR]), st.booleans()),  # whether it is executed
         st.tuples(st.just(None), st.booleans()),  # killed
     ),
 )
@@ -91,7 +91,7 @@ Fault = tuple[int, tuple[int | None, bool]] | None
 
 
 class Disturbed:
-    """Calls of the library to the system, of which one fails, or from one of which on all do."""
+    """Wraps system calls of the library: one of them fails, or all of them from one on."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.left = 0
@@ -124,7 +124,7 @@ class Disturbed:
 
 
 def shows(verb: tuple[Any, ...], netns: str) -> bool | None:
-    """Whether ip(8) shows what a verb is about; None of verbs that are about something else."""
+    """Return whether ip(8) shows the object of an operation; None if the operation has no such object."""
     kind = verb[0].partition("_")[2]
     if kind == "address":
         return f" {verb[2]} " in lab.ip(f"address show dev {verb[1]}", netns=netns, check=False)
@@ -136,7 +136,7 @@ def shows(verb: tuple[Any, ...], netns: str) -> bool | None:
 
 
 class Machine(RuleBasedStateMachine):
-    """One sandbox, and what must be true of it."""
+    """One sandbox, and its invariants."""
 
     disturbed: Disturbed
     records: Path
@@ -153,7 +153,7 @@ class Machine(RuleBasedStateMachine):
         self.box: Sandbox | None = None
         self.closed: Sandbox | None = None
 
-    # --- what is done ---
+    # --- operations ---
 
     @rule(fault=FAULTS)
     def create(self, fault: Fault) -> None:
@@ -234,7 +234,7 @@ class Machine(RuleBasedStateMachine):
             self.box, self.closed = None, box
             assert lab.snapshot() == self.first
 
-    # --- what must be true ---
+    # --- invariants ---
 
     @invariant()
     def a_closed_sandbox_refuses_everything(self) -> None:
@@ -263,7 +263,7 @@ class Machine(RuleBasedStateMachine):
         if not away:
             assert lab.snapshot() == self.first
 
-    # --- how ---
+    # --- helpers ---
 
     def opened(self) -> Sandbox:
         assert self.box
@@ -273,7 +273,7 @@ class Machine(RuleBasedStateMachine):
         return all(item.id != number for item in self.opened().interfaces)
 
     def state(self) -> list[object]:
-        """Return all there is: of the host, and of the sandbox."""
+        """Return the state of the host and of the sandbox."""
         inside = [lab.snapshot(self.box.path), self.listed()] if self.box else []
         return [lab.snapshot(), Sandbox.list(), *inside]
 
@@ -281,7 +281,7 @@ class Machine(RuleBasedStateMachine):
         return [(item.id, item.source, item.name, item.index) for item in self.opened().interfaces]
 
     def attempt(self, fault: Fault, act: Callable[[], Any], *, finished: Callable[[], bool] = lambda: False) -> Any:  # noqa: ANN401  what *act* returns
-        """Do something; what fails has done nothing, or, if it was killed while it took something out, all of it."""
+        """Call *act*; if it fails, expect a rollback, or a completed operation if it was killed during a detach."""
         before = self.state()
         self.disturbed.arm(fault)
         try:
@@ -311,9 +311,7 @@ class Machine(RuleBasedStateMachine):
 @pytest.mark.slow
 @pytest.mark.usefixtures("host")
 @pytest.mark.timeout(900)
-def test_whatever_is_done_and_whatever_fails_the_invariants_hold(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_random_operations_with_faults_keep_the_invariants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Machine, "records", tmp_path / "netns/.state", raising=False)
     monkeypatch.setattr(Machine, "disturbed", Disturbed(monkeypatch), raising=False)
     run_state_machine_as_test(

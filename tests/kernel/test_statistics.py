@@ -1,4 +1,4 @@
-"""Statistics are those that ip(8) shows (behaviour.md 2.1: osl leaves the errors out; fault E10)."""
+"""Statistics equal the counters that ip(8) shows (osl omits the error counters; fault E10)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NAMES = {  # of struct rtnl_link_stats64 : where ``ip -s -s -j link`` has it
 
 @pytest.fixture
 def eth0(box: Sandbox) -> Interface:
-    """Have an interface with an IPv4 address only: nothing is sent on it unasked, and a peer that answers."""
+    """Attach an interface with only an IPv4 address, so that it sends nothing by itself; its peer answers."""
     veth()
     ip("address add 10.0.0.1/24 dev p0")
     ip("link set p0 addrgenmode none up")
@@ -43,12 +43,12 @@ def eth0(box: Sandbox) -> Interface:
 
 
 def shown(box: Sandbox) -> Json:
-    """Return the counters of eth0, as ip(8) has them."""
+    """Return the counters of eth0, as ip(8) shows them."""
     counters: Json = ip_json("-s -s link show dev eth0", netns=box.path)[0]["stats64"]
     return counters
 
 
-def test_every_counter_is_the_one_that_ip_shows(box: Sandbox, eth0: Interface) -> None:
+def test_every_counter_equals_that_of_ip(box: Sandbox, eth0: Interface) -> None:
     ping = box.exec(["ping", "-c3", "-i0.002", "-s300", "10.0.0.1"], capture_output=True)
     assert ping.returncode == 0
     theirs, ours = shown(box), eth0.statistics()
@@ -59,7 +59,7 @@ def test_every_counter_is_the_one_that_ip_shows(box: Sandbox, eth0: Interface) -
     assert {name: getattr(ours, name) for name in there} == {name: theirs[a][b] for name, (a, b) in there.items()}
 
 
-def test_what_was_counted_in_between_is_a_difference(box: Sandbox, eth0: Interface) -> None:
+def test_statistics_can_be_subtracted(box: Sandbox, eth0: Interface) -> None:
     before = eth0.statistics()
     box.exec(["ping", "-c2", "-i0.002", "-s300", "10.0.0.1"], capture_output=True, check=True)
     counted = eth0.statistics() - before
@@ -74,7 +74,7 @@ def test_drops_are_counted(box: Sandbox, eth0: Interface) -> None:
     assert eth0.statistics().tx_dropped == shown(box)["tx"]["dropped"] >= before
 
 
-def test_all_fields_of_the_kernel_are_there() -> None:
+def test_statistics_have_every_field_of_the_kernel() -> None:
     names = [field.name for field in fields(Statistics)]
     assert set(NAMES) < set(names)
     assert names[:4] == ["rx_packets", "tx_packets", "rx_bytes", "tx_bytes"]
@@ -82,7 +82,7 @@ def test_all_fields_of_the_kernel_are_there() -> None:
 
 
 @pytest.mark.usefixtures("eth0")
-def test_e10_a_link_of_the_host_with_the_same_name_is_not_meant(box: Sandbox) -> None:
+def test_e10_a_host_link_of_the_same_name_is_not_read(box: Sandbox) -> None:
     veth("eth0", "peer", up=True)
     host_index = ip_json("link show dev eth0")[0]["ifindex"]
     (interface,) = box.interfaces
@@ -90,7 +90,7 @@ def test_e10_a_link_of_the_host_with_the_same_name_is_not_meant(box: Sandbox) ->
     assert interface.statistics().tx_bytes == shown(box)["tx"]["bytes"]
 
 
-def test_a_vanished_link_has_none(box: Sandbox, eth0: Interface) -> None:
+def test_statistics_of_a_deleted_link_are_refused(box: Sandbox, eth0: Interface) -> None:
     ip("link delete eth0", netns=box.path)
     with pytest.raises(InterfaceNotFoundError, match="statistics of eth0 of sandbox box"):
         eth0.statistics()

@@ -1,7 +1,7 @@
-"""A second injector, independent of `faults`: a small program under Debian's strace(1), which makes a call fail.
+"""A second injector, independent of `faults`: a small program under strace(1), which makes a system call fail.
 
-strace counts the calls of each thread by itself: on the main thread, where netlink requests are sent and mounts are
-made, the n-th is exactly one; of helper threads, which each enter a namespace once, it hits every one.
+strace counts the calls of each thread separately: on the main thread, which sends netlink requests and mounts, exactly
+one call is the n-th; on helper threads, each of which enters a namespace once, strace hits every call.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ except NetSandboxError:
 
 
 class Outcome(NamedTuple):
-    """Whether a program failed as it may, and whether a call was made to fail at all."""
+    """Whether a program failed with NetSandboxError, and whether strace injected a fault."""
 
     failed: bool
     hit: bool
 
 
 def run(action: str, call: str, error: str, n: int, *options: str) -> Outcome:
-    """Run *action* where, on each thread, the *n*-th call of a name fails; *options* say of which calls."""
+    """Run *action* with strace(1), which fails the *n*-th *call* of each thread; *options* restrict the calls."""
     log = Path("/run/strace.log")
     inject = f"inject={call}:error={error}:when={n}"
     strace = ["strace", "-f", "-qq", "-o", str(log), "-e", f"trace={call}", "-e", inject, *options]
-    # Without bytecode: a file that is written on one run, and not on the next, is a call more or less.
+    # Without bytecode: a .pyc file that only the first run writes would change the number of calls.
     done = subprocess.run(
         [*strace, sys.executable, "-c", PROGRAM, action],
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
@@ -75,7 +75,7 @@ def run(action: str, call: str, error: str, n: int, *options: str) -> Outcome:
 
 @pytest.fixture
 def web() -> Iterator[str]:
-    """Make a sandbox, and on the host a link with addresses, a route, a neighbour and a master."""
+    """Create a sandbox, and on the host a link with addresses, a route, a neighbor and a master."""
     lab.veth(up=True)
     lab.ip("link add br0 type bridge")
     lab.ip("link set v0 mtu 1300 master br0")
@@ -89,7 +89,7 @@ def web() -> Iterator[str]:
 
 
 def undone_or_complete(path: str, outcome: Outcome) -> None:
-    """Expect that the link was added if the program did not fail, and take it out again."""
+    """Expect the link inside exactly if the program did not fail; then detach it."""
     assert outcome.failed == ("eth0" not in lab.links(path))
     if not outcome.failed:
         assert lab.link("eth0", path)["mtu"] == 1400
@@ -98,7 +98,7 @@ def undone_or_complete(path: str, outcome: Outcome) -> None:
             box.remove_interface("eth0")
 
 
-def test_a_request_that_cannot_be_sent_is_undone_or_sent_again(web: str) -> None:
+def test_a_failed_send_is_rolled_back_or_retried(web: str) -> None:
     failed = []
     for n in range(1, 100, 3):
         with lab.comes_back(web):
@@ -112,7 +112,7 @@ def test_a_request_that_cannot_be_sent_is_undone_or_sent_again(web: str) -> None
 
 
 @pytest.mark.parametrize("n", [1, 7, 15])
-def test_an_answer_that_cannot_be_received_is_undone_or_asked_for_again(web: str, n: int) -> None:
+def test_a_failed_receive_is_rolled_back_or_retried(web: str, n: int) -> None:
     with lab.comes_back(web):
         outcome = run(ADD, "recvmsg", "ENOBUFS", n)
         undone_or_complete(web, outcome)
@@ -120,17 +120,17 @@ def test_an_answer_that_cannot_be_received_is_undone_or_asked_for_again(web: str
 
 
 @pytest.mark.parametrize("file", [".lock-web.json", "web.json", ".draft-web.json"])
-def test_a_record_that_cannot_be_opened_leaves_nothing_changed(web: str, file: str) -> None:
+def test_failure_to_open_a_record_changes_nothing(web: str, file: str) -> None:
     with lab.comes_back(web):
         assert run(ADD, "openat", "EMFILE", 1, "-P", f"/run/netsandbox/{file}") == Outcome(failed=True, hit=True)
 
 
-def test_a_namespace_that_cannot_be_entered_leaves_nothing_changed(web: str) -> None:
+def test_failure_to_enter_a_namespace_changes_nothing(web: str) -> None:
     with lab.comes_back(web):
         assert run(ADD, "setns", "EPERM", 1) == Outcome(failed=True, hit=True)
 
 
-def test_a_mount_that_fails_leaves_no_sandbox() -> None:
+def test_a_failed_mount_leaves_no_sandbox() -> None:
     for n in range(1, 9):
         with lab.comes_back():
             outcome = run(CREATE, "mount", "ENOMEM", n)

@@ -1,4 +1,4 @@
-"""What the system calls of ours do when the system refuses: every error is ours, and nothing is left half done."""
+"""System calls that fail: every error is a NetSandboxError, and nothing is left half done."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from netsandbox import (
     SandboxNotFoundError,
     SpecError,
 )
-from netsandbox._run import lifecycle, transaction
+from netsandbox._run import transaction
 from netsandbox._system import kernel, libc, namespace, store, sysctl, transport
 from netsandbox.netlink import link
 from tests.kernel import faults, lab
@@ -37,7 +37,7 @@ OWN = lab.OWN
 
 
 def refuse(code: int, *, like: Callable[..., Any] | None = None, when: Callable[..., bool] = lambda *_: True) -> Any:  # noqa: ANN401
-    """Return a function that fails with an errno, but passes on to *like* what *when* does not want to fail."""
+    """Return a function that fails with an errno; calls for which *when* is false are passed to *like*."""
 
     def call(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
         if like and not when(*arguments):
@@ -48,7 +48,7 @@ def refuse(code: int, *, like: Callable[..., Any] | None = None, when: Callable[
 
 
 def kill(act: Callable[[], object], calls: str, n: int) -> None:
-    """Do something in a process that is killed before its n-th system call of a name."""
+    """Call *act* in a process that is killed before its *n*-th system call of the name *calls*."""
 
     def program(arm: faults.Switch, disarm: faults.Switch) -> None:
         arm()
@@ -59,7 +59,7 @@ def kill(act: Callable[[], object], calls: str, n: int) -> None:
 
 
 def sent(act: Callable[[], object]) -> int:
-    """Return how many requests something sends."""
+    """Return how many netlink requests *act* sends."""
 
     def program(arm: faults.Switch, disarm: faults.Switch) -> None:
         arm()
@@ -70,7 +70,7 @@ def sent(act: Callable[[], object]) -> int:
 
 
 class Scripted:
-    """A socket that receives what the test says."""
+    """A socket that receives the scripted answers."""
 
     def __init__(self, *answers: tuple[bytes, int, tuple[int, int]] | int) -> None:
         self.answers = list(answers)
@@ -86,7 +86,7 @@ class Scripted:
         return data, [], flags, sender
 
     def close(self) -> None:
-        """Have nothing to close."""
+        """Close nothing."""
 
 
 def talking(*answers: tuple[bytes, int, tuple[int, int]] | int) -> transport.Transport:
@@ -96,15 +96,16 @@ def talking(*answers: tuple[bytes, int, tuple[int, int]] | int) -> transport.Tra
     return made
 
 
-def test_a_full_receive_buffer_is_told_apart_from_a_lost_answer() -> None:
-    """After ENOBUFS it goes on receiving; with nothing there, the answer is lost, and may have been carried out."""
+def test_an_overrun_without_an_answer_is_a_lost_answer() -> None:
+    """After ENOBUFS the transport receives again; if nothing arrives, the request may have been executed."""
     with pytest.raises(KernelError, match="no answer arrived") as info:
         talking(errno.ENOBUFS).ask(link.change(1, up=True))
     assert info.value.errno == errno.EAGAIN
     assert not info.value.answered
 
 
-def test_a_send_that_fails_may_have_been_carried_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_send_counts_as_unanswered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a failed send the request may have been executed: the error has answered=False."""
     made = talking()
     monkeypatch.setattr(made._socket, "send", refuse(errno.ENOMEM), raising=False)
     with pytest.raises(KernelError, match="ENOMEM") as info:
@@ -112,12 +113,12 @@ def test_a_send_that_fails_may_have_been_carried_out(monkeypatch: pytest.MonkeyP
     assert not info.value.answered
 
 
-def test_messages_of_other_processes_are_not_heard() -> None:
+def test_messages_of_other_processes_are_ignored() -> None:
     with pytest.raises(KernelError, match="EAGAIN"):
         talking((b"x" * 16, 0, (4242, 0))).ask(link.dump())
 
 
-def test_an_answer_that_was_cut_is_an_error() -> None:
+def test_a_truncated_answer_is_an_error() -> None:
     with pytest.raises(ProtocolError, match="an answer of more than"):
         talking((b"", socket.MSG_TRUNC, (0, 0))).ask(link.dump())
 
@@ -131,14 +132,14 @@ def test_without_a_socket_no_descriptor_is_left(monkeypatch: pytest.MonkeyPatch)
         os.fstat(fd)
 
 
-def test_an_error_of_a_look_up_is_not_taken_for_a_missing_link(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_lookup_is_not_taken_for_a_missing_link(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(box._handle.box._transport, "_socket", Scripted(errno.ENOMEM))
         with pytest.raises(KernelError, match="ENOMEM"):
             box._handle.box.link("lo")
 
 
-def test_a_thread_that_cannot_be_started_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_to_start_a_thread_is_a_kernel_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -147,7 +148,7 @@ def test_a_thread_that_cannot_be_started_is_an_error_of_ours(monkeypatch: pytest
         namespace.run_in_new(threading.get_ident)
 
 
-def test_paths_that_cannot_be_looked_at_are_told() -> None:
+def test_failure_to_read_a_path_is_reported() -> None:
     for look in (namespace.pinned, namespace.check_directory, lambda path: namespace.find(path, follow=True)):
         with pytest.raises(KernelError, match="ENOTDIR"):
             look("/dev/null/x")
@@ -155,12 +156,12 @@ def test_paths_that_cannot_be_looked_at_are_told() -> None:
         store._list("/dev/null")
 
 
-def test_a_directory_that_cannot_be_made_is_told() -> None:
+def test_failure_to_make_a_directory_is_reported() -> None:
     with pytest.raises(KernelError, match="make the directory /proc/1/x: ENOENT"):
         namespace.make_directory("/proc/1/x")
 
 
-def test_a_pin_that_cannot_be_mounted_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_mount_of_a_pin_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def mount(*_: object) -> None:
         raise KernelError(errno.ENOMEM, "mount")
 
@@ -172,8 +173,8 @@ def test_a_pin_that_cannot_be_mounted_leaves_no_file(tmp_path: Path, monkeypatch
         namespace.prepare(str(tmp_path))
 
 
-def test_a_file_that_cannot_be_deleted_is_mounted_again(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of EBUSY it is tried again, a few times."""
+def test_a_pin_that_cannot_be_deleted_is_mounted_again(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deleting a pin is retried on EBUSY, five times in all; then the namespace is mounted again."""
     tried = []
 
     def is_pin(path: str) -> bool:
@@ -195,7 +196,7 @@ def test_unpinning_a_file_without_its_mount_deletes_it(tmp_path: Path) -> None:
     assert not (tmp_path / "pin").exists()
 
 
-def test_a_record_or_lock_that_is_a_link_is_not_followed(box: Sandbox, tmp_path: Path) -> None:
+def test_a_symlink_as_record_or_lock_is_not_followed(box: Sandbox, tmp_path: Path) -> None:
     kept = store.Store()
     links = [Path(kept.records, name) for name in ("other.json", ".lock-third.json")]
     for file in links:
@@ -210,9 +211,8 @@ def test_a_record_or_lock_that_is_a_link_is_not_followed(box: Sandbox, tmp_path:
     assert box.interfaces == ()
 
 
-def test_a_record_that_cannot_be_written_or_deleted_changes_nothing(
-    box: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failure_to_write_a_record_changes_nothing(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a record cannot be written or deleted, the operation is rolled back."""
     lab.veth("v0", "p0")
     with monkeypatch.context() as patch:
         patch.setattr(os, "rename", refuse(errno.ENOSPC))
@@ -225,10 +225,8 @@ def test_a_record_that_cannot_be_written_or_deleted_changes_nothing(
             box.destroy()
 
 
-def test_a_record_that_cannot_be_brought_back_is_noted_on_the_error(
-    box: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first error is what is told; the next operation finds the record as if it had been interrupted."""
+def test_failure_to_restore_a_record_is_noted_on_the_error(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the record cannot be restored, the first error is raised with a note, and the next operation recovers."""
     lab.veth("v0", "p0")
     times = []
 
@@ -244,14 +242,15 @@ def test_a_record_that_cannot_be_brought_back_is_noted_on_the_error(
     assert box.interfaces == ()
 
 
-def test_without_the_boots_number_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_to_read_the_boot_id_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "open", refuse(errno.EACCES), raising=False)
     store.boot.cache_clear()
     with pytest.raises(KernelError, match="boot_id: EACCES"):
         store.boot()
 
 
-def test_a_setting_that_the_kernel_makes_another_is_an_error(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sysctl_with_another_value_afterwards_is_an_error(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """set_sysctl fails if the kernel stores another value; failure to enter the namespace is reported."""
     with pytest.raises(KernelError, match="the kernel made it 1"):
         box._handle.box.set_sysctl("ipv4/conf/lo/rp_filter", "01")
 
@@ -263,7 +262,7 @@ def test_a_setting_that_the_kernel_makes_another_is_an_error(box: Sandbox, monke
         box._handle.box.sysctl("core/somaxconn")
 
 
-def test_what_makes_no_sense_is_refused(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_arguments_and_platforms_are_refused(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SpecError, match="family 5"):
         box.unset_gateway(5)
     with pytest.raises(SpecError, match="goes into the InterfaceSpec"):
@@ -275,16 +274,14 @@ def test_what_makes_no_sense_is_refused(box: Sandbox, monkeypatch: pytest.Monkey
         Sandbox.create("x")
 
 
-def test_the_package_is_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_package_can_be_run_with_python_m(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["netsandbox", "--version"])
     with pytest.raises(SystemExit) as end:
         runpy.run_module("netsandbox", run_name="__main__")
     assert end.value.code == 0
 
 
-def test_one_sandbox_that_cannot_be_recovered_does_not_keep_the_others(
-    box: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recover_continues_after_a_failure(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
     def settle(_: object, key: str, __: object) -> tuple[None, str]:
@@ -295,40 +292,42 @@ def test_one_sandbox_that_cannot_be_recovered_does_not_keep_the_others(
 
     with Sandbox.create("zzz") as other:
         with monkeypatch.context() as patch:
-            patch.setattr(lifecycle, "settle", settle)
+            patch.setattr(transaction, "_recover", settle)
             with pytest.raises(NetSandboxError, match="undid zzz; sandbox box: no way"):
                 Sandbox.recover()
         assert seen == ["box", "zzz"]
         other.destroy()
-    transaction.keep(store.Store(), "nobody", None)
+    transaction.Records().keep("nobody", None)
 
 
-def test_a_create_that_was_killed_before_it_mounted_leaves_nothing() -> None:
+def test_a_create_killed_before_its_mount_is_rolled_back() -> None:
     kill(lambda: Sandbox.create("half"), "mount", 1)
     assert Sandbox.list() == ["half"]
-    assert Sandbox.recover() == ("undid what was interrupted: create sandbox half",)
+    assert Sandbox.recover() == ("rolled back what was interrupted: create sandbox half",)
     assert Sandbox.list() == []
 
 
-def test_an_empty_pin_is_dead_only_where_it_was_made(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From another mount namespace, a sandbox that lives looks the same."""
+def test_a_pin_is_pruned_only_in_its_own_mount_namespace(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pin without a mount is not pruned from another mount namespace, where a live sandbox looks the same."""
     kill(lambda: Sandbox.create("half"), "mount", 1)
     lab.libc("umount2", box.path.encode(), 0)
     with monkeypatch.context() as patch:
         patch.setattr(namespace, "mounts", lambda: namespace.Identity(1, 2))
-        assert Sandbox.prune(only_say=True) == ()
+        assert Sandbox.prune(dry_run=True) == ()
         with pytest.raises(NetSandboxError, match="create sandbox half was interrupted: nothing is mounted on"):
             Sandbox.prune()
         with pytest.raises(SandboxNotFoundError, match="may be in another mount namespace; if not, delete that file"):
             Sandbox.open("box")
     assert Sandbox.prune() == (
         f"box: its namespace is no longer at {box.path}",
-        "undid what was interrupted: create sandbox half",
+        "rolled back what was interrupted: create sandbox half",
     )
     box.close()
 
 
-def test_only_into_another_namespace_it_takes_a_capability(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_own_namespace_needs_no_capability(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the right to call setns, Sandbox.host works, and open fails with EPERM."""
+
     def setns(_: int) -> None:
         raise KernelError(errno.EPERM, "enter")
 
@@ -340,7 +339,7 @@ def test_only_into_another_namespace_it_takes_a_capability(box: Sandbox, monkeyp
             Sandbox.open(box.name)
 
 
-def test_a_removal_that_was_killed_is_finished(box: Sandbox) -> None:
+def test_a_killed_detach_is_rolled_forward(box: Sandbox) -> None:
     lab.veth("v0", "p0")
     box.add_interface("v0")
     calls = sent(lambda: box.plan(box.remove_interface, "eth0"))
@@ -350,10 +349,8 @@ def test_a_removal_that_was_killed_is_finished(box: Sandbox) -> None:
     assert "v0" in lab.links()
 
 
-def test_what_was_interrupted_is_not_undone_from_another_host_nor_in_another_namespace(
-    box: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The links would go to the wrong place."""
+def test_recovery_needs_the_original_host(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recovery refuses to run from another host; commands that a failed recovery leaves are reported."""
     lab.veth("v0", "p0")
     calls = sent(lambda: box.plan_interface("v0"))
     kill(lambda: box.add_interface("v0"), "sendto", calls + 2)
@@ -372,7 +369,9 @@ def test_what_was_interrupted_is_not_undone_from_another_host_nor_in_another_nam
     assert box.interfaces == ()
 
 
-def test_who_may_enter_no_namespace_is_in_its_own(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_on_the_host_sandbox_needs_no_setns(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the right to call setns, run works on the host sandbox, and fails on another."""
+
     def refuse(_: int) -> None:
         raise KernelError(errno.EPERM, "enter a namespace")
 
@@ -384,7 +383,7 @@ def test_who_may_enter_no_namespace_is_in_its_own(box: Sandbox, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("verb", ["open", "recover", "prune", "create"])
-def test_a_damaged_record_is_named_and_nothing_is_done(box: Sandbox, tmp_path: Path, verb: str) -> None:
+def test_a_damaged_record_is_reported_and_changes_nothing(box: Sandbox, tmp_path: Path, verb: str) -> None:
     lab.veth()
     box.add_interface("v0", addresses=["10.0.0.2/24"])
     file = tmp_path / "netns/.state/box.json"
@@ -396,7 +395,7 @@ def test_a_damaged_record_is_named_and_nothing_is_done(box: Sandbox, tmp_path: P
     file.write_bytes(whole)
 
 
-def test_a_damaged_record_keeps_no_other_from_being_pruned(run_netns: Path) -> None:
+def test_prune_continues_after_a_damaged_record(run_netns: Path) -> None:
     for name in ("bad", "gone"):
         Sandbox.create(name).close()
     lab.ip("netns delete gone")
@@ -412,21 +411,22 @@ def test_a_damaged_record_keeps_no_other_from_being_pruned(run_netns: Path) -> N
     assert not [*run_netns.iterdir()]
 
 
-def test_an_adopted_namespace_that_ended_is_forgotten(run_netns: Path) -> None:
-    """What is not ours is not deleted, and after a reboot neither."""
+def test_prune_drops_records_of_dead_adopted_namespaces(run_netns: Path) -> None:
+    """Sandbox.prune drops the record of an adopted namespace that is gone or of an earlier boot, but not its file."""
     for name in ("gone", "old"):
         lab.ip(f"netns add {name}")
         Sandbox.adopt(str(run_netns / name)).close()
     lab.ip("netns delete gone")
     lab.age(Path("/run/netsandbox/old.json"))
-    assert [words.split(":")[0] for words in Sandbox.prune(only_say=True)] == ["gone", "old"]
+    assert [words.split(":")[0] for words in Sandbox.prune(dry_run=True)] == ["gone", "old"]
     Sandbox.prune()
     assert Sandbox.list() == []
     assert (run_netns / "old").exists()
     lab.ip("netns delete old")
 
 
-def test_another_namespace_in_the_place_of_an_interrupted_sandbox_is_left_alone(run_netns: Path) -> None:
+def test_recovery_keeps_a_foreign_namespace_at_the_pin(run_netns: Path) -> None:
+    """Recovery of an interrupted create keeps a foreign namespace that was mounted at its pin."""
     kill(lambda: Sandbox.create("half"), "mount", 3)
     file = run_netns / "half"
     if file.exists():
@@ -438,7 +438,7 @@ def test_another_namespace_in_the_place_of_an_interrupted_sandbox_is_left_alone(
     lab.ip("netns delete half")
 
 
-def test_the_host_without_interfaces_needs_no_record() -> None:
+def test_a_host_sandbox_without_interfaces_has_no_record() -> None:
     lab.veth("v0", "p0", up=True)
     with Sandbox.host() as home:
         home.set_gateway(None, "v0")

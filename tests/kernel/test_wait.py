@@ -1,6 +1,6 @@
-"""add_interface(..., wait="up"): what it waits for, that it is told by the kernel, and what becomes of a wait in vain.
+"""add_interface(..., wait="up"): the conditions that it waits for, the kernel's notifications, and the timeout.
 
-The judge is ip(8), asked when the call has returned.
+The tests compare the state with ip(8) after the call has returned.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from netsandbox.netlink.link import Link
 
 pytestmark = pytest.mark.usefixtures("host")
-IN_VAIN = 0.2  # seconds: how long is waited for what does not come
-AMPLE = 50.0  # seconds: how long is waited at most for what does
+IN_VAIN = 0.2  # seconds: the limit of a wait that times out
+AMPLE = 50.0  # seconds: the limit of a wait that succeeds
 
 
 @pytest.fixture
 def when_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Do something, on a thread of its own, as soon as a look has shown that a port of a *state* is waited for."""
+    """Return a function that calls *act* on a thread, once the library waits for a port in *state*."""
     wait, threads = LinuxKernel.wait_link, []
 
     def plan(act: Callable[[], object], state: str | None = None) -> None:
@@ -59,18 +59,18 @@ def when_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None
 
 
 def port_state(name: str, netns: str | None = None) -> str:
-    """Return the state of a bridge port, as ip(8) has it."""
+    """Return the state of a bridge port, as ip(8) shows it."""
     state: str = link(name, netns)["linkinfo"]["info_slave_data"]["state"]
     return state
 
 
 def forward(name: str, port: str, netns: str | None = None) -> None:
-    """Have a port forward at once: the kernel lets nobody set its state as long as it runs the protocol itself."""
+    """Make a port forward at once; the kernel refuses to change its state while it runs STP itself."""
     ip(f"link set {name} type bridge stp_state 0", netns=netns)
     bridge(f"link set dev {port} state 3", netns=netns)
 
 
-def test_what_is_up_already_is_not_waited_for(box: Sandbox) -> None:
+def test_waiting_for_a_link_that_is_up_returns(box: Sandbox) -> None:
     veth()
     ip("link set p0 up")
     eth0 = box.add_interface("v0", wait="up", wait_limit=AMPLE, addresses=["10.0.0.2/24"])
@@ -78,8 +78,8 @@ def test_what_is_up_already_is_not_waited_for(box: Sandbox) -> None:
     assert link("eth0", box.path)["operstate"] == "UP"
 
 
-def test_g1_a_link_that_is_up_but_has_no_carrier_is_not_ready(box: Sandbox) -> None:
-    """IFF_UP is what was asked for; nobody is at the other end (behaviour.md G1)."""
+def test_g1_a_link_without_a_carrier_is_not_up(box: Sandbox) -> None:
+    """A link that is IFF_UP but has no carrier times out, and the attach is rolled back."""
     veth()
     assert box.add_interface("v0", addresses=["10.0.0.2/24"]).is_up
     assert {"UP", "NO-CARRIER"} <= set(link("eth0", box.path)["flags"])
@@ -95,14 +95,14 @@ def test_g1_a_link_that_is_up_but_has_no_carrier_is_not_ready(box: Sandbox) -> N
     assert not any("wait" in command for command in info.value.undone)
 
 
-def test_a_carrier_that_comes_later_is_waited_for(box: Sandbox, when_waiting: Callable[..., None]) -> None:
+def test_the_wait_ends_when_the_carrier_appears(box: Sandbox, when_waiting: Callable[..., None]) -> None:
     veth()
     when_waiting(lambda: ip("link set p0 up"))
     assert box.add_interface("v0", wait="up", wait_limit=AMPLE).operstate == "UP"
     assert "LOWER_UP" in link("eth0", box.path)["flags"]
 
 
-def test_what_happens_to_other_links_meanwhile_is_passed_over(box: Sandbox, when_waiting: Callable[..., None]) -> None:
+def test_changes_of_other_links_do_not_end_the_wait(box: Sandbox, when_waiting: Callable[..., None]) -> None:
     veth()
 
     def act() -> None:
@@ -113,7 +113,7 @@ def test_what_happens_to_other_links_meanwhile_is_passed_over(box: Sandbox, when
     assert box.add_interface("v0", wait="up", wait_limit=AMPLE).operstate == "UP"
 
 
-def test_a_receive_buffer_that_overran_means_to_look_again(
+def test_after_an_overrun_the_link_is_read_again(
     box: Sandbox, when_waiting: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     veth()
@@ -128,7 +128,7 @@ def test_a_receive_buffer_that_overran_means_to_look_again(
     assert box.add_interface("v0", wait="up", wait_limit=AMPLE).operstate == "UP"
 
 
-def test_a_link_that_vanishes_meanwhile_is_told(box: Sandbox, when_waiting: Callable[..., None]) -> None:
+def test_a_link_deleted_during_the_wait_is_reported(box: Sandbox, when_waiting: Callable[..., None]) -> None:
     veth()
     when_waiting(lambda: ip("link delete eth0", netns=box.path))
     with pytest.raises(KernelError, match=r"wait 50 s for eth0 to be up: ENODEV \(eth0 is gone\)"):
@@ -137,7 +137,7 @@ def test_a_link_that_vanishes_meanwhile_is_told(box: Sandbox, when_waiting: Call
     assert box.interfaces == ()
 
 
-def test_ctrl_c_in_a_wait_undoes_all(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_during_the_wait_rolls_back(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     veth()
 
     def interrupted(*_: object) -> bool:
@@ -150,7 +150,7 @@ def test_ctrl_c_in_a_wait_undoes_all(box: Sandbox, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def stp(host: None) -> str:  # noqa: ARG001
-    """Make a bridge whose ports listen and learn before they forward, longer than any test takes."""
+    """Create a bridge whose ports listen and learn for longer than any test runs before they forward."""
     ip("link add br0 type bridge stp_state 1 forward_delay 3000")
     ip("link set br0 up")
     veth()
@@ -158,9 +158,7 @@ def stp(host: None) -> str:  # noqa: ARG001
     return "p0"
 
 
-def test_the_port_that_the_other_end_is_has_to_forward(
-    box: Sandbox, stp: str, when_waiting: Callable[..., None]
-) -> None:
+def test_a_peer_that_is_a_bridge_port_has_to_forward(box: Sandbox, stp: str, when_waiting: Callable[..., None]) -> None:
     def act() -> None:
         assert port_state(stp) == "listening"
         forward("br0", stp)
@@ -170,14 +168,15 @@ def test_the_port_that_the_other_end_is_has_to_forward(
     assert port_state(stp) == "forwarding"
 
 
-def test_without_a_wait_a_port_that_does_not_forward_makes_nothing_fail(box: Sandbox, stp: str) -> None:
+def test_without_wait_a_port_need_not_forward(box: Sandbox, stp: str) -> None:
+    """Without wait, the attach and its adverts succeed although the peer's bridge port does not forward."""
     eth0 = box.add_interface("v0", addresses=["10.0.0.2/24"], advertise=1)
     assert box.wait_for_adverts()
     assert port_state(stp) == "listening"
     assert (eth0.adverts.sent, eth0.adverts.error) == (1, None)
 
 
-def test_a_port_that_does_not_forward_in_time_is_told(box: Sandbox, stp: str) -> None:
+def test_a_peer_that_does_not_forward_in_time_is_reported(box: Sandbox, stp: str) -> None:
     with fails(box, KernelError) as info:
         box.add_interface("v0", wait="up", wait_limit=1)
     assert info.value.errno == errno.ETIMEDOUT
@@ -186,7 +185,7 @@ def test_a_port_that_does_not_forward_in_time_is_told(box: Sandbox, stp: str) ->
     )
 
 
-def test_the_other_end_of_a_veth_that_is_made_has_to_forward_too(box: Sandbox, stp: str) -> None:
+def test_the_host_end_of_a_created_veth_has_to_forward(box: Sandbox, stp: str) -> None:
     assert port_state(stp)
     with fails(box, KernelError, match="its other end h0 on the host does not forward as a port of br0: .* LISTENING"):
         box.add_interface(Veth("h0", master="br0"), wait="up", wait_limit=1)
@@ -195,13 +194,13 @@ def test_the_other_end_of_a_veth_that_is_made_has_to_forward_too(box: Sandbox, s
     assert port_state("h0") == "forwarding"
 
 
-def test_the_other_end_of_a_link_of_the_host_counts_too(stp: str) -> None:
+def test_the_peer_of_a_host_sandbox_link_has_to_forward(stp: str) -> None:
     with Sandbox.host() as host, comes_back(), pytest.raises(KernelError, match=rf"end {stp} .* LISTENING"):
         host.add_interface("v0", wait="up", wait_limit=1)
 
 
-def test_the_kernels_own_delay_is_waited_for(box: Sandbox) -> None:
-    ip("link add br0 type bridge stp_state 1 forward_delay 200")  # hundredths of a second: the least it takes
+def test_the_wait_covers_the_forward_delay_of_the_bridge(box: Sandbox) -> None:
+    ip("link add br0 type bridge stp_state 1 forward_delay 200")  # centiseconds: the minimum of the kernel
     ip("link set br0 up")
     veth()
     ip("link set p0 master br0 up")
@@ -209,12 +208,12 @@ def test_the_kernels_own_delay_is_waited_for(box: Sandbox) -> None:
     assert port_state("p0") == "forwarding"
 
 
-def test_a_port_in_the_sandbox_has_to_forward_itself(box: Sandbox, when_waiting: Callable[..., None]) -> None:
-    box.add_interface(Bridge("b"), name="br0", mac="02:00:00:00:00:0b")  # else it takes that of a port
+def test_a_bridge_port_in_the_sandbox_has_to_forward(box: Sandbox, when_waiting: Callable[..., None]) -> None:
+    box.add_interface(Bridge("b"), name="br0", mac="02:00:00:00:00:0b")  # else it takes the MAC of a port
     ip("link set br0 type bridge stp_state 1 forward_delay 3000", netns=box.path)
     veth()
     ip("link set p0 up")
-    # (the bridge itself is not as it was before: it takes over what the port can do)
+    # (the state of the bridge itself differs afterwards: it inherits features of the port)
     with comes_back(), pytest.raises(KernelError, match=r"eth0 does not forward as a port of br0: .* LISTENING"):
         box.add_interface("v0", master="b", wait="up", wait_limit=1)
     when_waiting(lambda: forward("br0", "eth0", box.path), "LISTENING")
@@ -222,7 +221,7 @@ def test_a_port_in_the_sandbox_has_to_forward_itself(box: Sandbox, when_waiting:
     assert port_state("eth0", box.path) == "forwarding"
 
 
-def test_all_are_plugged_in_before_one_is_waited_for(box: Sandbox) -> None:
+def test_all_interfaces_are_attached_before_the_wait(box: Sandbox) -> None:
     veth()
     ip("link set p0 up")
     lan, port = box.add_interfaces(
@@ -231,17 +230,18 @@ def test_all_are_plugged_in_before_one_is_waited_for(box: Sandbox) -> None:
     assert (lan.operstate, port.master) == ("UP", lan.name)
 
 
-def test_two_ends_in_one_sandbox_have_none_on_the_host(box: Sandbox) -> None:
+def test_the_peer_may_be_in_the_same_sandbox(box: Sandbox) -> None:
+    """Waiting succeeds if both ends of the veth are attached to the same sandbox."""
     veth()
     first, _ = box.add_interfaces([InterfaceSpec("v0", wait="up", wait_limit=AMPLE), InterfaceSpec("p0")])
     assert first.operstate == "UP"
 
 
-def test_waiting_leaves_no_trace_in_the_way_back(box: Sandbox) -> None:
+def test_an_attach_with_wait_can_be_detached(box: Sandbox) -> None:
     veth()
     ip("link set p0 up")
     with comes_back(box.path):
         eth0 = box.add_interface("v0", wait="up", wait_limit=AMPLE, mtu=1400)
         eth0.remove()
-    sysctl("ipv4/conf/v0/rp_filter")  # is there again
+    sysctl("ipv4/conf/v0/rp_filter")  # exists again, so the link is on the host
     assert [item["ifname"] for item in ip_json("link show", netns=box.path)] == ["lo"]

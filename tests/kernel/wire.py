@@ -1,4 +1,4 @@
-"""The other end of a veth, listening for adverts: each frame is taken apart by the RFCs, not with our own code."""
+"""Capture adverts on the peer of a veth; frames are decoded as the RFCs say, without the code under test."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from netsandbox import Sandbox
 
 LAST = 0x88B5  # IEEE Std 802: an EtherType for experiments
-LIMIT = 30  # seconds, for frames that come within a few
+LIMIT = 30  # seconds; frames arrive within a few
 SO_TIMESTAMPNS = 35  # include/uapi/asm-generic/socket.h
 
 
 class Advert(NamedTuple):
-    """What an advert says."""
+    """The content of an advert: address, MAC and time of arrival."""
 
     ip: str
     mac: str
@@ -28,7 +28,7 @@ class Advert(NamedTuple):
 
 
 class Wire:
-    """One end of a veth, listening."""
+    """A packet socket on one end of a veth."""
 
     def __init__(self, name: str) -> None:
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
@@ -43,7 +43,7 @@ class Wire:
         self._socket.close()
 
     def next(self) -> Advert | None:
-        """Return the next advert; None for the test's last frame."""
+        """Return the next advert, or None for the end marker that the test sends."""
         while True:
             frame, ancillary, _, _ = self._socket.recvmsg(2048, 64)
             (kind,) = struct.unpack_from("!H", frame, 12)
@@ -57,13 +57,13 @@ class Wire:
                 return _neighbor_advertisement(frame, at)
 
     def take(self, count: int) -> list[Advert]:
-        """Return the next so many adverts."""
+        """Return the next *count* adverts."""
         found = [self.next() for _ in range(count)]
         assert None not in found
         return [item for item in found if item]
 
     def rest(self, sender: str, netns: str | None) -> list[Advert]:
-        """Return all adverts that came before a last frame, which the link *sender* sends now."""
+        """Send an end marker out of the link *sender*, and return all adverts that arrived before it."""
         lab.inside(netns, lambda: send_last(sender))
         return list(iter(self.next, None))
 
@@ -101,5 +101,5 @@ def ips(adverts: list[Advert]) -> set[str]:
 
 
 def without_other_addresses(box: Sandbox) -> None:
-    """Have the kernel make no link-local addresses, which would be advertised as soon as they are in use."""
+    """Stop the kernel from generating link-local addresses, which would be advertised as well."""
     lab.sysctl("ipv6/conf/default/addr_gen_mode", "1", netns=box.path)

@@ -1,6 +1,7 @@
 """The public API as a user's type checker sees it; checked by mypy, never run.
 
-What a checker must refuse is marked with the error it gives: if it were accepted, the mark itself would be an error.
+A line that a checker must reject has an ignore comment with the error's code. If the checker accepted the line, the
+unused comment would be an error.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def sandboxes() -> None:
 
 
 class Special(Sandbox):
-    """A subclass is made by the same verbs."""
+    """A subclass is created by the same methods."""
 
 
 def subclasses() -> None:
@@ -174,7 +175,7 @@ async def awaited() -> None:
     assert_type(await box.plan_interface("veth1", mtu=1450), Plan)
     assert_type(await box.plan(box.remove_interface, "eth0"), Plan)
     assert_type(await box.run(len, "x"), int)
-    assert_type(await aio.Sandbox.list(everything=True), list[str])
+    assert_type(await aio.Sandbox.list(all=True), list[str])
     assert_type(await aio.Sandbox.create_many(["web"]), Summary[aio.Sandbox])
     await box.set_gateway("172.17.0.1", interface=eth0, onlink=True)
     await box.remove_interfaces([eth0, "eth1"])

@@ -1,4 +1,4 @@
-"""Properties hold however long an example takes: no test depends on time."""
+"""The Hypothesis profile of the unit tests: no deadline, as no test depends on time."""
 
 from hypothesis import HealthCheck, settings
 

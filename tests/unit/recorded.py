@@ -1,6 +1,6 @@
-"""Recorded datagrams: tests/data/*.hex, of a little-endian machine.
+"""Recorded netlink datagrams: tests/data/*.hex, from a little-endian machine.
 
-A paragraph is a datagram, and its comment says of what; the comment at the head tells how it came about.
+Each paragraph is a datagram, described by its comment; the comment at the head of a file says how to record it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def datagrams(file: str, caption: str) -> list[bytes]:
 
 
 def messages(file: str, caption: str) -> list[Message]:
-    """Return the messages of the datagrams with a caption, but for the end of the list."""
+    """Return the messages of the datagrams with a caption, without NLMSG_DONE."""
     return [item for data in datagrams(file, caption) for item in message.unpack(data) if item.kind != DONE]
 
 
@@ -34,16 +34,16 @@ def sent(command: str) -> Message:
 
 
 def as_sent(request: Request) -> Message:
-    """Return a request of ours as it is sent, with the number 0."""
+    """Return a request of ours as a message with the sequence number 0."""
     (packed,) = message.unpack(message.pack(request, 0))
     return packed
 
 
 def shape(body: bytes, start: int) -> tuple[bytes, dict[int, bytes]]:
-    """Return the header of a body and its attributes, whose order does not count."""
+    """Return the header of a body and its attributes as a dict, because their order does not matter."""
     return body[:start], attrs.unpack(body, start)
 
 
 def reply(kind: int, body: bytes = b"", *, flags: int = 0, sequence: int = 1) -> bytes:
-    """Return a datagram of one message, made up."""
+    """Build a datagram of one message."""
     return struct.pack("=IHHII", HEADER_SIZE + len(body), kind, flags, sequence, 0) + body + bytes(-len(body) & 3)

@@ -1,10 +1,9 @@
-"""A host and a sandbox of fakes, and what `Sandbox` does with plans: read the facts, plan, carry out, remember."""
+"""A fake host and a fake sandbox, and what `Sandbox` does with plans: read the facts, plan, execute, record."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netsandbox import InterfaceSpec, Veth
 from netsandbox._kernel import HOST, Kernel
 from netsandbox._plan.attach import plan_attach
 from netsandbox._plan.detach import plan_detach
@@ -16,13 +15,13 @@ from netsandbox.adverts import Adverts
 from netsandbox.interface import Interface, Snapshot, read_interfaces
 from netsandbox.netlink import link as links
 from netsandbox.netlink import neighbor, route
-from netsandbox.netlink.conf import disable_ipv6, sysctl_path
 from netsandbox.testing import FakeKernel, Faults
 from tests.unit.values import forwarding, neighbor_entry, route_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from netsandbox import InterfaceSpec
     from netsandbox._record import Attachment
 
 
@@ -30,7 +29,7 @@ PIN = "/run/netns/web"
 
 
 class Rig:
-    """A sandbox "web", pinned, and its host; with *is_host*, the host's own namespace as a sandbox."""
+    """A pinned sandbox "web" and its host; with *is_host*, the host's own namespace as the sandbox."""
 
     def __init__(self, *, is_host: bool = False, ipv6: bool = True) -> None:
         self.faults = Faults()
@@ -59,7 +58,7 @@ class Rig:
         return Snapshot.read(self, self.box, self.host, self.plugged, neighbors=neighbors)
 
     def state(self) -> dict[str, object]:
-        """Return all there is on both sides, item by item."""
+        """Return the whole state of the host and the sandbox, item by item."""
         found: dict[str, object] = {}
         for side in (self.host, self.box):
             for what, value in side.state().items():
@@ -68,29 +67,20 @@ class Rig:
         return found
 
     def changes(self, before: dict[str, object]) -> dict[str, tuple[object, object]]:
-        """Return what is not as it was before."""
+        """Return the items that differ from an earlier state, with the earlier and the current value."""
         now = self.state()
         keys = [key for key in before | now if before.get(key) != now.get(key)]
         return {key: (before.get(key), now.get(key)) for key in keys}
 
     def facts(self, *specs: InterfaceSpec) -> Facts:
-        paths = [(spec.source_name, sysctl_path(key, "{}")) for spec in specs for key, _ in spec.sysctls]
-        paths += [(spec.source_name, disable_ipv6("{}")) for spec in specs]
-        return attach_facts(
-            self.host,
-            self.box,
-            [spec.source for spec in specs if isinstance(spec.source, str)],
-            check_routes=True,
-            sysctls=paths if self.target.is_host else [],
-            others=[spec.kind.master for spec in specs if isinstance(spec.kind, Veth) and spec.kind.master],
-        )
+        return attach_facts(self.host, self.box, specs, is_host=self.target.is_host)
 
     def plan(self, *specs: InterfaceSpec) -> tuple[Plan, tuple[Attachment, ...]]:
         next_id = max((item.id for item in self.plugged), default=0) + 1
         return plan_attach(specs, self.target, self.facts(*specs), self.plugged, next_id=next_id)
 
     def commands(self, *specs: InterfaceSpec) -> list[str]:
-        """Return what a plan to plug in says, without what the move drops."""
+        """Return the commands of a plan to attach, without the comments about what the move drops."""
         return [text for text in self.plan(*specs)[0].commands if not text.startswith("#")]
 
     def add(self, *specs: InterfaceSpec) -> tuple[Interface, ...]:
@@ -115,11 +105,11 @@ class Rig:
         self.carry_out(self.plan_destroy())
 
     def carry_out(self, plan: Plan) -> None:
-        execute(plan, self.world, self.box.links)  # a look stands for the record that `Sandbox` writes last
+        execute(plan, self.world, self.box.links)  # links() replaces the record, which `Sandbox` writes last
 
 
 def furnished(*, is_host: bool = False) -> Rig:
-    """Return a host whose link v0 has all that a link can lose; v1 to v3 are plain, v4 is down with addresses."""
+    """Return a host whose link v0 has all that a move can drop; v1 to v3 are plain, v4 is down with addresses."""
     rig = Rig(is_host=is_host)
     host = rig.host
     host.add_link("lan", kind="bridge", index=3, up=True)
@@ -144,7 +134,7 @@ def furnished(*, is_host: bool = False) -> Rig:
 
 
 def send(kernel: Kernel, *requests: object) -> None:
-    """Send requests to a fake, as somebody else would."""
+    """Send requests to a fake kernel, as another program would."""
     for request in requests:
         kernel.send(request)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""Addresses: recorded ones, requests against those of ip(8), round trips and noise."""
+"""Address messages: recorded ones, requests compared with those of ip(8), round trips, random bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from netsandbox.netlink.message import Message, Request
 from tests.unit.recorded import as_sent, messages, sent
 
 U32 = st.integers(0, 2**32 - 1)
-OTHER = st.integers(0, 0x3FFF).filter(lambda kind: kind not in {1, 2, 4, 8})  # IFA_* that stay as they are
+OTHER = st.integers(0, 0x3FFF).filter(lambda kind: kind not in {1, 2, 4, 8})  # IFA_* that are kept undecoded
 REST = st.dictionaries(OTHER, st.binary(max_size=24)).map(lambda found: tuple(found.items()))
 INTERFACES = st.one_of(
     st.builds(lambda ip, size: IPv4Interface((ip, size)), U32, st.integers(0, 32)),
@@ -34,7 +34,8 @@ def body(family: int, size: int, *attributes: bytes, flags: int = 0) -> bytes:
     return struct.pack("=BBBBI", family, size, flags, 0, 7) + b"".join(attributes)
 
 
-def test_the_kernels_addresses_are_understood() -> None:
+def test_recorded_kernel_addresses_are_decoded() -> None:
+    """Recorded RTM_NEWADDR messages decode to the addresses of the recorded link."""
     found = [
         replace(item, rest=()) for item in map(address.unpack, messages("addresses", "list all")) if item.index == 7
     ]
@@ -50,7 +51,8 @@ def test_the_kernels_addresses_are_understood() -> None:
     ]
 
 
-def test_labels_and_lifetimes_come_and_go_as_they_are() -> None:
+def test_label_and_lifetimes_round_trip() -> None:
+    """The label and the lifetimes of an address are kept undecoded and are packed again unchanged."""
     limited = next(item for item in map(address.unpack, messages("addresses", "list all")) if item.flags == 1)
     rest = dict(limited.rest)
     assert rest[3] == b"v0:one\0"
@@ -59,12 +61,13 @@ def test_labels_and_lifetimes_come_and_go_as_they_are() -> None:
 
 
 @given(INTERFACES, st.data(), st.tuples(U32, st.integers(0, 255), U32), REST)
-def test_what_is_packed_is_unpacked(
+def test_pack_unpack_round_trip(
     interface: IPv4Interface | IPv6Interface,
     data: st.DataObject,
     numbers: tuple[int, int, int],
     rest: tuple[tuple[int, bytes], ...],
 ) -> None:
+    """Any address equals itself after packing and unpacking."""
     index, scope, flags = numbers
     ipv4, ipv6 = U32.map(IPv4Address), st.integers(0, 2**128 - 1).map(IPv6Address)
     peer = data.draw(st.none() | ipv4) if interface.version == 4 else data.draw(st.none() | ipv6)
@@ -74,7 +77,8 @@ def test_what_is_packed_is_unpacked(
     assert unpack(wanted.pack()) == wanted
 
 
-def test_what_the_kernel_leaves_out_is_filled_in() -> None:
+def test_omitted_address_attributes_get_defaults() -> None:
+    """Unpacking an address fills in the peer, the local address or the flags if the kernel omits the attribute."""
     ip = bytes((10, 0, 0, 1))
     assert unpack(body(AF_INET, 32, attrs.pack(2, ip))).peer == IPv4Address(0)
     assert unpack(body(AF_INET6, 64, attrs.pack(1, bytes(15) + b"\1"))).interface == IPv6Interface("::1/64")
@@ -118,19 +122,20 @@ ATTRIBUTE = st.builds(attrs.pack, st.integers(0, 12), st.binary(max_size=17))
     st.integers(0, 255),
     st.lists(ATTRIBUTE).map(b"".join) | st.binary(max_size=64),
 )
-def test_noise_gives_an_address_or_a_protocol_error(family: int, size: int, data: bytes) -> None:
+def test_random_attributes_give_address_or_protocol_error(family: int, size: int, data: bytes) -> None:
+    """Random attributes raise ProtocolError or decode to an address that survives a round trip."""
     with suppress(ProtocolError):
         found = unpack(body(family, size, data))
         assert unpack(found.pack()) == found
 
 
 @given(st.binary(max_size=24))
-def test_bytes_give_an_address_or_a_protocol_error(data: bytes) -> None:
+def test_random_bytes_give_address_or_protocol_error(data: bytes) -> None:
     with suppress(ProtocolError):
         assert isinstance(unpack(data), Address)
 
 
-# What is given to links
+# New addresses and requests
 
 
 @pytest.mark.parametrize(
@@ -145,7 +150,8 @@ def test_bytes_give_an_address_or_a_protocol_error(data: bytes) -> None:
         ("fe80::2/64", None, 253, NODAD | PERMANENT),
     ],
 )
-def test_a_new_address_has_what_osl_gives_it(text: str, broadcast: str | None, scope: int, flags: int) -> None:
+def test_new_address_has_the_defaults_of_osl(text: str, broadcast: str | None, scope: int, flags: int) -> None:
+    """A new address has the broadcast address, the scope and the flags that osl gives it."""
     wanted = None if broadcast is None else IPv4Address(broadcast)
     assert address.new(7, ip_interface(text)) == Address(7, ip_interface(text), None, wanted, scope, flags)
 
@@ -164,11 +170,12 @@ def test_a_new_address_has_what_osl_gives_it(text: str, broadcast: str | None, s
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_request_is_that_of_ip(request_: Request, command: str) -> None:
+def test_request_equals_that_of_ip(request_: Request, command: str) -> None:
+    """An address request equals the recorded one of ip(8), apart from IFA_F_PERMANENT."""
     ours, theirs = as_sent(request_), sent(command)
     assert (ours.kind, ours.flags) == (theirs.kind, theirs.flags)
     wanted = address.unpack(theirs)
-    assert address.unpack(ours) == replace(wanted, flags=wanted.flags | PERMANENT)  # ip leaves that to the kernel
+    assert address.unpack(ours) == replace(wanted, flags=wanted.flags | PERMANENT)  # ip(8) leaves it to the kernel
 
 
 @pytest.mark.parametrize(
@@ -184,9 +191,11 @@ def test_a_request_is_that_of_ip(request_: Request, command: str) -> None:
         (address.delete(address.new(7, ip_interface("fd00::2/64"))), "delete address fd00::2/64 from link 7", 0x5),
     ],
 )
-def test_a_request_says_what_it_asks(request_: Request, text: str, flags: int) -> None:
+def test_request_text_describes_the_request(request_: Request, text: str, flags: int) -> None:
+    """The text of an address request describes it, and its header has the right flags."""
     assert (request_.text, as_sent(request_).flags) == (text, flags)
 
 
-def test_a_list_is_limited_by_the_kernel_itself() -> None:
+def test_dump_request_contains_the_filter() -> None:
+    """A dump request contains the link and the family by which the kernel filters addresses."""
     assert address.dump(7, AF_INET6).body == struct.pack("=BBBBI", AF_INET6, 0, 0, 0, 7)

@@ -1,4 +1,4 @@
-"""Adverts: what can be asked for, whom a link is advertised to, and when the rounds are carried out."""
+"""Adverts: valid options, the frames of a link, and when the rounds are sent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 NAN = float("nan")
 COUNT = "the count is not a number from 0 to 3"
 INTERVAL = "the interval is not from 0.1 to 2 seconds"
-LIMIT = 30  # seconds, for what takes none
+LIMIT = 30  # seconds; what is waited for takes almost no time
 HERE = cast("LinuxKernel", object())
 
 
@@ -35,7 +35,7 @@ def problems(value: object) -> list[tuple[str, object, str]]:
     return list(info.value.problems)
 
 
-# --- what can be asked for ---
+# --- options ---
 
 
 @pytest.mark.parametrize(
@@ -51,27 +51,32 @@ def problems(value: object) -> list[tuple[str, object, str]]:
         (Advertise(1, 2), 1, 2.0),
     ],
 )
-def test_a_count_a_pair_a_mapping_or_a_value_is_taken(value: Any, count: int, interval: float) -> None:  # noqa: ANN401
+def test_advertise_accepts_count_pair_mapping_or_value(value: Any, count: int, interval: float) -> None:  # noqa: ANN401
+    """The option `advertise` accepts a count, a pair, a mapping or an Advertise value."""
     wish = InterfaceSpec("v0", advertise=value).advertise
     assert (wish, type(wish.interval)) == (Advertise(count, interval), float)
 
 
-def test_three_times_a_second_apart_is_usual() -> None:
+def test_default_is_three_adverts_one_second_apart() -> None:
+    """The default is three adverts, one second apart; NEVER has the count 0."""
     assert InterfaceSpec("v0").advertise == Advertise() == Advertise(3, 1.0)
     assert NEVER.count == 0
 
 
 @pytest.mark.parametrize("count", [-1, 4, True, None, "nonsense", "3", 1.0, NAN])
-def test_a_count_that_is_none_is_refused(count: object) -> None:  # T30
+def test_invalid_advert_count_is_refused(count: object) -> None:
+    """A count that is not an integer from 0 to 3 raises SpecError."""
     assert problems(count) == problems((count, 1)) == [("advertise", count, COUNT)]
 
 
 @pytest.mark.parametrize("interval", [0.099, 2.001, 0, -1, True, None, "nonsense", NAN, float("inf")])
-def test_an_interval_out_of_range_is_refused(interval: object) -> None:  # T30
+def test_invalid_advert_interval_is_refused(interval: object) -> None:
+    """An interval that is not a number from 0.1 to 2 seconds raises SpecError."""
     assert problems((3, interval)) == problems({"interval": interval}) == [("advertise", interval, INTERVAL)]
 
 
-def test_both_are_told_at_once_and_with_all_else_that_is_wrong() -> None:
+def test_all_advert_problems_are_reported_at_once() -> None:
+    """One SpecError reports an invalid count, an invalid interval and the problems of other fields."""
     with pytest.raises(SpecError) as info:
         InterfaceSpec("v0", advertise=(9, 9), mtu=1)
     found = [(problem.field, problem.value) for problem in info.value.problems]
@@ -79,17 +84,19 @@ def test_both_are_told_at_once_and_with_all_else_that_is_wrong() -> None:
 
 
 @pytest.mark.parametrize("value", [(), (1,), (1, 1.0, 1)])
-def test_what_is_no_pair_is_refused(value: object) -> None:
+def test_advertise_sequence_of_wrong_length_is_refused(value: object) -> None:
+    """An `advertise` sequence that does not have exactly two items raises SpecError."""
     assert problems(value) == [("advertise", value, "is not a pair of count and interval")]
 
 
-def test_a_mapping_of_something_else_is_refused() -> None:
+def test_advertise_mapping_with_unknown_keys_is_refused() -> None:
+    """An `advertise` mapping with keys other than count and interval raises SpecError."""
     assert problems({"times": 3}) == [("advertise", {"times": 3}, "has keys besides count and interval")]
     with pytest.raises(SpecError):
         parse_advertise({1: 2})
 
 
-# --- what is said of a link ---
+# --- frames ---
 
 
 def fake(up: int = _link.UP | _link.LOWER_UP, **fields: Any) -> FakeKernel:  # noqa: ANN401
@@ -99,16 +106,18 @@ def fake(up: int = _link.UP | _link.LOWER_UP, **fields: Any) -> FakeKernel:  # n
     return kernel
 
 
-def test_every_address_is_advertised() -> None:  # G3
+def test_every_address_is_advertised() -> None:
+    """The frames advertise every address of the link, including the link-local one that the kernel makes."""
     told = announce.frames(fake(), 7)
     assert {frame[28:32].hex() for frame in told if len(frame) == 42} == {"0a000002", "a9fe0101"}
-    made = "fe80000000000000000000fffe000007"  # by the kernel, when the link came up
+    made = "fe80000000000000000000fffe000007"  # the address that the kernel makes when the link comes up
     assert {frame[22:38].hex() for frame in told if len(frame) > 42} == {"fe80" + 11 * "00" + "000002", made}
     assert {frame[6:12].hex(":") for frame in told} == {"02:00:00:00:00:07"}
 
 
 @pytest.mark.parametrize("flag", [TENTATIVE, DADFAILED])
-def test_an_address_that_may_be_anothers_is_not_advertised(flag: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tentative_or_duplicate_address_is_not_advertised(flag: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address that is tentative or that failed duplicate address detection is not advertised."""
     mine = Address(7, parse_address("fd00::2/64"), flags=NODAD | PERMANENT)
     doubtful = Address(7, parse_address("fd00::3/64"), flags=flag | PERMANENT)
     monkeypatch.setattr(FakeKernel, "addresses", lambda *_: [doubtful, mine])
@@ -118,13 +127,15 @@ def test_an_address_that_may_be_anothers_is_not_advertised(flag: int, monkeypatc
         announce.frames(fake(), 7)
 
 
-def test_of_millions_of_addresses_some_are_advertised(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_advertised_addresses_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link with more than FRAMES_MAX addresses is advertised with FRAMES_MAX frames."""
     many = [Address(7, parse_address(f"10.{n >> 8}.{n & 255}.1/32")) for n in range(5000)]
     monkeypatch.setattr(FakeKernel, "addresses", lambda *_: many)
     assert len(announce.frames(fake(), 7)) == announce.FRAMES_MAX
 
 
-def test_a_link_that_is_gone_or_not_on_a_wire_is_not_advertised() -> None:  # G1
+def test_missing_link_or_no_carrier_is_not_advertised() -> None:
+    """Advertising a link that does not exist or has no carrier raises KernelError."""
     with pytest.raises(KernelError, match=r"advertise link 9: ENODEV .it is gone"):
         announce.frames(fake(), 9)
     with pytest.raises(KernelError, match=r"advertise eth0: ENETDOWN .it has no carrier"):
@@ -134,16 +145,17 @@ def test_a_link_that_is_gone_or_not_on_a_wire_is_not_advertised() -> None:  # G1
 @pytest.mark.parametrize(
     ("type_", "mac"), [(32, ":".join(["02"] * 20)), (65534, None), (1, None), (1, "02:00:00:00:00:00:00:01")]
 )
-def test_only_ethernet_is_advertised(type_: int, mac: str | None) -> None:  # G5
+def test_only_ethernet_is_advertised(type_: int, mac: str | None) -> None:
+    """Advertising a link that is not Ethernet, or has no MAC of six bytes, raises KernelError."""
     with pytest.raises(KernelError, match=f"it is no Ethernet link: its link-layer address is {mac}"):
         announce.frames(fake(type=type_, mac=mac), 7)
 
 
-# --- when ---
+# --- rounds and their thread ---
 
 
 class Work:
-    """Stands for carrying out rounds: remembers when there was one of which series, and fails as it is told to."""
+    """Replaces the sending of rounds: records the time and the series of each, and fails with the given errors."""
 
     def __init__(self, *errors: str | None) -> None:
         self.errors = list(errors)
@@ -166,7 +178,8 @@ def thread(announcer: Announcer) -> threading.Thread:
     return found
 
 
-def test_rounds_are_carried_out_at_once_and_then_at_intervals_and_the_thread_ends() -> None:
+def test_rounds_start_at_once_and_repeat_at_the_interval() -> None:
+    """The first round starts at once, the others follow at the interval, and then the thread ends."""
     work = Work()
     announcer = Announcer(work)
     series = Series(HERE, 7, Advertise(3, 0.1))
@@ -185,7 +198,8 @@ def test_rounds_are_carried_out_at_once_and_then_at_intervals_and_the_thread_end
     assert third - second >= 0.1
 
 
-def test_a_round_that_failed_does_not_end_the_series() -> None:  # G2
+def test_failed_round_does_not_end_the_series() -> None:
+    """A round that fails does not end the series, and the outcome has the error of the last failed round."""
     announcer = Announcer(Work("no carrier", "no buffer"))
     series = Series(HERE, 7, Advertise(3, 0.1))
     announcer.start(series)
@@ -194,7 +208,9 @@ def test_a_round_that_failed_does_not_end_the_series() -> None:  # G2
     assert series.outcome == Adverts(sent=1, due=0, error="no buffer")
 
 
-def test_whatever_goes_wrong_the_series_goes_on() -> None:
+def test_unexpected_exception_does_not_end_the_series() -> None:
+    """An unexpected exception in a round is recorded in the outcome and does not end the series."""
+
     def broken(_: Sequence[Series]) -> dict[Series, str]:
         raise ValueError("a mistake of ours")
 
@@ -205,7 +221,8 @@ def test_whatever_goes_wrong_the_series_goes_on() -> None:
     assert series.outcome == Adverts(sent=0, due=0, error="a mistake of ours")
 
 
-def test_one_thread_carries_out_all_series() -> None:  # G6
+def test_one_thread_sends_the_rounds_of_all_series() -> None:
+    """One thread carries out the rounds of all series, in batches of at most AT_ONCE."""
     work = Work()
     work.go_on.clear()
     announcer = Announcer(work)
@@ -221,7 +238,8 @@ def test_one_thread_carries_out_all_series() -> None:  # G6
     assert [len(batch) for _, batch in work.done] == [1, announce.AT_ONCE, 8]
 
 
-def test_what_is_stopped_is_not_carried_out_again_and_the_thread_ends_at_once() -> None:
+def test_stopped_series_gets_no_further_rounds() -> None:
+    """A stopped series gets no further rounds, and the thread ends once no other series is left."""
     work = Work()
     announcer = Announcer(work)
     stopped, other = Series(HERE, 7, Advertise(3, 2)), Series(HERE, 8, Advertise(2, 0.1))
@@ -238,7 +256,8 @@ def test_what_is_stopped_is_not_carried_out_again_and_the_thread_ends_at_once() 
     assert all(stopped not in batch for _, batch in work.done[2:])
 
 
-def test_stopping_waits_for_the_round_under_way() -> None:
+def test_stopping_waits_for_the_round_in_progress() -> None:
+    """Stopping a series waits for its own round in progress, but not for a round of another series."""
     work = Work()
     work.go_on.clear()
     announcer = Announcer(work)
@@ -246,7 +265,7 @@ def test_stopping_waits_for_the_round_under_way() -> None:
     announcer.start(series)
     assert work.begun.wait(LIMIT)
     announcer.start(other)
-    announcer.stop([other])  # waits for nothing
+    announcer.stop([other])  # returns at once: no round of it is in progress
     stopping = threading.Thread(target=announcer.stop, args=([series],))
     stopping.start()
     assert stopping.is_alive()
@@ -256,8 +275,8 @@ def test_stopping_waits_for_the_round_under_way() -> None:
     assert series.outcome == Adverts(sent=1, due=0)
 
 
-def test_a_round_may_stop_a_series_itself() -> None:
-    """A Sandbox that nobody holds any more may be collected, and so closed, on any thread."""
+def test_a_round_may_stop_its_own_series() -> None:
+    """A round may stop its own series: a Sandbox may be garbage-collected, and so closed, on any thread."""
 
     def collect(several: Sequence[Series]) -> dict[Series, str]:
         announcer.stop(several)
@@ -270,7 +289,8 @@ def test_a_round_may_stop_a_series_itself() -> None:
     assert series.outcome.due == 0
 
 
-def test_the_thread_has_ended_before_the_interpreter_does() -> None:
+def test_end_stops_the_thread() -> None:
+    """Announcer.end(), which runs when the interpreter exits, drops all series and waits for the thread."""
     work = Work()
     announcer = Announcer(work)
     announcer.end()
@@ -282,7 +302,8 @@ def test_the_thread_has_ended_before_the_interpreter_does() -> None:
     assert series.outcome.due == 0
 
 
-def test_waiting_has_a_limit() -> None:
+def test_wait_returns_false_after_the_limit() -> None:
+    """Waiting for a round returns False when the limit has passed."""
     work = Work()
     announcer = Announcer(work)
     series = Series(HERE, 7, Advertise(2, 2))
@@ -293,14 +314,15 @@ def test_waiting_has_a_limit() -> None:
 
 
 @pytest.mark.parametrize("limit", [1e12, float("inf")])
-def test_waiting_may_have_any_limit(limit: float) -> None:
+def test_wait_accepts_a_very_large_or_infinite_limit(limit: float) -> None:
     announcer = Announcer(Work())
     series = Series(HERE, 7, Advertise(2, 0.1))
     announcer.start(series)
     assert announcer.wait([series], 2, limit)
 
 
-def test_a_thread_that_cannot_be_started_is_told_in_the_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_to_start_the_thread_is_in_the_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the thread cannot be started, the outcome has the error, and the next series tries again."""
     announcer = Announcer(Work())
     series = Series(HERE, 7, Advertise())
     with monkeypatch.context() as patch:
@@ -313,7 +335,8 @@ def test_a_thread_that_cannot_be_started_is_told_in_the_outcome(monkeypatch: pyt
     assert again.outcome == Adverts(sent=1, due=0)
 
 
-def test_a_forked_process_begins_anew() -> None:
+def test_forked_child_drops_the_series_of_the_parent() -> None:
+    """A forked child drops the thread, the condition and all series of its parent."""
     work = Work()
     announcer = Announcer(work)
     later, running = Series(HERE, 7, Advertise(3, 2)), Series(HERE, 8, Advertise())
@@ -324,7 +347,7 @@ def test_a_forked_process_begins_anew() -> None:
     announcer.start(running)
     assert work.begun.wait(LIMIT)
     runner, parent = thread(announcer), announcer._changed
-    announcer.forget()  # as the child does, in which the thread is not there
+    announcer.forget()  # as a forked child does, in which the thread does not exist
     assert announcer._changed is not parent
     assert (later.outcome.due, running.outcome.due) == (0, 0)
     assert announcer.wait([later, running], 3, 0)
@@ -346,9 +369,10 @@ def no_thread(_: threading.Thread) -> None:
 
 
 @pytest.mark.parametrize("start", [threading.Thread.start, no_thread])
-def test_sockets_are_closed_even_where_no_thread_can_be_started(
+def test_sockets_are_closed_even_without_a_thread(
     start: Callable[[threading.Thread], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Packet sockets are closed even if no thread can be started to close them."""
     monkeypatch.setattr(threading.Thread, "start", start)
     sockets = [Closable() for _ in range(3)]
     packet.close_all(cast("list[packet.PacketSocket]", sockets))

@@ -1,4 +1,4 @@
-"""Many at once: a summary of what became of each, and refusals all together before the first."""
+"""Operations on many sandboxes: the summary of the results, and the check of all requests before the first one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FULL = SandboxExistsError("create sandbox b", "a sandbox of this name exists")
 
 
 def upper(name: str, wish: object) -> str:
-    """Do something with a sandbox, all but b."""
+    """Replace an operation on a sandbox: fail for the sandbox b, and raise KeyboardInterrupt on request."""
     if name == "b":
         raise FULL
     if wish == "interrupt":
@@ -18,7 +18,8 @@ def upper(name: str, wish: object) -> str:
     return name.upper()
 
 
-def test_what_fails_keeps_no_other_from_its_turn() -> None:
+def test_failing_sandbox_does_not_stop_the_others() -> None:
+    """A failing sandbox does not stop the others; the callback and the summary report every result."""
     told: list[tuple[str, NetSandboxError | None]] = []
     found = _bulk.each("do", dict.fromkeys("abc"), upper, lambda *what: told.append(what))
     assert (dict(found.done), dict(found.failed)) == ({"a": "A", "c": "C"}, {"b": FULL})
@@ -26,7 +27,8 @@ def test_what_fails_keeps_no_other_from_its_turn() -> None:
     assert (list(found), len(found), found.ok, str(found)) == (["A", "C"], 2, False, "2 done, 1 failed: b")
 
 
-def test_failures_are_raised_on_demand() -> None:
+def test_raise_for_failures_raises_one_error() -> None:
+    """Summary.raise_for_failures() raises a single failure itself, and one NetSandboxError for several."""
     Summary({"a": "A"}, {}).raise_for_failures()
     with pytest.raises(SandboxExistsError) as one:
         Summary({}, {"b": FULL}).raise_for_failures()
@@ -37,19 +39,22 @@ def test_failures_are_raised_on_demand() -> None:
     assert info.value.__cause__ is FULL
 
 
-def test_an_interrupt_says_what_was_done_until_then() -> None:
+def test_interrupt_note_lists_done_failed_and_not_done() -> None:
+    """A note on KeyboardInterrupt lists the sandboxes that are done, failed and not done."""
     with pytest.raises(KeyboardInterrupt) as info:
         _bulk.each("destroy sandboxes", {"a": "", "b": "", "c": "interrupt", "d": ""}, upper)
     assert info.value.__notes__ == ["destroy sandboxes was interrupted; done: a; failed: b; not done: c, d"]
 
 
-def test_an_interrupt_before_the_first_says_so() -> None:
+def test_interrupt_of_the_first_operation_is_noted() -> None:
+    """A note on KeyboardInterrupt in the first operation lists all sandboxes as not done."""
     with pytest.raises(KeyboardInterrupt) as info:
         _bulk.each("destroy sandboxes", {"c": "interrupt"}, upper)
     assert info.value.__notes__ == ["destroy sandboxes was interrupted; not done: c"]
 
 
-def test_all_that_is_wrong_is_refused_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
+    """One SpecError reports the problems of the requests for all sandboxes."""
     a, b = InterfaceSpec("veth-a"), InterfaceSpec(Bridge("b"))
     with pytest.raises(SpecError) as info:
         _bulk.parse([("web", [a, b]), ("no/name", ()), (7, ()), ("db", [a, b]), ("db", ["veth-b"]), ("web", ())])
@@ -64,6 +69,7 @@ def test_all_that_is_wrong_is_refused_at_once() -> None:
     assert "name 'web': is given twice" in str(info.value)
 
 
-def test_one_interface_is_a_list_of_one() -> None:
+def test_single_interface_counts_as_a_list_of_one() -> None:
+    """A single InterfaceSpec is accepted in place of a list of one."""
     one = InterfaceSpec("veth-a")
     assert _bulk.parse([("web", one), ("/run/netns/db", ())]) == {"web": (one,), "db": ()}

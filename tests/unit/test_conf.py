@@ -1,4 +1,4 @@
-"""Settings of links: which are written to bring them back, under which names and in which units."""
+"""Per-interface sysctls: which ones are written to restore them, in which files and in which units."""
 
 from __future__ import annotations
 
@@ -36,9 +36,8 @@ def with_(**settings: int) -> tuple[int, ...]:
         (with_(n47=2), []),
     ],
 )
-def test_what_differs_is_written_the_switch_first_and_in_the_unit_of_the_file(
-    wanted: tuple[int, ...], written: list[tuple[str, str]]
-) -> None:
+def test_changed_ipv6_sysctls_are_written(wanted: tuple[int, ...], written: list[tuple[str, str]]) -> None:
+    """IPv6 sysctls that differ are written in the unit of their file, disable_ipv6 first."""
     assert conf.ipv6_changes(NOW, wanted) == written
 
 
@@ -51,12 +50,16 @@ def test_what_differs_is_written_the_switch_first_and_in_the_unit_of_the_file(
         ((), (1,), {}),
     ],
 )
-def test_ipv4_settings_go_by_number(now: tuple[int, ...], wanted: tuple[int, ...], written: dict[int, int]) -> None:
+def test_changed_ipv4_sysctls_are_set_by_number(
+    now: tuple[int, ...], wanted: tuple[int, ...], written: dict[int, int]
+) -> None:
+    """IPv4 sysctls that differ are set by their number, except for mc_forwarding."""
     assert conf.ipv4_changes(now, wanted) == written
 
 
 @given(TABLES, TABLES)
-def test_of_tables_of_two_kernels_what_both_know_is_compared(now: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+def test_only_sysctls_in_both_tables_are_compared(now: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    """Of two tables of different lengths, only the sysctls that are in both are compared."""
     common = min(len(now), len(wanted))
     assert conf.ipv6_changes(now, wanted) == conf.ipv6_changes(now[:common], wanted[:common])
     assert conf.ipv4_changes(now, wanted) == conf.ipv4_changes(now[:common], wanted[:common])

@@ -1,4 +1,4 @@
-"""Error texts, read literally; what an error is; what it carries."""
+"""Exceptions: their texts, codes, base classes and attributes."""
 
 from __future__ import annotations
 
@@ -63,11 +63,13 @@ GONE = Problem("source", "veth9", "does not exist on the host")
         (RollbackError(KeyboardInterrupt(), [ValueError("z")]), "KeyboardInterrupt(); and undoing failed: z"),
     ],
 )
-def test_an_error_says_what_was_asked_and_what_came_back(error: NetSandboxError, text: str) -> None:
+def test_error_text_has_the_request_and_the_reason(error: NetSandboxError, text: str) -> None:
+    """The text of an exception has the request or the invalid values, and the reason."""
     assert str(error) == error.message == text
 
 
-def test_circumstances_are_told_around_the_message() -> None:
+def test_error_text_has_the_operation_and_the_rollback() -> None:
+    """The text has the sandbox or the operation, the undone commands and those left to do by hand."""
     error = KernelError(errno.EPERM, "add route to 10.0.0.0/8")
     error.sandbox = "web"
     assert str(error) == "sandbox web: add route to 10.0.0.0/8: EPERM (Operation not permitted)"
@@ -99,14 +101,16 @@ def test_circumstances_are_told_around_the_message() -> None:
         (RollbackError(ValueError("x"), []), ("rollback", None), ()),
     ],
 )
-def test_an_error_is_what_its_callers_catch(
+def test_exceptions_have_codes_and_base_classes(
     error: NetSandboxError, codes: tuple[str, int | None], kinds: tuple[type, ...]
 ) -> None:
+    """Every exception has a code, an errno if there is one, and the base classes that callers catch."""
     assert (error.code, getattr(error, "errno", None)) == codes
     assert all(isinstance(error, kind) for kind in (NetSandboxError, *kinds))
 
 
-def test_an_error_carries_what_a_program_needs() -> None:
+def test_exceptions_have_attributes_for_programs() -> None:
+    """Exceptions have attributes for the request, the errno, the extack message and the circumstances."""
     refused = KernelError(errno.EEXIST, "rename link 7 to eth0", "name in use")
     assert (refused.request, refused.extack, refused.errno_name, refused.answered) == (
         "rename link 7 to eth0",
@@ -114,7 +118,7 @@ def test_an_error_carries_what_a_program_needs() -> None:
         "EEXIST",
         True,
     )
-    assert KernelError(errno.EOPNOTSUPP, "x").errno_name == "EOPNOTSUPP"  # to Python it is ENOTSUP first
+    assert KernelError(errno.EOPNOTSUPP, "x").errno_name == "EOPNOTSUPP"  # errno.errorcode has ENOTSUP for this number
     assert (refused.strerror, KernelError(errno.EEXIST, "x").strerror) == ("name in use", "File exists")
     assert (refused.sandbox, refused.link, refused.operation, refused.step, refused.undone, refused.left) == (
         None,
@@ -130,14 +134,16 @@ def test_an_error_carries_what_a_program_needs() -> None:
     assert (rollback.failures, rollback.extack) == ((conflict,), "name in use")
 
 
-def test_the_links_that_are_missing_are_told_as_problems_and_as_a_kernel_error() -> None:
+def test_source_not_found_has_problems_and_an_errno() -> None:
+    """SourceNotFoundError has the problems of a SpecError and the attributes of a KernelError."""
     error = SourceNotFoundError([GONE, MTU])
     assert error.problems == (GONE, MTU)
     assert (error.errno_name, error.strerror, error.extack, error.answered) == ("ENODEV", "No such device", None, True)
     assert error.request == "look up the link 'veth9'"
 
 
-def test_the_tree_at_the_top_of_the_file_names_every_error() -> None:
+def test_errors_docstring_lists_every_exception() -> None:
+    """The docstring of errors.py lists every exception, and every exception has a code of its own."""
     drawn = errors.__doc__ or ""
     classes = [item for item in vars(errors).values() if isinstance(item, type) and issubclass(item, NetSandboxError)]
     assert [item.__name__ for item in classes if item.__name__ not in drawn] == []

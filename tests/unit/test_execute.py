@@ -1,4 +1,4 @@
-"""All of it or none of it: every kernel call of every operation is made to fail, in every way in which it can."""
+"""Atomicity: every kernel call of every operation is made to fail, in every possible way."""
 
 from __future__ import annotations
 
@@ -90,7 +90,8 @@ FLAVOURS = {
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_whichever_call_fails_nothing_or_everything_is_done(operation: str, flavour: str) -> None:
+def test_failed_call_leaves_everything_or_nothing_done(operation: str, flavour: str) -> None:
+    """If any kernel call fails, the operation is complete or has been rolled back entirely."""
     make, act = OPERATIONS[operation]
     finished = make()
     act(finished)
@@ -109,7 +110,8 @@ def test_whichever_call_fails_nothing_or_everything_is_done(operation: str, flav
 
 @pytest.mark.parametrize("carried_out", [False, True])
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_an_interrupt_in_the_middle_undoes_what_was_done(operation: str, *, carried_out: bool) -> None:
+def test_interrupt_rolls_the_operation_back(operation: str, *, carried_out: bool) -> None:
+    """A KeyboardInterrupt in any kernel call rolls the operation back."""
     make, act = OPERATIONS[operation]
     for n in range(1, everywhere(make, act) + 1):
         rig = make()
@@ -122,7 +124,8 @@ def test_an_interrupt_in_the_middle_undoes_what_was_done(operation: str, *, carr
 
 
 @pytest.mark.parametrize("is_host", [False, True])
-def test_what_is_plugged_in_and_taken_out_again_leaves_no_trace(*, is_host: bool) -> None:
+def test_attach_then_detach_restores_the_state(*, is_host: bool) -> None:
+    """Attaching interfaces and detaching them again restores the state of the host and the sandbox."""
     rig = furnished(is_host=is_host)
     before = rig.state()
     for specs in ((BRIDGE, LIVE if is_host else FULL, V4_ONLY if not is_host else IN_PLACE, DOWN), (DOWN_IPV6,)):
@@ -140,23 +143,24 @@ def _failure(rig: Rig, act: Callable[[Rig], object]) -> KernelError | None:
     return None
 
 
-# --- what the caller is told ---
+# --- what the exception reports ---
 
 
 def _until_the_end(rig: Rig, first: int) -> None:
-    """Make every call fail from one on, as if the kernel had gone away."""
+    """Make every kernel call fail from number *first* on."""
     for n in range(first, 200):
         rig.faults.fail(n, errno.EIO)
 
 
 def _calls(rig: Rig, act: Callable[[Rig], object], words: str) -> int:
-    """Return which call of an operation, counted from 1, says *words* first; the operation is carried out."""
+    """Execute an operation, and return the number, from 1, of its first call whose text contains *words*."""
     before = len(rig.faults.calls)
     act(rig)
     return next(n for n, call in enumerate(rig.faults.calls[before:], 1) if words in call)
 
 
-def test_an_error_says_what_was_asked_where_it_stopped_and_what_was_undone() -> None:
+def test_error_reports_the_failed_step_and_the_rollback() -> None:
+    """The exception has the operation, the step that failed and the commands that undid the others."""
     rig = furnished()
     spec = InterfaceSpec("v1", addresses=["10.5.0.2/24"], routes=["10.6.0.0/16", Route("10.7.0.0/16", via="10.4.0.1")])
     with pytest.raises(KernelError) as info:
@@ -175,7 +179,8 @@ def test_an_error_says_what_was_asked_where_it_stopped_and_what_was_undone() -> 
     assert "; undone: ip -n web route delete" in str(error)
 
 
-def test_an_undo_that_fails_too_says_what_is_left_and_what_came_first() -> None:
+def test_failed_rollback_reports_what_is_left() -> None:
+    """RollbackError has the commands that are left to do, and the first failure as its cause."""
     spec = InterfaceSpec("v1", addresses=["10.5.0.2/24"])
     rig = furnished()
     _until_the_end(rig, _calls(furnished(), lambda made: made.add(spec), "set link 8: up"))
@@ -197,7 +202,8 @@ def test_an_undo_that_fails_too_says_what_is_left_and_what_came_first() -> None:
     assert str(error).endswith(f"; LEFT TO DO BY HAND: {', '.join(error.left)}")
 
 
-def test_a_program_that_is_interrupted_twice_is_told_what_is_left() -> None:
+def test_failed_rollback_after_an_interrupt_is_reported() -> None:
+    """A rollback that fails after a KeyboardInterrupt raises RollbackError."""
     n = _calls(_with_bridge(), lambda made: made.add(FULL), "set link 7: up")
     rig = _with_bridge()
     rig.faults.fail(n, KeyboardInterrupt())
@@ -206,7 +212,8 @@ def test_a_program_that_is_interrupted_twice_is_told_what_is_left() -> None:
         rig.add(FULL)
 
 
-def test_what_no_step_raised_names_no_step() -> None:
+def test_failed_commit_rolls_back_and_names_no_step() -> None:
+    """If writing the record fails, the plan is rolled back and the exception names no step."""
     rig = furnished()
 
     def commit() -> None:
@@ -221,7 +228,8 @@ def test_what_no_step_raised_names_no_step() -> None:
     assert rig.changes(before) == {}
 
 
-def test_an_error_that_is_not_ours_passes_as_it_is() -> None:
+def test_foreign_exception_rolls_back_and_is_reraised() -> None:
+    """An exception that is not a NetSandboxError rolls the plan back and is raised unchanged."""
     rig = furnished()
 
     def commit() -> None:
@@ -233,7 +241,7 @@ def test_an_error_that_is_not_ours_passes_as_it_is() -> None:
     assert rig.changes(before) == {}
 
 
-# --- steps whose work is done already ---
+# --- idempotent plans, undo and finish ---
 
 GONE = SetNeighbor("web", 8, "eth0", neighbor_entry("10.0.0.9", 8), None)
 UP = SetUp("web", 1, "lo", old=False, new=True)
@@ -243,7 +251,8 @@ def _plan(*steps: Step, lenient: bool) -> Plan:
     return Plan("do it", "web", None, Group("", {}, steps), lenient=lenient)
 
 
-def test_a_lenient_plan_passes_over_what_is_so_already_and_does_not_undo_it() -> None:
+def test_idempotent_plan_skips_steps_already_done() -> None:
+    """An idempotent plan skips steps that are done already, and does not undo those."""
     rig = furnished()
     rig.box.add_link("eth0", index=8)
     before = rig.state()
@@ -256,7 +265,8 @@ def test_a_lenient_plan_passes_over_what_is_so_already_and_does_not_undo_it() ->
     assert set(rig.changes(before)) <= {"box addresses 1"}  # what lo gets when it comes up for the first time
 
 
-def test_a_strict_plan_does_not() -> None:
+def test_strict_plan_fails_on_a_step_already_done() -> None:
+    """A plan that is not idempotent raises KernelError for a step that is done already."""
     rig = furnished()
     rig.box.add_link("eth0", index=8)
     with pytest.raises(
@@ -265,13 +275,15 @@ def test_a_strict_plan_does_not() -> None:
         rig.carry_out(_plan(GONE, lenient=False))
 
 
-def test_undoing_needs_nothing_of_a_link_that_is_gone() -> None:
+def test_undo_skips_the_steps_of_a_missing_link() -> None:
+    """Undoing a step of a link that no longer exists does nothing and reports no failure."""
     rig = furnished()
     step = SetNeighbor("web", 8, "eth0", neighbor_entry("10.0.0.9", 8), None)
     assert undo([step], rig.world) == ([], [], [])
 
 
-def test_an_interrupted_removal_is_finished_from_any_point() -> None:
+def test_interrupted_detach_is_finished_from_any_step() -> None:
+    """An interrupted detach is rolled forward from any step."""
     made = _full()
     steps = plan_detach(made.plugged, made.target, made.detach_facts(made.plugged)).steps
     made.remove()
@@ -283,7 +295,8 @@ def test_an_interrupted_removal_is_finished_from_any_point() -> None:
         assert rig.changes(made.state()) == {}
 
 
-def test_what_cannot_be_finished_is_told_and_can_be_tried_again() -> None:
+def test_failed_finish_is_raised_and_can_be_repeated() -> None:
+    """Rolling a detach forward raises the error of a failed call, and can be repeated."""
     rig = _full()
     steps = plan_detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged)).steps
     rig.faults.fail(1, errno.EBUSY)
@@ -297,7 +310,8 @@ def test_what_cannot_be_finished_is_told_and_can_be_tried_again() -> None:
     assert [link.name for link in rig.box.links()] == ["lo"]
 
 
-def test_spans_are_those_of_the_groups_that_have_a_name() -> None:
+def test_spans_are_those_of_the_named_groups() -> None:
+    """Executing a plan opens a span for each named group, and undoing steps opens the span `rollback`."""
     opened: list[str] = []
 
     def span(name: str, _: object = None) -> AbstractContextManager[object]:

@@ -1,4 +1,4 @@
-"""The public names: those that are promised, and no others."""
+"""The public names of the package and of its main classes."""
 
 from __future__ import annotations
 
@@ -25,28 +25,29 @@ SANDBOX = """
 INTERFACE = "source name index mac mtu addresses routes master is_bridge statistics remove"
 
 
-def test_what_is_promised_is_there_and_nothing_else_is_public() -> None:
+def test_package_exports_exactly_the_promised_names() -> None:
     assert set(netsandbox.__all__) == set(PROMISED.split())
     assert dir(netsandbox) == netsandbox.__all__
 
 
-def test_a_name_that_is_none_is_told_so() -> None:
+def test_unknown_name_raises_attribute_error() -> None:
     with pytest.raises(AttributeError) as info:
         getattr(netsandbox, "Sandbag")  # noqa: B009  mypy would see through netsandbox.Sandbag
     assert str(info.value) == "module 'netsandbox' has no attribute 'Sandbag'"
 
 
-def test_the_names_are_listed_once_and_in_order() -> None:
+def test_exported_names_are_sorted_and_unique() -> None:
     assert netsandbox.__all__ == sorted(set(netsandbox.__all__))
 
 
 @pytest.mark.parametrize(("of", "names"), [(Sandbox, SANDBOX), (Interface, INTERFACE)], ids=["Sandbox", "Interface"])
-def test_a_promised_verb_is_there(of: type, names: str) -> None:
+def test_class_has_the_promised_members(of: type, names: str) -> None:
     assert [name for name in names.split() if not hasattr(of, name)] == []
 
 
 @pytest.mark.parametrize("name", netsandbox.__all__)
-def test_a_public_name_says_what_it_is(name: str) -> None:
+def test_public_object_has_its_docstring_and_name(name: str) -> None:
+    """Every public object has a docstring, and its exported name as __name__."""
     thing = getattr(netsandbox, name)
     assert thing.__doc__
     assert thing.__name__ == name

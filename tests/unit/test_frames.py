@@ -1,4 +1,4 @@
-"""The frames of adverts, taken apart and checked by hand: by the RFCs, with other code than that which made them."""
+"""The frames of adverts, compared with bytes written by hand after the RFCs, and parsed by independent code."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ MAC = bytes.fromhex("024200000042")
 MACS = st.binary(min_size=6, max_size=6)
 
 
-def test_an_arp_announcement_is_a_broadcast_request_for_the_own_address() -> None:
+def test_arp_announcement_is_a_broadcast_request() -> None:
+    """An ARP announcement is a broadcast request with the advertised address as sender and target."""
     assert advert(MAC, IPv4Address("10.0.0.2")).hex(" ") == (
-        "ff ff ff ff ff ff 02 42 00 00 00 42 08 06 "  # to everybody, from MAC, ARP
+        "ff ff ff ff ff ff 02 42 00 00 00 42 08 06 "  # broadcast, from MAC, ARP
         "00 01 08 00 06 04 00 01 "  # Ethernet, IPv4, sizes, request
         "02 42 00 00 00 42 0a 00 00 02 "  # the sender
-        "00 00 00 00 00 00 0a 00 00 02"  # the target: nobody yet, the same address
+        "00 00 00 00 00 00 0a 00 00 02"  # the target: no MAC, the same address
     )
 
 
-def test_a_neighbor_advertisement_overrides_and_goes_to_all_nodes() -> None:
+def test_neighbor_advertisement_goes_to_all_nodes() -> None:
+    """A neighbor advertisement has the Override flag and goes to all nodes."""
     assert advert(MAC, IPv6Address("fd00::2")).hex(" ") == (
         "33 33 00 00 00 01 02 42 00 00 00 42 86 dd "  # to all nodes, from MAC, IPv6
         "60 00 00 00 00 20 3a ff "  # 32 bytes of ICMPv6, hop limit 255
@@ -36,8 +38,8 @@ def test_a_neighbor_advertisement_overrides_and_goes_to_all_nodes() -> None:
 
 
 @given(MACS, st.ip_addresses(v=6))
-def test_the_checksum_of_any_neighbor_advertisement_holds(mac: bytes, address: IPv6Address) -> None:
-    """As the receiver checks it: all 16-bit words, with end-around carry, sum up to ffff (RFC 1071)."""
+def test_neighbor_advertisement_has_a_valid_checksum(mac: bytes, address: IPv6Address) -> None:
+    """The 16-bit words that the checksum covers sum up to ffff, with end-around carry (RFC 1071)."""
     frame = advert(mac, address)
     source, target, message = frame[22:38], frame[38:54], frame[54:]
     covered = source + target + struct.pack("!IBBBB", len(message), 0, 0, 0, 58) + message
@@ -46,11 +48,12 @@ def test_the_checksum_of_any_neighbor_advertisement_holds(mac: bytes, address: I
         total += word
         total = (total & 0xFFFF) + (total >> 16)
     assert total == 0xFFFF
-    assert message[2:4] != b"\xff\xff"  # which the kernel never makes
+    assert message[2:4] != b"\xff\xff"  # a value that the kernel never sends
 
 
 @given(MACS, st.ip_addresses())
-def test_any_frame_names_mac_and_address_twice(mac: bytes, address: IPv4Address | IPv6Address) -> None:
+def test_frame_contains_mac_and_address_twice(mac: bytes, address: IPv4Address | IPv6Address) -> None:
+    """A frame has the length of its type, and contains the MAC and the address at least twice."""
     frame = advert(mac, address)
     assert frame[6:12] == mac
     assert frame.count(address.packed) >= 2

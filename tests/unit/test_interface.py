@@ -1,4 +1,4 @@
-"""Interfaces, routes and neighbours as they are read back."""
+"""Interfaces, routes and neighbors as they are read back from the kernel."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def read(rig: Rig) -> tuple[Interface, ...]:
     return read_interfaces(rig, rig.box, rig.plugged)
 
 
-def test_an_interface_is_what_the_kernel_has(rig: Rig) -> None:
+def test_interface_has_the_values_of_the_kernel(rig: Rig) -> None:
+    """An Interface has the source and the id of the record, and the values that the kernel reports."""
     bridge, port = read(rig)
     link = rig.box.link("eth0")
     assert link
@@ -65,14 +66,16 @@ def test_an_interface_is_what_the_kernel_has(rig: Rig) -> None:
     assert [item.interface for item in port.routes] == ["eth0"]
 
 
-def test_a_snapshot_stays_and_is_read_anew(rig: Rig) -> None:
+def test_interface_is_a_snapshot(rig: Rig) -> None:
+    """An Interface keeps the values it was read with, and reading again gives the current ones."""
     old = read(rig)[1]
     send(rig.box, links.change(old.index, name="renamed", mtu=1300))
     assert (old.name, old.mtu) == ("eth0", 1400)
     assert (read(rig)[1].name, read(rig)[1].mtu) == ("renamed", 1300)
 
 
-def test_a_link_that_has_vanished_or_is_another_is_left_out(rig: Rig) -> None:
+def test_missing_or_different_link_is_left_out(rig: Rig) -> None:
+    """An attached interface is left out if its link is missing or of another kind."""
     _, port = read(rig)
     send(rig.box, links.delete(port.index))
     assert [item.name for item in read(rig)] == ["br0"]
@@ -96,13 +99,15 @@ def test_a_link_that_vanishes_while_it_is_read_is_left_out(rig: Rig, monkeypatch
     assert read_interfaces(rig, rig.box, [port]) == ()
 
 
-def test_a_failure_to_read_is_told(rig: Rig) -> None:
+def test_failure_to_read_is_raised(rig: Rig) -> None:
+    """An error other than ENODEV from reading an interface is raised."""
     rig.faults.fail(2, errno.ENOBUFS)
     with pytest.raises(KernelError, match="ENOBUFS"):
         read(rig)
 
 
-def test_statistics_are_read_now_and_of_the_right_link(rig: Rig) -> None:
+def test_statistics_are_read_by_index(rig: Rig) -> None:
+    """Statistics are those of the link with the index: a renamed link is found, a missing one is an error."""
     _, port = read(rig)
     assert port.statistics() == Statistics()
     send(rig.box, links.change(port.index, name="renamed"))
@@ -112,7 +117,8 @@ def test_statistics_are_read_now_and_of_the_right_link(rig: Rig) -> None:
         port.statistics()
 
 
-def test_an_old_snapshot_removes_the_right_interface(rig: Rig) -> None:
+def test_remove_finds_a_renamed_link(rig: Rig) -> None:
+    """Interface.remove() detaches a link that was renamed after the snapshot."""
     _, port = read(rig)
     send(rig.box, links.change(port.index, name="renamed"))
     port.remove()
@@ -120,13 +126,15 @@ def test_an_old_snapshot_removes_the_right_interface(rig: Rig) -> None:
     assert [item.name for item in read(rig)] == ["br0"]
 
 
-def test_a_renamed_one_has_the_name_it_was_given_beside_its_own(rig: Rig) -> None:
+def test_renamed_interface_keeps_its_given_name(rig: Rig) -> None:
+    """A renamed interface has its current name, and as given_name the name it was attached under."""
     old = read(rig)[1]
     send(rig.box, links.change(old.index, name="renamed"))
     assert [(item.name, item.given_name) for item in read(rig)] == [("br0", "br0"), ("renamed", "eth0")]
 
 
-def test_a_foreign_one_is_what_the_kernel_has_without_a_source(rig: Rig) -> None:
+def test_foreign_interface_has_no_source(rig: Rig) -> None:
+    """An interface that was not attached has the values of the kernel, no source, and the id 0."""
     made = rig.box.add_link("trap", addresses=["10.7.0.2/24"], up=True)
     (found,) = rig.snapshot().foreign
     assert (found.source, found.given_name, found.id, found.is_bridge) == ("", "", 0, False)
@@ -134,7 +142,8 @@ def test_a_foreign_one_is_what_the_kernel_has_without_a_source(rig: Rig) -> None
     assert ip_interface("10.7.0.2/24") in found.addresses
 
 
-def test_a_missing_one_is_what_was_recorded(rig: Rig) -> None:
+def test_missing_interface_has_the_recorded_values(rig: Rig) -> None:
+    """An interface whose link is missing has the values of the record and the operstate NOTPRESENT."""
     old = read(rig)[1]
     send(rig.box, links.delete(old.index))
     rig.box.add_link("other", index=old.index, kind="dummy", addresses=["10.7.0.2/24"], up=True)
@@ -146,7 +155,8 @@ def test_a_missing_one_is_what_was_recorded(rig: Rig) -> None:
     assert (found.mac, found.mtu, found.addresses, found.is_up, found.operstate) == (None, 0, (), False, "NOTPRESENT")
 
 
-def test_an_interface_says_what_it_is_but_not_whose(rig: Rig) -> None:
+def test_owner_is_not_in_repr_and_not_compared(rig: Rig) -> None:
+    """The sandbox that owns an Interface is not in its repr and is not compared."""
     _, port = read(rig)
     assert "_owner" not in repr(port)
     assert port == read_interfaces(Rig(), rig.box, rig.plugged)[1]
@@ -169,7 +179,8 @@ def test_an_interface_says_what_it_is_but_not_whose(rig: Rig) -> None:
     ],
     ids=str,
 )
-def test_a_route_is_read_as_it_was_asked_for(entry: route.RouteEntry, expected: Route) -> None:
+def test_route_is_read_back_as_requested(entry: route.RouteEntry, expected: Route) -> None:
+    """A route entry of the kernel is read back as the Route that requests it."""
     found = read_route(entry, {7: "eth0"})
     assert (found, found.interface) == (expected, "eth0")
 
@@ -178,22 +189,25 @@ def test_a_route_without_link_has_no_interface() -> None:
     assert read_route(route_entry("10.9.0.0/16", None), {7: "eth0"}).interface is None
 
 
-def test_routes_that_come_with_addresses_or_reach_nothing_are_left_out(rig: Rig) -> None:
+def test_kernel_routes_and_unreachable_ones_are_left_out(rig: Rig) -> None:
+    """Routes that the kernel made, that reach nothing, or that are not in the main table are left out."""
     send(rig.box, route.add(route_entry("10.8.0.0/16", None, type=7)))
     send(rig.box, route.add(route_entry("10.7.0.0/16", read(rig)[1].index, table=100)))
     names = {link.index: link.name for link in rig.box.links()}
     assert read_routes(rig.box.routes(table=route.TABLE_MAIN), names) == (Route("10.6.0.0/16"),)
 
 
-def test_what_was_advertised_is_asked_of_the_sandbox_and_nothing_is_dropped_that_is_read(rig: Rig) -> None:
+def test_adverts_come_from_the_sandbox(rig: Rig) -> None:
+    """The adverts of an interface come from its sandbox, and an interface that is read has no dropped addresses."""
     for item in read(rig):
         assert (item.adverts, item.dropped) == (Adverts(sent=item.id), ())
 
 
-# --- neighbours ---
+# --- neighbors ---
 
 
-def test_permanent_neighbours_and_made_forwarding_entries_are_read(rig: Rig) -> None:
+def test_static_neighbors_and_fdb_entries_are_read(rig: Rig) -> None:
+    """Only permanent neighbors and configured forwarding entries of known links are read."""
     index = read(rig)[1].index
     for entry in (
         neighbor_entry("10.5.0.9", index),

@@ -1,4 +1,4 @@
-"""Links: recorded ones, requests against those of ip(8), and noise."""
+"""Link messages: recorded ones, requests compared with those of ip(8), and random bytes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def unpack(*attributes: bytes, index: int = 7, flags: int = 0) -> Link:
 
 
 def recorded(caption: str) -> list[Link]:
-    """Return recorded links; what is long and not for us is compared by its size."""
+    """Return recorded links without their long attributes: statistics, per-family and port settings."""
     found = map(link.unpack, messages("links", caption))
     return [replace(item, stats=b"", af_spec=b"", port=b"") for item in found]
 
@@ -84,20 +84,23 @@ LO = Link(
 )
 
 
-def test_the_kernels_links_are_understood() -> None:
+def test_recorded_kernel_links_are_decoded() -> None:
+    """Recorded RTM_NEWLINK messages decode to the expected links."""
     assert recorded("get v0") == [V0]
     assert recorded("list all") == [LO, BR0, V0, P0]
 
 
-def test_a_port_its_counters_and_its_settings_are_kept_as_the_kernel_says_them() -> None:
+def test_port_settings_and_statistics_are_kept() -> None:
+    """The port settings, the statistics and unknown attributes of a link are kept undecoded."""
     (found,) = map(link.unpack, messages("links", "get p0, with statistics"))
     assert recorded("get p0, with statistics") == [P0]
     assert attrs.unpack(found.port)[2] == b"\x20\0"  # IFLA_BRPORT_PRIORITY: 32
     assert stats.unpack(found.stats).rx_packets > 0
-    assert dict(found.rest)[6] == b"noqueue\0"  # IFLA_QDISC: not decoded, not lost
+    assert dict(found.rest)[6] == b"noqueue\0"  # IFLA_QDISC: kept undecoded
 
 
-def test_the_settings_of_a_link_are_told_by_family() -> None:
+def test_sysctls_of_a_link_are_read_by_family() -> None:
+    """Link.conf() returns the sysctls of one family, and nothing if the message has none."""
     (found,) = map(link.unpack, messages("links", "get v0"))
     ipv4, ipv6 = found.conf(AF_INET), found.conf(AF_INET6)
     assert (len(ipv4), ipv4[0], ipv4[32 - 1]) == (33, 0, 0)
@@ -105,13 +108,15 @@ def test_the_settings_of_a_link_are_told_by_family() -> None:
     assert unpack().conf(AF_INET6) == ()
 
 
-def test_what_a_link_is_can_be_asked() -> None:
+def test_link_has_properties_for_flags_and_names() -> None:
+    """A link has properties for being up, for being the loopback link, and for all its names."""
     assert (V0.is_up, LO.is_up, unpack().is_up) == (True, True, False)
     assert (V0.is_loopback, LO.is_loopback) == (False, True)
     assert V0.names == ("v0", "second", "a-name-of-more-than-fifteen-bytes")
 
 
-def test_the_state_of_a_port_is_told() -> None:
+def test_port_state_is_decoded() -> None:
+    """The state of a bridge port is decoded, and digest() keeps it as the only port setting."""
     (found,) = map(link.unpack, messages("links", "get p0, with statistics"))
     assert (found.port_state, found.is_ready) == ("FORWARDING", True)
     short = found.digest()
@@ -123,7 +128,8 @@ def test_the_state_of_a_port_is_told() -> None:
         _ = replace(P0, port=attrs.pack(1, b"12")).port_state
 
 
-def test_a_port_is_told_also_where_nothing_but_that_is_told() -> None:
+def test_port_state_of_an_af_bridge_message_is_decoded() -> None:
+    """The state of a bridge port is decoded from IFLA_PROTINFO, only in messages of AF_BRIDGE."""
     body = struct.pack("=BxHiII", 7, 1, 8, 0, 0) + attrs.nest(12, attrs.pack_u8(1, 2))  # AF_BRIDGE, IFLA_PROTINFO
     told = link.unpack(Message(link.NEWLINK, 0, 0, body))
     assert (told.index, told.port_kind, told.port_state) == (8, "bridge", "LEARNING")
@@ -131,12 +137,14 @@ def test_a_port_is_told_also_where_nothing_but_that_is_told() -> None:
 
 
 @pytest.mark.parametrize("lacks", [{"flags": 0}, {"carrier": False}, {"operstate": "DORMANT"}])
-def test_a_link_is_ready_when_packets_go_through(lacks: dict[str, bool | int | str]) -> None:
+def test_link_is_ready_if_up_with_carrier_and_operstate(lacks: dict[str, bool | int | str]) -> None:
+    """A link is ready if it is up, has carrier, and has the operstate UP or UNKNOWN."""
     assert (V0.is_ready, LO.is_ready) == (True, True)
     assert not replace(V0, **lacks).is_ready  # type: ignore[arg-type]
 
 
-def test_a_link_of_which_nothing_is_told_has_no_name_and_no_mtu() -> None:
+def test_link_without_attributes_has_defaults() -> None:
+    """A link message without attributes decodes to a link with an empty name and the MTU 0."""
     assert unpack() == Link(index=7, name="", mtu=0)
 
 
@@ -156,23 +164,26 @@ def test_a_link_of_which_nothing_is_told_has_no_name_and_no_mtu() -> None:
         (attrs.pack(17, b"\1"), "rest", ((17, b"\1"),)),
     ],
 )
-def test_an_attribute_becomes_its_field(attribute: bytes, field: str, value: object) -> None:
+def test_attributes_are_decoded_to_fields(attribute: bytes, field: str, value: object) -> None:
+    """Each attribute of a link message is decoded to its field, and unknown ones are kept in `rest`."""
     assert getattr(unpack(attribute), field) == value
 
 
 @given(st.binary(min_size=1, max_size=15).filter(lambda raw: b"\0" not in raw))
-def test_a_name_that_is_no_text_is_found_again(raw: bytes) -> None:
+def test_non_utf8_link_name_round_trip(raw: bytes) -> None:
+    """A link name that is not UTF-8 is sent with the bytes that were received."""
     name = unpack(attrs.pack(IFNAME, raw + b"\0")).name
     assert attrs.unpack(link.get(name).body, INFO)[IFNAME] == raw + b"\0"
     assert attrs.unpack(link.change(7, name=name).body, INFO)[IFNAME] == raw + b"\0"
 
 
 @given(st.binary(min_size=6, max_size=6))
-def test_a_mac_survives(raw: bytes) -> None:
+def test_mac_round_trip(raw: bytes) -> None:
+    """Any MAC equals itself after formatting and parsing."""
     assert link.mac_bytes(link.mac_text(raw)) == raw
 
 
-def test_a_link_layer_address_that_is_none_is_told() -> None:
+def test_invalid_mac_text_is_refused() -> None:
     with pytest.raises(ProtocolError, match="link-layer address 'x'"):
         link.mac_bytes("x")
 
@@ -200,7 +211,7 @@ NOISE = st.builds(
 
 
 @given(NOISE | st.binary(max_size=20))
-def test_noise_gives_a_link_or_a_protocol_error(body: bytes) -> None:
+def test_random_bytes_give_link_or_protocol_error(body: bytes) -> None:
     with suppress(ProtocolError):
         found = link.unpack(Message(link.NEWLINK, 0, 1, body))
         assert isinstance(found.name, str)
@@ -227,14 +238,16 @@ def test_noise_gives_a_link_or_a_protocol_error(body: bytes) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_request_is_byte_for_byte_that_of_ip(request_: Request, command: str) -> None:
+def test_request_equals_that_of_ip_byte_for_byte(request_: Request, command: str) -> None:
+    """A link request has the same flags and bytes as the recorded one of ip(8)."""
     ours, theirs = as_sent(request_), sent(command)
     assert (ours.flags, ours.body) == (theirs.flags, theirs.body)
-    # ip makes what is missing if it can (RTM_NEWLINK); we only ever change what is there
+    # ip(8) sends RTM_NEWLINK, which can create a missing link; we send RTM_SETLINK, which only changes one
     assert (ours.kind, theirs.kind) in {(kind, kind) for kind in (17, 108, 109)} | {(link.SETLINK, link.NEWLINK)}
 
 
-def test_a_bridge_is_made_as_by_ip() -> None:
+def test_create_bridge_request_equals_that_of_ip() -> None:
+    """The request to create a bridge has the same attributes as the recorded one of ip(8)."""
     ours = as_sent(link.create("bridge", "br1", index=40, mac="02:00:00:00:00:40", mtu=1300))
     theirs = sent("ip link add br1 index 40 address 02:00:00:00:00:40 mtu 1300 type bridge")
     (header, made), (wanted_header, wanted) = shape(ours.body, INFO), shape(theirs.body, INFO)
@@ -243,11 +256,13 @@ def test_a_bridge_is_made_as_by_ip() -> None:
     assert (kinds, made) == (["bridge", "bridge"], wanted)
 
 
-def test_a_link_can_be_made_with_what_the_kernel_chooses() -> None:
+def test_create_request_may_leave_choices_to_the_kernel() -> None:
+    """A request to create a link may leave the index, the MAC and the MTU to the kernel."""
     assert shape(link.create("dummy", "d0", index=0).body, INFO)[1].keys() == {IFNAME, LINKINFO}
 
 
 def test_all_changes_go_into_one_request() -> None:
+    """All changes of a link, including a move, are sent in one RTM_SETLINK request."""
     request = link.change(
         7,
         namespace=3,
@@ -280,7 +295,8 @@ def test_all_changes_go_into_one_request() -> None:
 
 
 @pytest.mark.parametrize(("kind", "kept"), [("bridge", {2}), ("team", {1, 2, 36})])
-def test_of_the_settings_of_a_port_those_of_bridges_that_can_be_set_are_sent(kind: str, kept: set[int]) -> None:
+def test_read_only_bridge_port_settings_are_not_sent(kind: str, kept: set[int]) -> None:
+    """Read-only settings of a bridge port are not sent; those of a port of another kind are sent unfiltered."""
     settings = b"".join(attrs.pack_u8(key, 1) for key in (1, 2, 36))
     request = link.change(7, master=5, port=(kind, settings))
     found = attrs.unpack(attrs.unpack(request.body, INFO)[LINKINFO])
@@ -303,16 +319,18 @@ def test_of_the_settings_of_a_port_those_of_bridges_that_can_be_set_are_sent(kin
         (link.altnames(7, ["a"], add=False), "delete alternative names a of link 7"),
     ],
 )
-def test_a_request_says_what_it_asks(request_: Request, text: str) -> None:
+def test_request_text_describes_the_request(request_: Request, text: str) -> None:
     assert request_.text == text
 
 
 @pytest.mark.parametrize(("name", "kind"), [("x" * 15, IFNAME), ("x" * 16, 53), ("é" * 8, 53)])
-def test_a_name_too_long_for_a_link_is_looked_up_as_an_alternative_one(name: str, kind: int) -> None:
+def test_long_name_is_looked_up_as_alternative_name(name: str, kind: int) -> None:
+    """A name of more than 15 bytes is looked up as an alternative name."""
     assert attrs.unpack(link.get(name).body, INFO)[kind] == name.encode() + b"\0"
 
 
 @pytest.mark.parametrize(("stats_", "mask"), [(False, 8), (True, 0)])
-def test_statistics_of_families_are_told_on_request(stats_: bool, mask: int) -> None:  # noqa: FBT001
+def test_statistics_are_requested_only_on_demand(stats_: bool, mask: int) -> None:  # noqa: FBT001
+    """A request excludes statistics (RTEXT_FILTER_SKIP_STATS) unless they are wanted."""
     for request in (link.get(7, stats=stats_), link.dump(stats=stats_)):
         assert attrs.unpack(request.body, INFO)[29] == struct.pack("=I", mask)

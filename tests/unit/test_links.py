@@ -1,4 +1,4 @@
-"""Kinds of link that can be born, and the names that links can have."""
+"""Kinds of links that can be created, their options, and valid link names."""
 
 from __future__ import annotations
 
@@ -51,17 +51,19 @@ HELD = "may not hold white space, '/', ':', '%' or NUL"
         (b"eth0", "a link name is a string"),
     ],
 )
-def test_a_name_that_the_kernel_refuses_is_refused(name: object, reason: str) -> None:
+def test_invalid_link_name_is_refused(name: object, reason: str) -> None:
+    """A link name that the kernel would refuse gives a problem with the reason."""
     assert name_problem("name", name) == Problem("name", name, reason)
 
 
 @pytest.mark.parametrize("name", ["a", "eth0", "eth0.100", "x" * 15, "ü", "all0", "...", "\udcff", "-", "a\x01b"])
-def test_a_name_that_the_kernel_takes_is_taken(name: str) -> None:
+def test_valid_link_name_is_accepted(name: str) -> None:
     assert name_problem("name", name) is None
 
 
 @given(st.text("ab0 ./:%\0\t\xa0éà\ud800\udc80", max_size=20))
-def test_any_text_is_a_name_or_a_problem(name: str) -> None:
+def test_random_text_is_a_valid_name_or_a_problem(name: str) -> None:
+    """Random text is a link name of at most 15 bytes or gives a problem."""
     problem = name_problem("source", name)
     if problem is None:
         assert 0 < len(name.encode("utf-8", "surrogateescape")) <= NAME_MAX
@@ -70,6 +72,7 @@ def test_any_text_is_a_name_or_a_problem(name: str) -> None:
 
 
 def test_a_longer_name_can_be_allowed() -> None:
+    """A name may have more than 15 bytes if the caller allows it, as for alternative names."""
     assert name_problem("source", "x" * 127, longest=127) is None
     assert name_problem("source", "x" * 128, longest=127) is not None
 
@@ -80,7 +83,8 @@ def test_a_bridge_refuses_a_bad_name() -> None:
     assert str(info.value) == f"source 'a b': {HELD}"
 
 
-def test_a_bridge_is_a_value() -> None:
+def test_bridge_is_an_immutable_value() -> None:
+    """A Bridge is immutable, hashable and compared by value."""
     assert Bridge("br0") == Bridge("br0")
     assert len({Bridge("br0"), Bridge("br0"), Bridge("br1")}) == 2
     assert (Bridge("br0").name, Bridge("br0").kind) == ("br0", "bridge")
@@ -107,7 +111,8 @@ def test_a_bridge_is_a_value() -> None:
         (Tap(mode="tun"), "tun", None),
     ],
 )
-def test_a_kind_says_what_it_is_known_by_and_what_it_is_on(kind: Kind, source: str, lower: str | None) -> None:
+def test_kind_has_a_source_name_and_a_lower_link(kind: Kind, source: str, lower: str | None) -> None:
+    """Each kind has a source name, and the name of its lower link if it has one."""
     assert (kind.source_name, kind.lower) == (source, lower)
     assert InterfaceSpec(kind).kind == kind
 
@@ -196,7 +201,8 @@ RULES = [
 
 
 @pytest.mark.parametrize(("make", "text"), RULES, ids=[text[:40] for _, text in RULES])
-def test_a_kind_refuses_what_makes_no_sense(make: Callable[[], Kind], text: str) -> None:
+def test_invalid_options_of_a_kind_are_refused(make: Callable[[], Kind], text: str) -> None:
+    """An invalid option, or an invalid combination of options, raises SpecError with the reason."""
     with pytest.raises(SpecError) as info:
         make()
     assert text in str(info.value)
@@ -212,24 +218,26 @@ def test_a_kind_refuses_what_makes_no_sense(make: Callable[[], Kind], text: str)
         (lambda: Dummy(mac="x"), "keyword 'mac': is not known"),
     ],
 )
-def test_options_of_another_kind_are_refused_and_the_nearest_is_named(make: Callable[[], Kind], text: str) -> None:
+def test_unknown_or_missing_option_is_refused(make: Callable[[], Kind], text: str) -> None:
+    """An option of another kind, a misspelled option or a missing one raises SpecError with a hint."""
     with pytest.raises(SpecError) as info:
         make()
     assert text in str(info.value)
 
 
 @pytest.mark.parametrize("kind", [Veth("v", master="br0"), Vlan("wan", 5), Dummy()])
-def test_a_kind_can_be_copied_changed_and_sent_to_another_process(kind: Kind) -> None:
+def test_kind_can_be_copied_replaced_and_pickled(kind: Kind) -> None:
     assert copy(kind) == deepcopy(kind) == replace(kind) == loads(dumps(kind)) == kind  # noqa: S301  our own
 
 
-def test_a_kind_tells_all_that_is_wrong_with_it_at_once() -> None:
+def test_all_problems_of_a_kind_are_reported_at_once() -> None:
     with pytest.raises(SpecError) as info:
         Vxlan(-1, link="a b", ttl=256, learning="no")  # type: ignore[arg-type]
     assert [problem.field for problem in info.value.problems] == ["link", "id", "ttl", "learning"]
 
 
-def test_the_mac_of_a_host_end_is_taken_in_capitals() -> None:
+def test_host_mac_is_kept_in_lower_case() -> None:
+    """The MAC of a veth's host end is accepted in capitals and kept in lower case."""
     assert Veth("v", host_mac="02:00:00:00:00:AB").host_mac == "02:00:00:00:00:ab"
 
 
@@ -247,7 +255,8 @@ def test_the_mac_of_a_host_end_is_taken_in_capitals() -> None:
         (Vxlan(0, external=True, learning=True), "learning", True),
     ],
 )
-def test_what_can_be_given_in_several_forms_is_kept_in_one(kind: Kind, name: str, kept: object) -> None:
+def test_options_are_normalized(kind: Kind, name: str, kept: object) -> None:
+    """Options that are accepted in several forms are kept in one form, so that equal kinds have equal hashes."""
     assert getattr(kind, name) == kept
     assert replace(kind) == kind
     assert {kind: 1}[copy(kind)] == 1
@@ -428,13 +437,13 @@ OPTIONS: list[tuple[Kind, str, dict[int, bytes]]] = [
 @pytest.mark.parametrize(
     ("kind", "words", "attributes"), OPTIONS, ids=[f"{n} {row[0].kind}{row[1]}" for n, row in enumerate(OPTIONS)]
 )
-def test_options_are_said_as_ip_says_them_and_packed_as_the_kernel_wants_them(
-    kind: Kind, words: str, attributes: dict[int, bytes]
-) -> None:
+def test_options_have_ip_words_and_netlink_attributes(kind: Kind, words: str, attributes: dict[int, bytes]) -> None:
+    """The options of a kind are written in the syntax of ip(8) and packed as netlink attributes."""
     assert kinds.words(kind.kind, kind.options) == words
     assert attrs.unpack(kinds.pack(kind.kind, kind.options, lower=9)) == attributes
 
 
-def test_every_option_in_the_table_can_be_given() -> None:
+def test_every_option_in_the_table_is_a_field() -> None:
+    """Every option in the table of options is a field of the class of its kind."""
     for kind in (Veth, Bridge, Macvlan, Ipvlan, Vlan, Vxlan, Dummy, Ifb, Tap):
         assert {*kinds.OPTIONS[kind.kind]} <= {item.name for item in fields(kind)}

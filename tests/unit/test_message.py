@@ -1,4 +1,4 @@
-"""Messages, and the protocol as a generator: what is sent, what ends it, and what is made of every answer."""
+"""Netlink messages, and the conversation as a generator: requests, answers, acknowledgements and errors."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ ALREADY = "add address 10.0.0.4/32 to v0, which is there: refused"
 
 
 class Starved(Exception):  # noqa: N818  a signal, as Overrun is
-    """The conversation waits for more than there is."""
+    """The conversation waits for a datagram that the test does not provide."""
 
 
 def converse(request: Request, *answers: bytes | Overrun) -> tuple[list[Message], list[bytes]]:
-    """Hold a conversation; return its result and what was sent."""
-    exchange = message.converse(request, iter(range(1, ATTEMPTS + 1)))  # a sixth number is not to be had
+    """Run a conversation; return its result and the datagrams that it sent."""
+    exchange = message.converse(request, iter(range(1, ATTEMPTS + 1)))  # sequence numbers for ATTEMPTS requests
     coming = iter(answers)
     sent: list[bytes] = []
     datagram = next(exchange)
@@ -75,7 +75,7 @@ def bodies(found: list[Message]) -> list[bytes]:
     return [item.body for item in found]
 
 
-# What is sent
+# Requests
 
 
 @pytest.mark.parametrize(
@@ -88,24 +88,25 @@ def test_only_a_change_asks_for_an_acknowledgement(request_: Request, flags: int
     assert message.pack(request_, 9) == struct.pack("=IHHII", length, request_.kind, flags, 9, 0) + request_.body
 
 
-def test_a_change_with_the_bits_of_a_list_is_none() -> None:
+def test_replace_and_excl_do_not_make_a_dump() -> None:
+    """A request with NLM_F_REPLACE and NLM_F_EXCL, which are the bits of NLM_F_DUMP, is not a dump."""
     request = Request("replace", route.NEWROUTE, b"", F_REPLACE | F_EXCL)
     assert not request.is_dump
     assert DUMP.is_dump
 
 
-# What comes
+# Parsing
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**16 - 1), st.integers(0, 2**32 - 1), st.binary(max_size=9))))
-def test_the_messages_of_a_datagram_are_told_apart(items: list[tuple[int, int, bytes]]) -> None:
+def test_datagram_is_split_into_its_messages(items: list[tuple[int, int, bytes]]) -> None:
     data = b"".join(reply(kind, body, sequence=sequence) for kind, sequence, body in items)
     assert list(message.unpack(data)) == [Message(kind, 0, sequence, body) for kind, sequence, body in items]
 
 
 @given(st.binary(max_size=80))
 @example(reply(ERROR, bytes(4))[:-1])
-def test_noise_gives_messages_or_a_protocol_error(data: bytes) -> None:
+def test_random_bytes_give_messages_or_protocol_error(data: bytes) -> None:
     with suppress(ProtocolError):
         assert sum(HEADER_SIZE + len(item.body) for item in message.unpack(data)) <= len(data)
 
@@ -119,13 +120,14 @@ def test_noise_gives_messages_or_a_protocol_error(data: bytes) -> None:
         (reply(NOOP) + struct.pack("=I", 15) + bytes(12), "message of 15 bytes at offset 16 of 32"),
     ],
 )
-def test_a_message_cut_short_is_refused_with_its_place(data: bytes, text: str) -> None:
+def test_truncated_message_is_refused(data: bytes, text: str) -> None:
+    """A truncated message raises ProtocolError with its length."""
     with pytest.raises(ProtocolError) as info:
         list(message.unpack(data))
     assert str(info.value) == text
 
 
-# Verdicts
+# Acknowledgements
 
 
 @pytest.mark.parametrize(
@@ -148,7 +150,8 @@ def test_a_message_cut_short_is_refused_with_its_place(data: bytes, text: str) -
         ("list the addresses of a link that is not there: the end of the list carries the error", errno.ENODEV, None),
     ],
 )
-def test_the_kernels_verdicts_are_understood(caption: str, code: int, text: str | None) -> None:
+def test_recorded_acknowledgements_are_decoded(caption: str, code: int, text: str | None) -> None:
+    """Recorded acknowledgements decode to their errno and the kernel's extack message."""
     (data,) = datagrams("refusals", caption)
     (answer,) = message.unpack(data)
     assert message.verdict(answer) == (code, text)
@@ -165,14 +168,15 @@ def test_the_kernels_verdicts_are_understood(caption: str, code: int, text: str 
         (Message(ERROR, 0x300, 1, bytes(20) + b"\3\0\0\0"), "attribute of 3 bytes at offset 20 of 24"),
     ],
 )
-def test_a_verdict_that_is_none_is_refused(answer: Message, text: str) -> None:
+def test_malformed_acknowledgement_is_refused(answer: Message, text: str) -> None:
     with pytest.raises(ProtocolError) as info:
         message.verdict(answer)
     assert str(info.value) == text
 
 
 @given(st.sampled_from([ERROR, DONE]), st.integers(0, 2**16 - 1), st.binary(max_size=64))
-def test_noise_gives_a_verdict_or_a_protocol_error(kind: int, flags: int, body: bytes) -> None:
+def test_random_acknowledgement_is_decoded_or_refused(kind: int, flags: int, body: bytes) -> None:
+    """A random acknowledgement decodes to an errno and an extack message, or raises ProtocolError."""
     with suppress(ProtocolError):
         code, text = message.verdict(Message(kind, flags, 1, body))
         assert os.strerror(code)
@@ -191,24 +195,28 @@ def test_a_single_answer_ends_a_look_up() -> None:
     assert bodies(found) == [b"eth0"]
 
 
-def test_a_list_goes_on_over_datagrams_until_its_end() -> None:
+def test_dump_continues_over_datagrams_until_done() -> None:
+    """A dump is read over several datagrams until NLMSG_DONE."""
     found, sent = converse(DUMP, links(b"1", b"2"), links(b"3"), done())
     assert bodies(found) == [b"1", b"2", b"3"]
     assert sent == [message.pack(DUMP, 1)]
 
 
-def test_the_end_of_a_list_may_come_with_its_last_part() -> None:
+def test_done_may_share_a_datagram_with_the_last_part() -> None:
+    """NLMSG_DONE may arrive in the same datagram as the last part of a dump."""
     found, _ = converse(DUMP, links(b"1") + done())
     assert bodies(found) == [b"1"]
 
 
 @pytest.mark.parametrize("request_", [CHANGE, GET, DUMP], ids=["change", "get", "list"])
-def test_an_answer_that_has_not_come_is_waited_for(request_: Request) -> None:
+def test_conversation_waits_for_its_own_answer(request_: Request) -> None:
+    """A conversation goes on until an answer with its own sequence number arrives."""
     with pytest.raises(Starved):
         converse(request_, reply(NOOP), ack(sequence=7), done(sequence=7))
 
 
-def test_answers_to_other_requests_and_fillers_are_not_heard() -> None:
+def test_other_answers_and_noop_are_ignored() -> None:
+    """A conversation ignores NLMSG_NOOP and answers with another sequence number."""
     found, _ = converse(
         DUMP, ack(errno.EPERM, sequence=0), links(b"late", sequence=9), reply(NOOP) + links(b"1") + done()
     )
@@ -216,7 +224,8 @@ def test_answers_to_other_requests_and_fillers_are_not_heard() -> None:
 
 
 @pytest.mark.parametrize("place", ["part", "end"])
-def test_an_interrupted_list_is_asked_for_again_and_its_half_forgotten(place: str) -> None:
+def test_interrupted_dump_is_requested_again(place: str) -> None:
+    """A dump with NLM_F_DUMP_INTR is requested again, and its partial result is dropped."""
     torn = F_MULTI | F_DUMP_INTR
     part, end = (torn, F_MULTI) if place == "part" else (F_MULTI, torn)
     first = links(b"old", flags=part), done(flags=end)
@@ -225,17 +234,19 @@ def test_an_interrupted_list_is_asked_for_again_and_its_half_forgotten(place: st
     assert sent == [message.pack(DUMP, 1), message.pack(DUMP, 2)]
 
 
-def test_a_list_longer_than_the_limit_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dump_over_the_size_limit_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dump of more than LIMIT bytes raises KernelError with EMSGSIZE."""
     part = links(b"1", b"2")
     monkeypatch.setattr(message, "LIMIT", 2 * len(part))
-    with pytest.raises(Starved):  # as long as it may be, and waited for
+    with pytest.raises(Starved):  # as long as the limit: the conversation waits for more
         converse(DUMP, part, part)
     with pytest.raises(KernelError, match=f"the list is longer than {2 * len(part)} bytes") as info:
         converse(DUMP, part, part, part)
     assert info.value.errno == errno.EMSGSIZE
 
 
-def test_a_list_that_is_interrupted_each_time_is_given_up_after_five_readings() -> None:
+def test_dump_interrupted_five_times_is_abandoned() -> None:
+    """A dump that is interrupted in each of five attempts raises KernelError with EINTR."""
     answers = [done(sequence=number, flags=F_MULTI | F_DUMP_INTR) for number in range(1, ATTEMPTS + 2)]
     with pytest.raises(KernelError) as info:
         converse(DUMP, *answers[:ATTEMPTS])
@@ -243,21 +254,23 @@ def test_a_list_that_is_interrupted_each_time_is_given_up_after_five_readings() 
     assert str(info.value) == "list links: EINTR (the list changed under each of 5 readings)"
 
 
-def test_four_interruptions_are_borne() -> None:
+def test_dump_interrupted_four_times_succeeds() -> None:
     torn = [done(sequence=number, flags=F_MULTI | F_DUMP_INTR) for number in range(1, ATTEMPTS)]
     found, sent = converse(DUMP, *torn, links(b"1", sequence=ATTEMPTS), done(sequence=ATTEMPTS))
     assert bodies(found) == [b"1"]
     assert len(sent) == ATTEMPTS
 
 
-def test_an_overrun_list_is_read_to_its_end_and_asked_for_again() -> None:
+def test_overrun_dump_is_read_to_its_end_and_repeated() -> None:
+    """After an overrun (ENOBUFS), a dump is read to its end and requested again."""
     found, sent = converse(DUMP, links(b"1"), Overrun(), done(), links(b"2", sequence=2) + done(sequence=2))
     assert bodies(found) == [b"2"]
     assert len(sent) == 2
 
 
 @pytest.mark.parametrize(("request_", "answer"), [(CHANGE, ack()), (GET, links(b"eth0"))], ids=["change", "get"])
-def test_an_overrun_is_no_answer_and_nothing_is_asked_twice(request_: Request, answer: bytes) -> None:
+def test_overrun_does_not_repeat_a_change_or_a_lookup(request_: Request, answer: bytes) -> None:
+    """After an overrun (ENOBUFS), a change or a lookup waits for its answer and is not sent again."""
     _, sent = converse(request_, Overrun(), answer)
     assert len(sent) == 1
 
@@ -297,9 +310,8 @@ def test_an_overrun_is_no_answer_and_nothing_is_asked_twice(request_: Request, a
         ),
     ],
 )
-def test_a_refusal_says_what_was_asked_and_what_came_back(
-    request_: Request, answer: bytes, code: int, text: str
-) -> None:
+def test_kernel_error_has_the_request_and_the_reason(request_: Request, answer: bytes, code: int, text: str) -> None:
+    """A KernelError of a refused request has the request, the errno and the kernel's extack message."""
     with pytest.raises(KernelError) as info:
         converse(request_, answer)
     assert (info.value.errno, str(info.value), info.value.answered) == (code, text, True)
@@ -323,9 +335,8 @@ ANSWERS = st.lists(MESSAGES, max_size=4).map(b"".join) | st.binary(max_size=64) 
 
 
 @given(st.sampled_from([CHANGE, GET, DUMP, address.dump(), route.dump()]), st.lists(ANSWERS, max_size=24))
-def test_whatever_comes_a_conversation_ends_and_asks_five_times_at_most(
-    request: Request, answers: list[bytes | Overrun]
-) -> None:
+def test_random_answers_never_break_a_conversation(request: Request, answers: list[bytes | Overrun]) -> None:
+    """With random answers, a conversation fails only in known ways and sends at most ATTEMPTS requests."""
     with suppress(Starved, KernelError, ProtocolError):
         found, _ = converse(request, *answers)
         assert all(item.kind == request.kind - 2 for item in found)

@@ -1,4 +1,4 @@
-"""Neighbours: recorded ones, requests against those of ip(8) and bridge(8), round trips and noise."""
+"""Neighbor messages: recorded ones, requests compared with those of ip(8) and bridge(8), random bytes."""
 
 from __future__ import annotations
 
@@ -28,19 +28,21 @@ def body(family: int, *attributes: bytes) -> bytes:
 
 
 def recorded(caption: str) -> list[NeighborEntry]:
-    """Return the recorded entries that somebody made."""
+    """Return the recorded entries that were configured, recognized by their MAC."""
     found = map(neighbor.unpack, messages("neighbors", caption))
     return [entry for entry in found if entry.mac and entry.mac.startswith("02:") and entry.mac > "02:00:00:00:00:2"]
 
 
-def test_the_kernels_neighbours_are_understood() -> None:
+def test_recorded_kernel_neighbors_are_decoded() -> None:
+    """Recorded RTM_NEWNEIGH messages decode to the configured neighbors."""
     assert recorded("list those of link 7") == [
         NeighborEntry(AF_INET, 7, IPv4Address("10.0.0.77"), "02:00:00:00:00:77"),
         NeighborEntry(AF_INET6, 7, IPv6Address("fd00::77"), "02:00:00:00:00:78", NOARP),
     ]
 
 
-def test_the_kernels_forwarding_entries_are_understood() -> None:
+def test_recorded_forwarding_entries_are_decoded() -> None:
+    """Recorded RTM_NEWNEIGH messages of AF_BRIDGE decode to the configured forwarding entries."""
     number = struct.pack("=I", 5)
     assert recorded("list forwarding entries") == [
         NeighborEntry(AF_BRIDGE, 8, None, "02:00:00:00:00:99", PERMANENT, MASTER, ((OF, number), (15, bytes(4)))),
@@ -48,12 +50,14 @@ def test_the_kernels_forwarding_entries_are_understood() -> None:
     ]
 
 
-def test_whose_forwarding_table_it_is_in_is_told_by_an_attribute_and_taken_as_a_flag() -> None:
+def test_nda_master_becomes_the_flag_ntf_master() -> None:
+    """NDA_MASTER becomes the flag NTF_MASTER of a forwarding entry, and is ignored for other neighbors."""
     assert unpack(body(AF_BRIDGE, attrs.pack_u32(OF, 5))).flags == MASTER
     assert unpack(body(AF_INET, attrs.pack_u32(OF, 5))).flags == 0
 
 
-def test_counters_are_not_kept() -> None:
+def test_neighbor_counters_are_dropped() -> None:
+    """Unpacking a neighbor drops NDA_CACHEINFO and NDA_PROBES."""
     assert unpack(body(AF_INET, attrs.pack(CACHEINFO, bytes(16)), attrs.pack_u32(PROBES, 3))).rest == ()
 
 
@@ -72,7 +76,8 @@ ENTRIES = st.builds(
 
 
 @given(ENTRIES)
-def test_what_is_packed_is_unpacked(entry: NeighborEntry) -> None:
+def test_pack_unpack_round_trip(entry: NeighborEntry) -> None:
+    """Any neighbor equals itself after packing and unpacking."""
     assert unpack(entry.pack()) == entry
 
 
@@ -84,7 +89,7 @@ def test_what_is_packed_is_unpacked(entry: NeighborEntry) -> None:
         (body(AF_INET, b"\xff\0\1\0"), "attribute of 255 bytes at offset 12 of 16"),
     ],
 )
-def test_a_malformed_neighbour_is_refused(data: bytes, text: str) -> None:
+def test_a_malformed_neighbor_is_refused(data: bytes, text: str) -> None:
     with pytest.raises(ProtocolError) as info:
         unpack(data)
     assert str(info.value) == text
@@ -94,14 +99,15 @@ ATTRIBUTE = st.builds(attrs.pack, st.integers(0, 16), st.binary(max_size=17))
 
 
 @given(st.integers(0, 255), st.lists(ATTRIBUTE).map(b"".join) | st.binary(max_size=64))
-def test_noise_gives_a_neighbour_or_a_protocol_error(family: int, data: bytes) -> None:
+def test_random_attributes_give_neighbor_or_protocol_error(family: int, data: bytes) -> None:
+    """Random attributes raise ProtocolError or decode to a neighbor that survives a round trip."""
     with suppress(ProtocolError):
         found = unpack(body(family, data))
         assert unpack(found.pack()) == found
 
 
 @given(st.binary(max_size=32))
-def test_bytes_give_a_neighbour_or_a_protocol_error(data: bytes) -> None:
+def test_random_bytes_give_neighbor_or_protocol_error(data: bytes) -> None:
     with suppress(ProtocolError):
         assert isinstance(unpack(data), NeighborEntry)
 
@@ -127,13 +133,14 @@ def test_bytes_give_a_neighbour_or_a_protocol_error(data: bytes) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_request_is_that_of_ip(entry: NeighborEntry, command: str) -> None:
+def test_request_equals_that_of_ip(entry: NeighborEntry, command: str) -> None:
+    """A neighbor request equals the recorded one of ip(8) or bridge(8)."""
     ours, theirs = as_sent(neighbor.replace(entry)), sent(command)
     assert (ours.kind, ours.flags) == (theirs.kind, theirs.flags)
     assert neighbor.unpack(ours) == neighbor.unpack(theirs)
 
 
-def test_a_neighbour_is_deleted_as_by_ip() -> None:
+def test_delete_neighbor_request_equals_that_of_ip() -> None:
     ours = as_sent(neighbor.delete(NeighborEntry(AF_INET, 7, ip_address("10.0.0.5"))))
     theirs = sent("ip neighbor delete 10.0.0.5 dev eth0")
     assert (ours.kind, ours.flags, ours.body) == (theirs.kind, theirs.flags, theirs.body)
@@ -153,11 +160,12 @@ def test_a_neighbour_is_deleted_as_by_ip() -> None:
         ),
     ],
 )
-def test_a_request_says_what_it_asks(request_: Request, text: str) -> None:
+def test_request_text_describes_the_request(request_: Request, text: str) -> None:
     assert request_.text == text
 
 
-def test_a_list_is_limited_by_the_kernel_itself() -> None:
+def test_dump_request_contains_the_filter() -> None:
+    """A dump request contains the family and the link by which the kernel filters neighbors."""
     header = struct.pack("=BxxxiHBB", AF_INET6, 0, 0, 0, 0)
     assert neighbor.dump(AF_INET6, 7).body == header + attrs.pack_u32(IFINDEX, 7)
     assert neighbor.dump(AF_INET6).body == header

@@ -1,4 +1,4 @@
-"""What a wish comes to, given the facts: plans read as the ip(8) commands they equal."""
+"""Plans for given specs and facts, compared as the ip(8) commands they equal."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def rig() -> Rig:
     return made
 
 
-# --- the order of things (I4) ---
+# --- order of the steps ---
 
 
 def test_a_link_is_moved_then_configured_then_up_then_routed(rig: Rig) -> None:
@@ -74,7 +74,8 @@ def test_a_link_is_moved_then_configured_then_up_then_routed(rig: Rig) -> None:
     ]
 
 
-def test_without_ipv6_address_ipv6_is_off_before_the_link_is_up(rig: Rig) -> None:
+def test_ipv6_is_disabled_without_an_ipv6_address(rig: Rig) -> None:
+    """Without an IPv6 address, IPv6 is disabled on the link before the link is brought up."""
     assert rig.commands(InterfaceSpec("a", addresses=["10.0.0.2/24"])) == [
         "ip link set dev a netns web name eth0",
         "ip -n web address add 10.0.0.2/24 broadcast 10.0.0.255 dev eth0",
@@ -83,7 +84,8 @@ def test_without_ipv6_address_ipv6_is_off_before_the_link_is_up(rig: Rig) -> Non
     ]
 
 
-def test_with_a_link_local_ipv6_address_alone_ipv6_is_on(rig: Rig) -> None:
+def test_link_local_address_alone_enables_ipv6(rig: Rig) -> None:
+    """A link-local IPv6 address alone enables IPv6 on the link."""
     assert rig.commands(InterfaceSpec("a", addresses=["fe80::2/64"])) == [
         "ip link set dev a netns web name eth0",
         "ip netns exec web sysctl -qw net.ipv6.conf.eth0.disable_ipv6=0",
@@ -92,7 +94,8 @@ def test_with_a_link_local_ipv6_address_alone_ipv6_is_on(rig: Rig) -> None:
     ]
 
 
-def test_a_bridge_is_born_inside_under_its_own_name(rig: Rig) -> None:
+def test_bridge_is_created_in_the_sandbox(rig: Rig) -> None:
+    """A bridge is created in the sandbox with its final name, and detaching deletes it."""
     plan, (made,) = rig.plan(InterfaceSpec(Bridge("br"), name="lan", mac="02:42:ac:11:00:02", mtu=1400))
     assert list(plan.commands) == [
         "ip -n web link add name lan address 02:42:ac:11:00:02 type bridge",
@@ -105,7 +108,8 @@ def test_a_bridge_is_born_inside_under_its_own_name(rig: Rig) -> None:
     assert [str(step) for step in made.back] == ["ip -n web link delete dev lan"]
 
 
-def test_what_a_move_drops_is_said_first_and_comes_back_last() -> None:
+def test_settings_dropped_by_a_move_are_restored() -> None:
+    """A plan lists what the move drops; detaching restores it in reverse order, after the move back."""
     rig = furnished()
     plan, (made,) = rig.plan(InterfaceSpec("v0"))
     lost = [text.removeprefix("# the move drops: ") for text in plan.commands if text.startswith("# the move")]
@@ -129,7 +133,7 @@ def test_what_a_move_drops_is_said_first_and_comes_back_last() -> None:
     ]
 
 
-def test_a_plan_says_what_it_is_for(rig: Rig) -> None:
+def test_plan_has_its_operation_sandbox_and_link(rig: Rig) -> None:
     plan, made = rig.plan(InterfaceSpec("a"), InterfaceSpec("b"))
     assert (plan.operation, plan.sandbox, plan.link) == ("attach a, b to sandbox web", "web", "a")
     assert [item.id for item in made] == [1, 2]
@@ -137,11 +141,11 @@ def test_a_plan_says_what_it_is_for(rig: Rig) -> None:
     assert (plan.operation, plan.link, len(plan), made) == ("attach  to sandbox web", None, 0, ())
 
 
-# --- names (I3, B1..B3, T7, T9) ---
+# --- names ---
 
 
 @pytest.mark.parametrize(
-    ("taken", "name"),  # T9
+    ("taken", "name"),
     [
         ((), "eth0"),
         (("eth0", "eth1"), "eth2"),
@@ -151,18 +155,20 @@ def test_a_plan_says_what_it_is_for(rig: Rig) -> None:
         (("eth", "eth00", "xeth0"), "eth0"),
     ],
 )
-def test_the_lowest_free_number_makes_the_name(rig: Rig, taken: tuple[str, ...], name: str) -> None:
+def test_name_gets_the_lowest_free_number(rig: Rig, taken: tuple[str, ...], name: str) -> None:
+    """A name made of a prefix gets the lowest number that is free in the sandbox."""
     for other in taken:
         rig.box.add_link(other)
     assert rig.add(InterfaceSpec("a"))[0].name == name
 
 
-def test_an_alternative_name_counts_as_taken(rig: Rig) -> None:  # B3
+def test_an_alternative_name_counts_as_taken(rig: Rig) -> None:
     rig.box.add_link("other", altnames=("eth0",))
     assert rig.add(InterfaceSpec("a"))[0].name == "eth1"
 
 
-def test_a_number_is_used_again_and_failed_plans_use_none_up(rig: Rig) -> None:  # B1, T7
+def test_number_of_a_detached_interface_is_reused(rig: Rig) -> None:
+    """The number of a detached interface is used again, and plans that are not executed use up no number."""
     assert [item.name for item in rig.add(*map(InterfaceSpec, "abc"))] == ["eth0", "eth1", "eth2"]
     rig.remove(rig.plugged[0])
     for _ in range(3):
@@ -170,17 +176,19 @@ def test_a_number_is_used_again_and_failed_plans_use_none_up(rig: Rig) -> None: 
     assert rig.add(InterfaceSpec("a"))[0].name == "eth0"
 
 
-def test_a_prefix_that_ends_in_a_digit_does_not_clash(rig: Rig) -> None:  # B2
+def test_prefix_that_ends_in_a_digit_gets_a_free_name(rig: Rig) -> None:
+    """A prefix that ends in a digit gets a number that makes no existing name."""
     rig.box.add_link("eth10")
     assert rig.add(InterfaceSpec("a", prefix="eth1"))[0].name == "eth11"
 
 
-def test_names_of_one_call_do_not_clash(rig: Rig) -> None:
+def test_interfaces_of_one_call_get_different_names(rig: Rig) -> None:
     found = rig.add(InterfaceSpec("a", name="eth1"), InterfaceSpec("b"), InterfaceSpec("c"))
     assert [item.name for item in found] == ["eth1", "eth0", "eth2"]
 
 
-def test_a_prefix_may_leave_no_room_for_a_number(rig: Rig) -> None:
+def test_prefix_without_room_for_a_number_is_refused(rig: Rig) -> None:
+    """A prefix with which the lowest free number makes a name too long raises SpecError."""
     prefix = "x" * 14
     for number in range(10):
         rig.box.add_link(f"{prefix}{number}")
@@ -189,13 +197,15 @@ def test_a_prefix_may_leave_no_room_for_a_number(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("own", ["wan", "other"])
-def test_a_name_that_is_taken_is_refused_with_its_owner(rig: Rig, own: str) -> None:
+def test_taken_name_is_refused_with_its_owner(rig: Rig, own: str) -> None:
+    """A name that is a name or an alternative name of a link raises NameConflictError with that link."""
     rig.box.add_link("wan", altnames=("other",))
     with pytest.raises(NameConflictError, match=f"call a {own}: EEXIST .the name is taken by link wan"):
         rig.plan(InterfaceSpec("a", name=own))
 
 
-def test_an_alternative_name_that_is_taken_inside_is_refused(rig: Rig) -> None:
+def test_altname_taken_in_the_sandbox_is_refused(rig: Rig) -> None:
+    """A link with an alternative name that is taken in the sandbox raises NameConflictError."""
     rig.host.add_link("d", altnames=("uplink",))
     rig.box.add_link("uplink")
     with pytest.raises(NameConflictError, match="call d uplink"):
@@ -211,7 +221,8 @@ def test_a_source_may_be_an_alternative_name(rig: Rig) -> None:
 # --- indexes ---
 
 
-def test_a_link_keeps_its_index_unless_that_is_taken_inside(rig: Rig) -> None:
+def test_link_keeps_its_index_unless_taken(rig: Rig) -> None:
+    """A link keeps its index unless that is taken in the sandbox; then the plan gives it a free one."""
     rig.box.add_link("other", index=5)
     plan, made = rig.plan(InterfaceSpec("a"), InterfaceSpec("b"), InterfaceSpec(Bridge("br")))
     assert [item.index for item in made] == [6, 7, 8]
@@ -219,13 +230,15 @@ def test_a_link_keeps_its_index_unless_that_is_taken_inside(rig: Rig) -> None:
     assert [step.index for step in plan if isinstance(step, CreateLink)] == [8]
 
 
-def test_a_new_index_is_not_that_of_the_other_end_either(rig: Rig) -> None:
+def test_new_index_differs_from_that_of_the_peer(rig: Rig) -> None:
+    """A new index is also different from the index of a veth peer on the host."""
     rig.box.add_link("other", index=5)
     rig.host.edit_link(5, lower=40)
     assert rig.plan(InterfaceSpec("a"))[1][0].index == 41
 
 
-def test_what_a_link_is_tied_to_is_remembered(rig: Rig) -> None:
+def test_peer_index_is_recorded_if_peer_is_on_the_host(rig: Rig) -> None:
+    """The index of a link's peer is recorded if the peer is on the host, and not if it is elsewhere."""
     rig.host.edit_link(5, lower=6)
     rig.host.edit_link(6, lower=9, lower_netns=3)
     assert [item.lower for item in rig.plan(InterfaceSpec("a"), InterfaceSpec("b"))[1]] == [6, None]
@@ -234,23 +247,25 @@ def test_what_a_link_is_tied_to_is_remembered(rig: Rig) -> None:
 # --- masters ---
 
 
-def test_a_master_is_named_by_its_source_and_found_by_its_index(rig: Rig) -> None:
+def test_master_is_given_by_source_and_found_by_index(rig: Rig) -> None:
+    """A master is given by its source and found by its index, even if it was renamed."""
     rig.add(InterfaceSpec(Bridge("br")))
     rig.box.send(links.change(rig.plugged[0].index, name="renamed"))
     assert "ip -n web link set dev eth0 master renamed" in rig.commands(InterfaceSpec("a", master="br"))
 
 
-def test_a_master_may_come_with_the_same_call(rig: Rig) -> None:
+def test_master_may_be_created_in_the_same_call(rig: Rig) -> None:
     rig.add(InterfaceSpec(Bridge("br"), prefix="br"), InterfaceSpec("a", master="br"))
     found = rig.box.link("eth0")
     assert found
     assert found.master == rig.plugged[0].index
 
 
-# --- conflicts (I6, C1..C3, T2) ---
+# --- route conflicts ---
 
 
-def test_an_address_that_overlaps_another_links_network_is_refused_with_its_owner(rig: Rig) -> None:  # T2
+def test_overlapping_address_is_refused_with_its_owner(rig: Rig) -> None:
+    """An address that overlaps the network of another link raises RouteConflictError with that link."""
     rig.add(InterfaceSpec("a", addresses=["10.0.0.2/24", "fd00::2/64"]))
     for text in ("10.0.0.3/24", "10.0.0.9/25", "10.0.0.9/16", "10.0.0.7/32", "fd00::3/64", "fd00::9/48"):
         with pytest.raises(RouteConflictError) as info:
@@ -260,19 +275,22 @@ def test_an_address_that_overlaps_another_links_network_is_refused_with_its_owne
     rig.plan(InterfaceSpec("b", addresses=["10.0.1.3/24", "fd01::3/64"]))
 
 
-def test_the_address_of_a_link_that_is_down_is_a_conflict_too(rig: Rig) -> None:
+def test_address_of_a_link_that_is_down_conflicts(rig: Rig) -> None:
+    """An address conflicts with that of a link that is down, although that has no route."""
     rig.box.add_link("other", addresses=["10.0.0.2/32"])
     with pytest.raises(RouteConflictError, match=r"existing route 10\.0\.0\.2/32 of link other"):
         rig.plan(InterfaceSpec("a", addresses=["10.0.0.3/24"]))
 
 
-def test_wishes_of_one_call_conflict_with_one_another_and_not_with_themselves(rig: Rig) -> None:
+def test_specs_of_one_call_conflict_with_each_other(rig: Rig) -> None:
+    """Specs of one call conflict with each other, but the addresses of one spec do not."""
     rig.plan(InterfaceSpec("a", addresses=["10.0.0.2/24", "10.0.0.3/24"]))
     with pytest.raises(RouteConflictError, match=r"existing route 10\.0\.0\.2/24 of link eth0"):
         rig.plan(InterfaceSpec("a", addresses=["10.0.0.2/24"]), InterfaceSpec("b", addresses=["10.0.0.3/24"]))
 
 
 def test_a_conflict_can_be_ignored(rig: Rig) -> None:
+    """A route conflict is ignored with on_conflict="ignore"."""
     rig.add(InterfaceSpec("a", addresses=["10.0.0.2/24"]))
     (found,) = rig.add(InterfaceSpec("b", addresses=["10.0.0.3/24"], on_conflict="ignore"))
     assert [str(item) for item in found.addresses] == ["10.0.0.3/24"]
@@ -281,32 +299,34 @@ def test_a_conflict_can_be_ignored(rig: Rig) -> None:
 HARMLESS = [
     route_entry("0.0.0.0/0", 9, "10.1.0.1"),
     route_entry("0.0.0.0/1", 9),
-    route_entry("128.0.0.0/1", 9),  # C1: a VPN's halves
+    route_entry("128.0.0.0/1", 9),  # half of a default route, as of a VPN
     route_entry("::/1", 9),
-    route_entry("10.0.0.0/8", None, type=7),  # C2: unreachable
-    route_entry("10.0.0.0/8", 9, "10.1.0.1"),  # C2: through a gateway
+    route_entry("10.0.0.0/8", None, type=7),  # unreachable
+    route_entry("10.0.0.0/8", 9, "10.1.0.1"),  # through a gateway
     route_entry("169.254.0.0/16", 9),
-    route_entry("fe80::/64", 9, metric=9),  # C3
+    route_entry("fe80::/64", 9, metric=9),  # link-local
     route_entry("ff00::/8", 9),
     route_entry("10.0.0.0/8", 9, table=100),
 ]
 
 
 @pytest.mark.parametrize("entry", HARMLESS, ids=str)
-def test_these_routes_claim_no_network(rig: Rig, entry: Any) -> None:  # noqa: ANN401
+def test_harmless_routes_do_not_conflict(rig: Rig, entry: Any) -> None:  # noqa: ANN401
+    """Default, unreachable, indirect, link-local and multicast routes, and those of other tables, do not conflict."""
     rig.box.add_link("other", index=9, addresses=["10.1.0.2/32", "fe80::9/64"], up=True)
     send(rig.box, route.add(route_entry("10.1.0.1/32", 9)), route.add(entry))
     rig.plan(InterfaceSpec("a", addresses=["10.0.0.2/24", "fd00::2/64", "169.254.3.3/16", "fe80::2/64"]))
 
 
-def test_a_direct_route_claims_its_network(rig: Rig) -> None:
+def test_direct_route_conflicts(rig: Rig) -> None:
+    """An address in the network of another link's direct route raises RouteConflictError."""
     rig.box.add_link("other", index=9, up=True)
     send(rig.box, route.add(route_entry("10.0.0.0/8", 9)))
     with pytest.raises(RouteConflictError, match=r"existing route 10\.0\.0\.0/8 of link other"):
         rig.plan(InterfaceSpec("a", addresses=["10.0.0.2/24"]))
 
 
-# --- wishes that do not fit the facts ---
+# --- specs that contradict the facts ---
 
 
 def _problems(rig: Rig, *specs: InterfaceSpec) -> list[str]:
@@ -315,7 +335,8 @@ def _problems(rig: Rig, *specs: InterfaceSpec) -> list[str]:
     return [str(problem) for problem in info.value.problems]
 
 
-def test_all_that_does_not_fit_is_told_at_once(rig: Rig) -> None:
+def test_all_contradictions_are_reported_at_once(rig: Rig) -> None:
+    """One SpecError reports everything in which the specs contradict the facts or each other."""
     rig.add(InterfaceSpec("a"), InterfaceSpec(Bridge("br")))
     rig.box.send(links.delete(rig.plugged[1].index))
     rig.box.add_link("stray")
@@ -345,12 +366,14 @@ def test_all_that_does_not_fit_is_told_at_once(rig: Rig) -> None:
     ]
 
 
-def test_missing_links_alone_are_told_as_that(rig: Rig) -> None:
+def test_missing_sources_alone_raise_source_not_found(rig: Rig) -> None:
+    """If missing sources are the only problems, SourceNotFoundError is raised."""
     with pytest.raises(SourceNotFoundError, match="source 'x': no such link on the host; source 'y'"):
         rig.plan(InterfaceSpec("x"), InterfaceSpec("y"))
 
 
-def test_what_was_refused_before_is_told_as_well(rig: Rig) -> None:
+def test_earlier_problems_are_reported_as_well(rig: Rig) -> None:
+    """Problems that were found before the facts were read are reported as well, in a SpecError."""
     refused = [Problem("mtu", 7, "is too small")]
     specs = [InterfaceSpec("x")]
     error = find_problems(specs, rig.target, rig.facts(*specs), (), refused)
@@ -358,12 +381,14 @@ def test_what_was_refused_before_is_told_as_well(rig: Rig) -> None:
     assert not isinstance(error, SourceNotFoundError)
 
 
-def test_the_loopback_link_stays_even_under_another_name(rig: Rig) -> None:
+def test_renamed_loopback_link_is_refused(rig: Rig) -> None:
+    """The loopback link is refused as a source, even under another name."""
     rig.host.send(links.change(1, name="loop"))
     assert _problems(rig, InterfaceSpec("loop")) == ["source 'loop': the loopback link cannot leave its namespace"]
 
 
-def test_a_source_that_is_inside_under_its_own_name_on_the_host_is_not_said_to_be(rig: Rig) -> None:
+def test_attached_source_is_refused_despite_a_namesake(rig: Rig) -> None:
+    """A source that is attached already is refused, even if the host has a new link of the same name."""
     rig.add(InterfaceSpec("a"))
     rig.host.add_link("a")
     assert _problems(rig, InterfaceSpec("a")) == ["source 'a': is already plugged in as eth0"]
@@ -407,7 +432,8 @@ def test_on_the_host_only_the_difference_is_planned(own: Rig) -> None:
     assert own.commands(InterfaceSpec("b", name="b", mac="02:00:00:00:00:06", mtu=1500)) == []
 
 
-def test_a_link_of_the_host_that_is_in_use_keeps_its_ipv6_and_gets_it_if_asked(own: Rig) -> None:
+def test_host_link_that_is_up_keeps_its_ipv6(own: Rig) -> None:
+    """IPv6 is not disabled on a host link that is up, and is enabled there for an IPv6 address."""
     assert own.commands(InterfaceSpec("b", addresses=["10.0.0.2/24"])) == [
         "ip address add 10.0.0.2/24 broadcast 10.0.0.255 dev b"
     ]
@@ -417,7 +443,8 @@ def test_a_link_of_the_host_that_is_in_use_keeps_its_ipv6_and_gets_it_if_asked(o
     ]
 
 
-def test_on_the_host_a_bridge_is_born_under_its_own_name(own: Rig) -> None:
+def test_on_the_host_a_bridge_has_the_name_of_its_source(own: Rig) -> None:
+    """On the host, a bridge is created with the name of its source; a taken name raises NameConflictError."""
     assert (
         own.commands(InterfaceSpec(Bridge("br0"), addresses=["10.0.0.1/24"]))[0] == "ip link add name br0 type bridge"
     )
@@ -425,7 +452,7 @@ def test_on_the_host_a_bridge_is_born_under_its_own_name(own: Rig) -> None:
         own.plan(InterfaceSpec(Bridge("b")))
 
 
-def test_what_does_not_fit_on_the_host_is_told_at_once(own: Rig) -> None:
+def test_all_problems_on_the_host_are_reported_at_once(own: Rig) -> None:
     send(own.host, links.change(5, mtu=1400))
     own.host.add_link("d", addresses=["fd04::1/64"])
     assert _problems(
@@ -442,7 +469,8 @@ def test_what_does_not_fit_on_the_host_is_told_at_once(own: Rig) -> None:
     ]
 
 
-def test_on_the_host_permanent_neighbours_are_set_again_after_the_mac(own: Rig) -> None:
+def test_on_the_host_neighbors_are_set_again_after_the_mac(own: Rig) -> None:
+    """On the host, permanent neighbors are set again after a change of the MAC, which drops them."""
     send(own.host, neighbor.replace(neighbor_entry("10.0.0.9", 6)))
     send(own.host, neighbor.replace(replace(neighbor_entry("10.0.0.8", 6), state=neighbor.NOARP)))
     assert own.commands(InterfaceSpec("b", mac="02:42:ac:11:00:02")) == [
@@ -451,10 +479,10 @@ def test_on_the_host_permanent_neighbours_are_set_again_after_the_mac(own: Rig) 
     ]
 
 
-# --- the way out ---
+# --- detach, destroy, adopt and create ---
 
 
-def test_interfaces_leave_newest_first(rig: Rig) -> None:
+def test_interfaces_are_detached_newest_first(rig: Rig) -> None:
     rig.add(InterfaceSpec("a"), InterfaceSpec(Bridge("br")), InterfaceSpec("b"))
     plan = plan_detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged))
     assert [text for text in plan.commands if not text.startswith("#")] == [
@@ -466,7 +494,8 @@ def test_interfaces_leave_newest_first(rig: Rig) -> None:
     assert plan_detach((), rig.target, rig.detach_facts(())).link is None
 
 
-def test_veths_leave_together_after_what_may_be_on_top_of_the_first_of_them(rig: Rig) -> None:
+def test_created_veths_are_deleted_as_one_group(rig: Rig) -> None:
+    """Created veths are deleted as one group, after all interfaces that are newer than the first of them."""
     rig.add(InterfaceSpec("a"), InterfaceSpec(Veth("one")), InterfaceSpec("b"), InterfaceSpec(Veth("two")))
     facts = rig.detach_facts(rig.plugged)
     plan = plan_detach(rig.plugged, rig.target, facts)
@@ -481,7 +510,8 @@ def test_veths_leave_together_after_what_may_be_on_top_of_the_first_of_them(rig:
     ]
 
 
-def test_a_link_that_has_vanished_or_is_another_needs_nothing(rig: Rig) -> None:
+def test_detach_skips_a_missing_or_different_link(rig: Rig) -> None:
+    """Detaching needs no step for a link that is missing, or whose index is that of a link of another kind."""
     rig.add(InterfaceSpec("a"))
     index = rig.plugged[0].index
     rig.box.send(links.delete(index))
@@ -492,7 +522,8 @@ def test_a_link_that_has_vanished_or_is_another_needs_nothing(rig: Rig) -> None:
     assert rig.box.link("eth0")
 
 
-def test_a_link_that_is_tied_otherwise_is_not_ours(rig: Rig) -> None:
+def test_detach_skips_a_link_with_a_different_peer(rig: Rig) -> None:
+    """Detaching needs no step for a link whose peer is not the recorded one."""
     rig.host.edit_link(5, lower=6)
     rig.host.edit_link(6, lower=5)
     rig.add(InterfaceSpec("a"))
@@ -500,7 +531,8 @@ def test_a_link_that_is_tied_otherwise_is_not_ours(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("taken", ["a", "uplink"])
-def test_a_name_that_is_taken_at_home_is_refused_and_nothing_done(rig: Rig, taken: str) -> None:
+def test_detach_is_refused_if_the_host_name_is_taken(rig: Rig, taken: str) -> None:
+    """Detaching a link whose name or alternative name is taken on the host raises NameConflictError."""
     send(rig.host, links.altnames(5, ["uplink"], add=True))
     rig.add(InterfaceSpec("a"))
     rig.host.add_link(taken, index=30)
@@ -511,7 +543,8 @@ def test_a_name_that_is_taken_at_home_is_refused_and_nothing_done(rig: Rig, take
     )
 
 
-def test_an_index_that_is_taken_at_home_is_replaced_by_a_free_one(rig: Rig) -> None:
+def test_detached_link_gets_a_free_index_if_taken(rig: Rig) -> None:
+    """A detached link gets a free index if its original index is taken on the host."""
     send(rig.host, links.change(5, up=True))
     rig.host.add_link("d", index=31)
     rig.add(InterfaceSpec("a"))
@@ -522,16 +555,18 @@ def test_an_index_that_is_taken_at_home_is_replaced_by_a_free_one(rig: Rig) -> N
     assert (found.index, found.is_up) == (32, True)
 
 
-def test_each_of_several_indexes_that_are_taken_at_home_is_replaced_by_another(rig: Rig) -> None:
+def test_detached_links_get_different_free_indexes(rig: Rig) -> None:
+    """Several detached links whose original indexes are taken on the host get different free ones."""
     rig.add(InterfaceSpec("a"), InterfaceSpec("b"), InterfaceSpec("c"))
     rig.host.add_link("taker", index=5)
-    rig.host.add_link("other", index=6)  # the next that is free on the host is 7, where c comes from
+    rig.host.add_link("other", index=6)  # the next free one on the host is 7, the original index of c
     rig.remove()
     found = [link.index for name in "abc" if (link := rig.host.link(name))]
     assert found == [9, 8, 7]
 
 
-def test_a_link_that_was_changed_inside_comes_home_as_it_was(rig: Rig) -> None:
+def test_link_changed_in_the_sandbox_is_restored(rig: Rig) -> None:
+    """Detaching restores the names, the MAC, the MTU and other settings that were changed in the sandbox."""
     send(rig.host, links.altnames(5, ["uplink", "second"], add=True))
     before = rig.host.state()
     rig.add(InterfaceSpec("a"))
@@ -546,7 +581,8 @@ def test_a_link_that_was_changed_inside_comes_home_as_it_was(rig: Rig) -> None:
     assert set(found.altnames) == {"uplink", "second"}
 
 
-def test_a_bridge_is_made_again_as_it_is_and_not_as_it_was_planned(rig: Rig) -> None:
+def test_undoing_a_bridge_deletion_restores_its_last_state(rig: Rig) -> None:
+    """Undoing the deletion of a bridge creates it with its last name, MAC and MTU."""
     rig.add(InterfaceSpec(Bridge("br")))
     index = rig.plugged[0].index
     send(rig.box, links.change(index, name="renamed", mtu=1300))
@@ -560,7 +596,8 @@ def test_a_bridge_is_made_again_as_it_is_and_not_as_it_was_planned(rig: Rig) -> 
     ]
 
 
-def test_only_what_is_on_the_host_gets_another_index() -> None:
+def test_reindex_changes_only_what_is_on_the_host() -> None:
+    """Replacing an index changes only the places and steps on the host."""
     there = Move(replace(PLACE, netns="web"), PLACE)
     assert reindex(there, 5, 9) == replace(there, new=replace(PLACE, index=9))
     assert reindex(SetUp("web", 5, "a", old=False, new=True), 5, 9) == SetUp("web", 5, "a", old=False, new=True)
@@ -570,7 +607,8 @@ def test_only_what_is_on_the_host_gets_another_index() -> None:
     assert reindex(5, 5, 9) == 5
 
 
-def test_destroying_gives_back_what_came_from_the_host_and_unpins(rig: Rig) -> None:
+def test_destroy_returns_host_links_and_unpins(rig: Rig) -> None:
+    """Destroying returns the links of the host and unpins; a bridge is deleted only if the namespace stays."""
     rig.add(InterfaceSpec(Bridge("br")), InterfaceSpec("a", master="br"))
     plan = rig.plan_destroy()
     said = [text for text in plan.commands if not text.startswith("#")]
@@ -582,7 +620,8 @@ def test_destroying_gives_back_what_came_from_the_host_and_unpins(rig: Rig) -> N
         assert plan.operation == stays.operation == "destroy sandbox web"
 
 
-def test_two_plans_become_one_under_the_name_of_the_second(rig: Rig) -> None:
+def test_joined_plan_has_the_name_of_the_second(rig: Rig) -> None:
+    """Joining two plans gives an idempotent plan with the steps of both and the operation of the second."""
     first = rig.plan_destroy()
     second = rig.plan(InterfaceSpec("a"))[0]
     both = joined(first, second)
@@ -598,9 +637,8 @@ def test_two_plans_become_one_under_the_name_of_the_second(rig: Rig) -> None:
         (False, [], ["ip -n web address add 127.0.0.1/8 dev lo scope 254", "ip -n web link set dev lo up"]),
     ],
 )
-def test_the_loopback_link_of_an_adopted_namespace_is_brought_up(
-    rig: Rig, *, up: bool, addresses: list[str], commands: list[str]
-) -> None:
+def test_adopt_brings_the_loopback_link_up(rig: Rig, *, up: bool, addresses: list[str], commands: list[str]) -> None:
+    """Adopting a namespace pins it, adds the loopback address if it is missing, and brings lo up if it is down."""
     found = rig.box.link("lo")
     assert found
     made = tuple(address.Address(1, ip_interface(text)) for text in addresses)
@@ -612,7 +650,7 @@ def test_the_loopback_link_of_an_adopted_namespace_is_brought_up(
     assert list(plan_create(rig.target, None, (4, 1), source="/proc/42/ns/net", lo=lo).commands) == commands
 
 
-def test_a_namespace_is_pinned_and_its_loopback_link_brought_up(rig: Rig) -> None:
+def test_create_pins_the_namespace_and_brings_lo_up(rig: Rig) -> None:
     plan = plan_create(rig.target, PIN, (4, 1))
     assert list(plan.commands) == ["ip netns add web", "ip -n web link set dev lo up"]
     assert plan.operation == "create sandbox web"

@@ -1,4 +1,4 @@
-"""Routes: recorded ones, requests against those of ip(8), round trips and noise."""
+"""Route messages: recorded ones, requests compared with those of ip(8), round trips, random bytes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def recorded(caption: str) -> list[RouteEntry]:
     return list(map(route.unpack, messages("routes", caption)))
 
 
-def test_the_kernels_ipv4_routes_are_understood() -> None:
+def test_recorded_ipv4_routes_are_decoded() -> None:
+    """Recorded RTM_NEWROUTE messages decode to the expected IPv4 routes."""
     hops = bytes.fromhex("10000000 07000000 08000500 0a000009 10000002 07000000 08000500 0a00000a")
     assert recorded("list all IPv4 routes of the main table") == [
         route_entry("0.0.0.0/0", 7, "10.0.0.1"),
@@ -49,7 +50,8 @@ def test_the_kernels_ipv4_routes_are_understood() -> None:
     ]
 
 
-def test_the_kernels_ipv6_routes_are_understood() -> None:
+def test_recorded_ipv6_routes_are_decoded() -> None:
+    """Recorded RTM_NEWROUTE messages decode to the expected IPv6 routes."""
     found = recorded("list those of the main tables that lead out of link 7")
     assert [entry for entry in found if entry.family == AF_INET6] == [
         route_entry("fd00::/64", 7, metric=256, protocol=KERNEL, rest=(PREFERENCE,)),
@@ -59,7 +61,8 @@ def test_the_kernels_ipv6_routes_are_understood() -> None:
     ]
 
 
-def test_a_table_of_a_large_number_and_a_look_up_are_understood() -> None:
+def test_recorded_large_table_and_lookup_are_decoded() -> None:
+    """A recorded route of a table above 255 and a recorded answer to a lookup are decoded."""
     assert recorded("list those of table 1000") == [route_entry("10.7.0.0/16", 7, table=1000, protocol=4)]
     assert recorded("find the route to 10.5.1.1") == [
         route_entry(
@@ -74,7 +77,8 @@ def test_a_table_of_a_large_number_and_a_look_up_are_understood() -> None:
     ]
 
 
-def test_every_recorded_route_survives() -> None:
+def test_recorded_routes_round_trip() -> None:
+    """Every recorded route equals itself after packing and unpacking."""
     for caption in ("list all IPv4 routes of the main table", "list those of the main tables that lead out of link 7"):
         for entry in recorded(caption):
             assert unpack(entry.pack()) == entry
@@ -115,7 +119,8 @@ def entries(
 
 
 @given(entries(*IPV4) | entries(*IPV6))
-def test_what_is_packed_is_unpacked(entry: RouteEntry) -> None:
+def test_pack_unpack_round_trip(entry: RouteEntry) -> None:
+    """Any route equals itself after packing and unpacking."""
     assert unpack(entry.pack()) == entry
 
 
@@ -143,14 +148,16 @@ def test_a_malformed_route_is_refused(data: bytes, text: str) -> None:
 
 
 @pytest.mark.parametrize(("family", "everything"), [(AF_INET, ANY4), (AF_INET6, ANY6)])
-def test_a_route_without_destination_leads_everywhere(family: int, everything: IPv4Network | IPv6Network) -> None:
+def test_route_without_destination_goes_everywhere(family: int, everything: IPv4Network | IPv6Network) -> None:
+    """A route message without RTA_DST has the destination 0.0.0.0/0 or ::/0."""
     assert unpack(body(family, 0)).to == everything
 
 
 @pytest.mark.parametrize(
     ("hundredths", "seconds"), [(30000, 300), (29999, 300), (29901, 300), (1, 1), (0, None), (-5, None)]
 )
-def test_what_is_left_of_an_expiring_route_is_rounded_up(hundredths: int, seconds: int | None) -> None:
+def test_remaining_lifetime_of_a_route_is_rounded_up(hundredths: int, seconds: int | None) -> None:
+    """The remaining lifetime of a route is rounded up to seconds; without one, no RTA_EXPIRES is kept."""
     found = unpack(body(AF_INET6, 0, attrs.pack(CACHEINFO, struct.pack("=IIi", 0, 0, hundredths) + bytes(20))))
     assert found.rest == (() if seconds is None else ((EXPIRES, struct.pack("=I", seconds)),))
 
@@ -163,14 +170,15 @@ ATTRIBUTE = st.builds(attrs.pack, st.integers(0, 30), st.binary(max_size=36))
     st.just(0) | U8,
     st.lists(ATTRIBUTE).map(b"".join) | st.binary(max_size=64),
 )
-def test_noise_gives_a_route_or_a_protocol_error(family: int, size: int, data: bytes) -> None:
+def test_random_attributes_give_route_or_protocol_error(family: int, size: int, data: bytes) -> None:
+    """Random attributes raise ProtocolError or decode to a route that survives a round trip."""
     with suppress(ProtocolError):
         found = unpack(body(family, size, data))
         assert unpack(found.pack()) == found
 
 
 @given(st.binary(max_size=32))
-def test_bytes_give_a_route_or_a_protocol_error(data: bytes) -> None:
+def test_random_bytes_give_route_or_protocol_error(data: bytes) -> None:
     with suppress(ProtocolError):
         assert isinstance(unpack(data), RouteEntry)
 
@@ -185,7 +193,8 @@ def test_bytes_give_a_route_or_a_protocol_error(data: bytes) -> None:
         (route_entry("0.0.0.0/0", None, type=7), False),
     ],
 )
-def test_a_default_route_leads_everywhere_from_the_main_table(entry: RouteEntry, default: bool) -> None:  # noqa: FBT001
+def test_default_route_is_in_the_main_table(entry: RouteEntry, default: bool) -> None:  # noqa: FBT001
+    """A default route is a unicast route of the main table with the prefix length 0."""
     assert entry.is_default is default
 
 
@@ -208,25 +217,28 @@ def test_a_default_route_leads_everywhere_from_the_main_table(entry: RouteEntry,
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_request_is_that_of_ip(request_: Request, command: str) -> None:
+def test_request_equals_that_of_ip(request_: Request, command: str) -> None:
+    """A route request equals the recorded one of ip(8)."""
     ours, theirs = as_sent(request_), sent(command)
     assert (ours.kind, ours.flags) == (theirs.kind, theirs.flags)
     assert route.unpack(ours) == route.unpack(theirs)
 
 
-def test_a_route_is_deleted_with_all_that_is_known_of_it() -> None:
+def test_delete_request_has_scope_protocol_and_type() -> None:
+    """A request to delete a route has the scope, the protocol and the type, which ip(8) leaves open."""
     ours, theirs = (
         as_sent(route.delete(route_entry("192.168.2.0/24", 7))),
         sent("ip route delete 192.168.2.0/24 dev eth0"),
     )
     assert (ours.kind, ours.flags) == (theirs.kind, theirs.flags)
-    # ip says "any" of scope, protocol and type (RT_SCOPE_NOWHERE, 0, 0)
+    # ip(8) matches any scope, protocol and type (RT_SCOPE_NOWHERE, 0, 0)
     assert replace(route.unpack(ours), scope=255, protocol=0, type=0) == route.unpack(theirs)
 
 
-def test_a_look_up_is_that_of_ip() -> None:
+def test_lookup_request_equals_that_of_ip() -> None:
+    """A lookup request equals the recorded one of ip(8), apart from RTM_F_LOOKUP_TABLE."""
     ours, theirs = as_sent(route.lookup(ip_address("10.0.0.9"))), sent("ip route get 10.0.0.9")
-    lookup_table = 0x1000  # RTM_F_LOOKUP_TABLE: ip wants to know the table
+    lookup_table = 0x1000  # RTM_F_LOOKUP_TABLE: ip(8) requests the table, too
     assert (ours.kind, ours.flags) == (theirs.kind, theirs.flags)
     assert replace(route.unpack(ours), flags=lookup_table) == route.unpack(theirs)
 
@@ -247,17 +259,19 @@ def test_flags_that_only_the_kernel_sets_are_not_sent() -> None:
         (route.delete(route_entry("10.0.0.0/8", 7)), "delete route to 10.0.0.0/8"),
     ],
 )
-def test_a_request_says_what_it_asks(request_: Request, text: str) -> None:
+def test_request_text_describes_the_request(request_: Request, text: str) -> None:
     assert request_.text == text
 
 
-def test_a_list_is_limited_by_the_kernel_itself() -> None:
+def test_dump_request_contains_the_filter() -> None:
+    """A dump request contains the table and the link by which the kernel filters routes."""
     request = route.dump(family=AF_INET, table=1000, index=7)
     assert attrs.unpack(request.body, 12) == {TABLE: struct.pack("=I", 1000), OIF: struct.pack("=I", 7)}
     assert attrs.unpack(route.dump().body, 12) == {}
 
 
-def test_a_route_of_the_other_family_is_looked_up_whole() -> None:
+def test_ipv6_lookup_has_the_prefix_length_128() -> None:
+    """A lookup of an IPv6 address has the prefix length 128 and not the scope link."""
     looked_up = route.unpack(as_sent(route.lookup(ip_address("fd00::9"))))
     assert looked_up.to == ip_network("fd00::9/128")
     assert looked_up.scope != LINK

@@ -1,4 +1,4 @@
-"""Wishes: what is accepted, what is refused with which words, and that all of it is told at once."""
+"""Specs: accepted values, refused values with their reasons, and the report of all problems at once."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ NO_HOST = "is not the address of a host"
 
 
 def problems(make: Callable[..., object], *arguments: object, **options: object) -> list[tuple[str, object, str]]:
-    """Return what is wrong with a wish."""
+    """Return the problems of invalid arguments."""
     with pytest.raises(SpecError) as info:
         make(*arguments, **options)
     assert str(info.value) == "; ".join(map(str, info.value.problems))
@@ -63,7 +63,7 @@ def spec(**options: Any) -> InterfaceSpec:  # noqa: ANN401
     return InterfaceSpec("veth1", **options)
 
 
-# What bad input gets
+# Invalid values
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,8 @@ def test_a_bad_source_is_refused(source: Any, value: object, reason: str) -> Non
         ("master", "", "a link name may not be empty"),
     ],
 )
-def test_a_name_that_the_kernel_would_refuse_is_refused(field: str, name: object, reason: str) -> None:
+def test_invalid_name_prefix_or_master_is_refused(field: str, name: object, reason: str) -> None:
+    """A name, prefix or master that the kernel would refuse as a link name raises SpecError."""
     assert problems(spec, **{field: name}) == [(field, name, reason)]
 
 
@@ -137,7 +138,8 @@ def test_a_bad_mac_is_refused(mac: object, reason: str) -> None:
         (Tap("tun"), "is none in mode tun"),
     ],
 )
-def test_a_mac_is_refused_where_the_kernel_would_pass_it_over(kind: Kind, reason: str) -> None:
+def test_mac_that_the_kernel_would_ignore_is_refused(kind: Kind, reason: str) -> None:
+    """A MAC for a kind of link whose MAC the kernel would ignore raises SpecError."""
     assert problems(InterfaceSpec, kind, mac=MAC) == [("mac", MAC, reason)]
 
 
@@ -146,7 +148,8 @@ def test_an_mtu_out_of_bounds_is_refused(mtu: object) -> None:
     assert problems(spec, mtu=mtu) == [("mtu", mtu, NO_MTU)]
 
 
-def test_an_mtu_too_small_for_ipv6_is_refused_where_there_is_ipv6() -> None:
+def test_mtu_too_small_for_ipv6_is_refused() -> None:
+    """An MTU below 1280 raises SpecError if there is an IPv6 address."""
     ipv6 = ["fd00::2/64"]
     assert problems(spec, mtu=1279, addresses=ipv6) == [("mtu", 1279, "is below 1280, the least that IPv6 needs")]
     assert (spec(mtu=1280, addresses=ipv6).mtu, spec(mtu=1279).mtu) == (1280, 1279)
@@ -179,7 +182,8 @@ def test_an_mtu_too_small_for_ipv6_is_refused_where_there_is_ipv6() -> None:
         (None, None, "None does not appear to be an IPv4 or IPv6 interface"),
     ],
 )
-def test_what_is_not_the_address_of_a_host_is_refused(address: object, value: object, reason: str) -> None:
+def test_invalid_interface_address_is_refused(address: object, value: object, reason: str) -> None:
+    """A value that is not the address of a host with a prefix length raises SpecError."""
     assert problems(spec, addresses=[address]) == [("address", value, reason)]
     assert problems(parse_address, address) == [("address", value, reason)]
 
@@ -251,7 +255,7 @@ def test_a_bad_route_of_an_interface_is_refused(route: object, value: object, re
 
 
 @pytest.mark.parametrize("value", ["warn", None, True, "", ["error"]])
-def test_a_policy_that_is_none_is_refused(value: object) -> None:
+def test_invalid_on_conflict_is_refused(value: object) -> None:
     assert problems(spec, on_conflict=value) == [("on_conflict", value, "is neither 'error' nor 'ignore'")]
 
 
@@ -263,11 +267,13 @@ def test_a_policy_that_is_none_is_refused(value: object) -> None:
         ("gateway", f"is not known; known are {', '.join(InterfaceOptions.__annotations__)}"),
     ],
 )
-def test_an_unknown_keyword_names_the_nearest_right_one(word: str, reason: str) -> None:
+def test_unknown_keyword_is_refused_with_a_suggestion(word: str, reason: str) -> None:
+    """An unknown keyword raises SpecError with the nearest known keyword, or with all of them."""
     assert problems(spec, **{word: 1}) == [("keyword", word, reason)]
 
 
-def test_all_that_is_wrong_is_told_at_once_with_field_and_value() -> None:
+def test_all_problems_are_reported_at_once() -> None:
+    """One SpecError reports all problems of a spec, each with its field and its value."""
     with pytest.raises(SpecError) as info:
         InterfaceSpec(  # type: ignore[call-arg]
             "a/b",
@@ -318,12 +324,12 @@ def test_all_that_is_wrong_is_told_at_once_with_field_and_value() -> None:
         (None, "a sandbox name is a string"),
     ],
 )
-def test_a_bad_name_of_a_sandbox_is_refused(name: object, reason: str) -> None:
+def test_invalid_sandbox_name_is_refused(name: object, reason: str) -> None:
     assert sandbox_name_problem(name) == Problem("name", name, reason)
 
 
 @pytest.mark.parametrize("name", ["web", "x" * 64, "é" * 32, "a.b-c_d", "0"])
-def test_a_good_name_of_a_sandbox_is_taken(name: str) -> None:
+def test_valid_sandbox_name_is_accepted(name: str) -> None:
     assert sandbox_name_problem(name) is None
 
 
@@ -341,22 +347,24 @@ def test_a_good_name_of_a_sandbox_is_taken(name: str) -> None:
         ),
     ],
 )
-def test_a_gateway_that_makes_no_sense_is_refused(
+def test_invalid_gateway_is_refused(
     arguments: tuple[str, ...], options: dict[str, object], wrong: list[tuple[str, object]]
 ) -> None:
     assert [problem[:2] for problem in problems(Gateway, *arguments, **options)] == wrong
 
 
-# What is accepted
+# Valid values
 
 
-def test_a_gateway_says_its_way() -> None:
+def test_gateway_reads_like_a_route_of_ip() -> None:
+    """The text of a Gateway is written as by ip(8), and its family is that of its address or IPv4."""
     assert str(Gateway("eth0", "fd00::1")) == "via fd00::1 dev eth0"
     assert (Gateway("eth0", "fd00::1").family, Gateway("eth0").family) == (6, 4)
     assert str(Gateway("eth0", family=6)) == "dev eth0"
 
 
-def test_the_least_wish_is_a_source() -> None:
+def test_spec_needs_only_a_source() -> None:
+    """A spec with only a source has the default in every other field."""
     wish = InterfaceSpec("veth1")
     assert [getattr(wish, item.name) for item in fields(wish)] == [
         "veth1", "eth", None, None, None, (), None, (), (), "error", Advertise(3, 1.0), None, 5.0,
@@ -364,7 +372,8 @@ def test_the_least_wish_is_a_source() -> None:
     assert (wish.source_name, wish.has_ipv6) == ("veth1", False)
 
 
-def test_everything_can_be_wished_for() -> None:
+def test_spec_accepts_all_options_together() -> None:
+    """A spec with all options keeps each of them in its normalized form."""
     wish = InterfaceSpec(
         Bridge("br0"),
         prefix="lan",
@@ -399,7 +408,8 @@ def test_everything_can_be_wished_for() -> None:
     ],
     ids=lambda value: type(value).__name__ + str(value)[:22] if not hasattr(value, "__next__") else "iterator",
 )
-def test_addresses_come_in_many_forms(addresses: Any) -> None:  # noqa: ANN401
+def test_addresses_are_accepted_in_many_forms(addresses: Any) -> None:  # noqa: ANN401
+    """Addresses are accepted as text or ipaddress objects, alone or in any iterable."""
     assert spec(addresses=addresses).addresses == (IPv4Interface("10.0.0.2/24"),)
 
 
@@ -416,7 +426,8 @@ def test_addresses_come_in_many_forms(addresses: Any) -> None:  # noqa: ANN401
         "fe80::1/64",
     ],
 )
-def test_where_there_is_no_network_address_each_is_a_host(address: str) -> None:
+def test_network_without_special_addresses_has_only_hosts(address: str) -> None:
+    """In a network without a network or broadcast address, each address is accepted as that of a host."""
     assert spec(addresses=[address]).addresses == (ip_interface(address),)
 
 
@@ -433,21 +444,24 @@ def test_where_there_is_no_network_address_each_is_a_host(address: str) -> None:
     ],
     ids=str,
 )
-def test_sysctls_come_in_many_forms(sysctls: Any) -> None:  # noqa: ANN401
+def test_sysctls_are_accepted_in_many_forms(sysctls: Any) -> None:  # noqa: ANN401
+    """Sysctls are accepted as a mapping or as KEY=VALUE texts, with a text or a number as the value."""
     assert spec(sysctls=sysctls).sysctls == ((RP_FILTER, "2"),)
 
 
-def test_a_value_of_several_words_has_one_form() -> None:
+def test_white_space_in_a_sysctl_value_is_normalized() -> None:
+    """White space between the words of a sysctl value becomes one space, and a value may contain "="."""
     assert spec(sysctls={"net.ipv4.neigh.IFNAME.x": "4\t 5   6"}).sysctls == (("net.ipv4.neigh.IFNAME.x", "4 5 6"),)
     assert spec(sysctls=["net.ipv4.neigh.IFNAME.x=a=b"]).sysctls == (("net.ipv4.neigh.IFNAME.x", "a=b"),)
 
 
 @pytest.mark.parametrize("mtu", [68, 1500, 65535])
-def test_an_mtu_in_bounds_is_taken(mtu: int) -> None:
+def test_an_mtu_in_bounds_is_accepted(mtu: int) -> None:
     assert spec(mtu=mtu).mtu == mtu
 
 
-def test_a_wish_is_a_value_that_does_not_change() -> None:
+def test_spec_is_an_immutable_value() -> None:
+    """An InterfaceSpec is immutable, hashable and compared by value."""
     one, same = spec(addresses=["10.0.0.2/24"]), spec(addresses=ip_interface("10.0.0.2/24"))
     assert one == same
     assert hash(one) == hash(same)
@@ -456,7 +470,7 @@ def test_a_wish_is_a_value_that_does_not_change() -> None:
         one.mtu = 1500  # type: ignore[misc]
 
 
-# Routes and neighbours
+# Routes and neighbors
 
 
 @pytest.mark.parametrize(
@@ -506,7 +520,8 @@ def test_a_bad_route_is_refused(
         ),
     ],
 )
-def test_a_route_reads_as_ip_has_it(route: Route, text: str) -> None:
+def test_route_reads_like_that_of_ip(route: Route, text: str) -> None:
+    """The text of a Route is written as by ip(8)."""
     assert str(route) == text
 
 
@@ -537,7 +552,7 @@ def test_routes_are_compared_without_their_interface() -> None:
     ],
     ids=str,
 )
-def test_a_bad_neighbour_is_refused(options: dict[str, object], told: list[tuple[str, object, str]]) -> None:
+def test_a_bad_neighbor_is_refused(options: dict[str, object], told: list[tuple[str, object, str]]) -> None:
     assert problems(Neighbor, **options) == told
 
 
@@ -550,11 +565,13 @@ def test_a_bad_neighbour_is_refused(options: dict[str, object], told: list[tuple
         (Neighbor("10.0.0.5", MAC, "vx0", bridge=True), f"{MAC} dev vx0 dst 10.0.0.5"),
     ],
 )
-def test_a_neighbour_reads_as_ip_has_it(neighbor: Neighbor, text: str) -> None:
+def test_neighbor_reads_like_that_of_ip(neighbor: Neighbor, text: str) -> None:
+    """The text of a Neighbor is written as by ip(8) or bridge(8)."""
     assert str(neighbor) == text
 
 
-def test_a_neighbour_is_a_value_that_does_not_change() -> None:
+def test_neighbor_is_an_immutable_value() -> None:
+    """A Neighbor is immutable, hashable and compared by value."""
     one = Neighbor("10.0.0.5", MAC, "eth0")
     assert one == Neighbor(ip_address("10.0.0.5"), MAC, "eth0")
     assert hash(one) == hash(Neighbor(ip_address("10.0.0.5"), MAC, "eth0"))
@@ -562,10 +579,10 @@ def test_a_neighbour_is_a_value_that_does_not_change() -> None:
         one.mac = MAC  # type: ignore[misc]
 
 
-# Single values, and what is left of a refused wish
+# Single values, and the valid part of a refused spec
 
 
-def test_a_host_and_an_address_can_be_asked_for_alone() -> None:
+def test_single_address_and_host_are_parsed() -> None:
     assert parse_address("10.0.0.2/24") == IPv4Interface("10.0.0.2/24")
     assert parse_host("gateway", "fd00::1") == IPv6Address("fd00::1")
 
@@ -580,7 +597,8 @@ def test_a_host_and_an_address_can_be_asked_for_alone() -> None:
         ("fe80::1%eth0", "may not hold a zone (%)"),
     ],
 )
-def test_what_is_no_host_is_refused(value: object, reason: str) -> None:
+def test_invalid_host_is_refused(value: object, reason: str) -> None:
+    """A value that is not the address of a host, or has a zone, raises SpecError."""
     assert problems(parse_host, "gateway", value) == [("gateway", value, reason)]
 
 
@@ -597,7 +615,8 @@ def test_what_is_no_host_is_refused(value: object, reason: str) -> None:
         ("a b", {"mtu": 1500}, []),
     ],
 )
-def test_what_makes_sense_of_a_refused_wish_is_kept(source: str, options: Any, left: list[InterfaceSpec]) -> None:  # noqa: ANN401
+def test_salvage_keeps_the_valid_options(source: str, options: Any, left: list[InterfaceSpec]) -> None:  # noqa: ANN401
+    """The valid options of a refused spec are kept; without a valid source there is nothing to keep."""
     with pytest.raises(SpecError) as info:
         InterfaceSpec(source, **options)
     assert salvage(source, options, info.value.problems) == left
@@ -614,7 +633,8 @@ NESTED = st.one_of(
 
 
 @given(ANYTHING, st.dictionaries(st.sampled_from([*InterfaceOptions.__annotations__, "nonsense"]), NESTED))
-def test_any_wish_is_taken_or_refused_and_what_is_left_of_it_is_sound(source: Any, options: Any) -> None:  # noqa: ANN401
+def test_random_spec_is_valid_or_salvaged(source: Any, options: Any) -> None:  # noqa: ANN401
+    """A random spec is valid or raises SpecError, and salvage() keeps a part unless the source is invalid."""
     told: tuple[Problem, ...] = ()
     try:
         InterfaceSpec(source, **options)
@@ -625,7 +645,8 @@ def test_any_wish_is_taken_or_refused_and_what_is_left_of_it_is_sound(source: An
 
 
 @given(ANYTHING, ANYTHING, ANYTHING, ANYTHING, st.booleans())
-def test_any_route_or_neighbour_is_taken_or_refused(one: Any, two: Any, three: Any, four: Any, flag: Any) -> None:  # noqa: ANN401
+def test_random_route_or_neighbor_is_valid_or_refused(one: Any, two: Any, three: Any, four: Any, flag: Any) -> None:  # noqa: ANN401
+    """A random Route or Neighbor is valid or raises SpecError."""
     with suppress(SpecError):
         assert str(Route(one, two, metric=three, interface=four, onlink=flag))
     with suppress(SpecError):

@@ -1,4 +1,4 @@
-"""Counters: the kernel's struct as a value, and the difference of two."""
+"""Statistics: the kernel's struct as a value, and the difference of two."""
 
 from __future__ import annotations
 
@@ -23,37 +23,38 @@ NAMES = (
 )
 
 
-def test_the_fields_are_those_of_rtnl_link_stats64_in_its_order() -> None:
+def test_fields_are_those_of_rtnl_link_stats64_in_order() -> None:
     assert [item.name for item in fields(Statistics)] == NAMES.split()
 
 
 @given(COUNTERS, st.binary(max_size=24))
-def test_counters_are_read_and_what_a_newer_kernel_adds_is_left(counters: list[int], more: bytes) -> None:
+def test_counters_of_a_newer_kernel_are_ignored(counters: list[int], more: bytes) -> None:
+    """Statistics are unpacked in order, and bytes that a newer kernel adds are ignored."""
     assert astuple(unpack(struct.pack("=25Q", *counters) + more)) == tuple(counters)
 
 
 @pytest.mark.parametrize(("known", "odd"), [(24, b""), (24, b"1234567"), (1, b""), (0, b""), (0, b"1")])
-def test_what_an_older_kernel_does_not_count_is_zero(known: int, odd: bytes) -> None:
+def test_counters_missing_in_an_older_kernel_are_zero(known: int, odd: bytes) -> None:
     found = unpack(struct.pack(f"={known}Q", *range(1, known + 1)) + odd)
     assert astuple(found) == (*range(1, known + 1), *[0] * (25 - known))
 
 
 @given(st.binary(max_size=220))
-def test_any_bytes_are_counters(data: bytes) -> None:
+def test_random_bytes_give_valid_counters(data: bytes) -> None:
     assert all(0 <= count < 2**64 for count in astuple(unpack(data)))
 
 
-def test_the_kernels_counters_are_read() -> None:
+def test_recorded_statistics_are_decoded() -> None:
     (found,) = map(link.unpack, messages("links", "get p0, with statistics"))
     assert unpack(found.stats).tx_bytes > unpack(found.stats).tx_packets > 0
 
 
 @given(COUNTERS, COUNTERS)
-def test_the_difference_is_what_was_counted_meanwhile(now: list[int], then: list[int]) -> None:
+def test_statistics_are_subtracted_field_by_field(now: list[int], then: list[int]) -> None:
     difference = Statistics(*now) - Statistics(*then)
     assert astuple(difference) == tuple(a - b for a, b in zip(now, then, strict=True))
 
 
-def test_counters_do_not_change() -> None:
+def test_statistics_are_immutable() -> None:
     with pytest.raises(FrozenInstanceError):
         Statistics().rx_bytes = 1  # type: ignore[misc]

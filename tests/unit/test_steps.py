@@ -1,4 +1,4 @@
-"""Each step: the command it equals, what it does, and that its inverse takes it back."""
+"""Steps: the command that each one equals, its effect, and its inverse."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ MAC, END = "02:00:00:00:00:01", "fe:00:00:00:00:02"
 FULL_END = HostEnd(
     "veth-web", END, 1300, 9, "br0", "02:00:00:00:00:99", "a mark", hairpin=True, isolated=True, learning=False
 )
-# Priority (as usual), cost, hairpin, learning and flood (as usual); the state, which a port finds by itself.
+# Priority (the default), cost, state (which the port finds by itself), hairpin, learning and flood (the default).
 PORT_SETTINGS = b"".join(
     (
         attrs.pack(2, (32).to_bytes(2, sys.byteorder)),
@@ -267,17 +267,19 @@ def _ids(steps: Iterable[Step]) -> list[str]:
 
 
 @pytest.mark.parametrize(("step", "text"), TEXTS, ids=_ids(step for step, _ in TEXTS))
-def test_a_step_says_the_command_it_equals(step: Step, text: str) -> None:
+def test_step_text_is_the_equivalent_command(step: Step, text: str) -> None:
+    """The text of a step is the command that has the same effect."""
     assert str(step) == text
 
 
 @pytest.mark.parametrize("name", [name for name in _steps.__all__ if hasattr(getattr(_steps, name), "inverse")])
-def test_every_step_is_said_and_taken_back_here(name: str) -> None:
+def test_every_step_class_has_an_example(name: str) -> None:
+    """Every step class has an example in TEXTS."""
     assert name == "Step" or name in {type(step).__name__ for step, _ in TEXTS}
 
 
 @pytest.mark.parametrize("step", INVERTIBLE, ids=_ids(INVERTIBLE))
-def test_the_inverse_of_the_inverse_is_the_step_itself(step: Step) -> None:
+def test_inverse_of_the_inverse_is_the_step(step: Step) -> None:
     again = step.inverse().inverse()
     assert (
         replace(again, former=False) == step
@@ -299,7 +301,8 @@ def _bare(step: Step) -> Step:
         ("/srv/web", "nsenter --net=/srv/web ip link"),
     ],
 )
-def test_a_command_is_said_of_its_namespace(netns: str, said: str) -> None:
+def test_command_names_its_namespace(netns: str, said: str) -> None:
+    """A command enters a namespace with `ip -n` by its name, or with nsenter(1) by its path."""
     assert ip(netns, "link") == said
 
 
@@ -352,7 +355,8 @@ REVERSIBLE: list[Step] = [
 
 
 @pytest.mark.parametrize("step", REVERSIBLE, ids=_ids(REVERSIBLE))
-def test_a_step_changes_something_and_its_inverse_takes_that_back(rig: Rig, step: Step) -> None:
+def test_inverse_undoes_the_step(rig: Rig, step: Step) -> None:
+    """A step changes the state, and the inverse of the step restores it."""
     step = replace(step, identity=rig.box.identity) if isinstance(step, Pin) else step
     before = rig.state()
     assert step.apply(rig.world)
@@ -398,16 +402,18 @@ def test_a_step_with_nothing_to_do_does_nothing(rig: Rig, step: Step) -> None:
     assert rig.changes(before) == {}
 
 
-def test_a_bridge_keeps_its_address_when_it_gets_its_first_port(rig: Rig) -> None:
+def test_bridge_keeps_its_mac_with_its_first_port(rig: Rig) -> None:
+    """A host bridge gets its MAC back after the kernel gives it that of its first port."""
     end = HostEnd("veth-web", END, master=6, master_name="lan", master_mac=LAN)
-    rig.host.edit_link(6, mac=END)  # what the kernel does
+    rig.host.edit_link(6, mac=END)  # as the kernel does
     assert CreateVeth("web", 8, "eth0", None, None, end).apply(rig.world)
     found = rig.host.link("lan")
     assert found
     assert found.mac == LAN
 
 
-def test_a_veth_is_deleted_by_its_end_on_the_host_whatever_that_is_called_now(rig: Rig) -> None:
+def test_veth_is_deleted_by_the_index_of_its_host_end(rig: Rig) -> None:
+    """A veth whose host end was renamed is deleted by the index of the host end; by its name alone it is not."""
     made = CreateVeth("web", 8, "eth0", None, None, HostEnd("veth-web", END))
     assert made.apply(rig.world)
     end = rig.host.link("veth-web")
@@ -418,11 +424,12 @@ def test_a_veth_is_deleted_by_its_end_on_the_host_whatever_that_is_called_now(ri
     assert rig.box.link("eth0") is None
 
 
-def test_veths_that_were_to_be_deleted_together_get_their_groups_back_if_they_were_not(rig: Rig) -> None:
+def test_failed_group_deletion_restores_the_groups(rig: Rig) -> None:
+    """If deleting veths as a group fails, the inverse gives the host ends their groups back."""
     made = CreateVeths(BORN, 99)
     assert made.apply(rig.world)
     before = rig.state()
-    rig.faults.fail(5, errno.ENOBUFS)  # two looks and two changes come before it
+    rig.faults.fail(5, errno.ENOBUFS)  # after two lookups and two changes
     with pytest.raises(KernelError):
         made.inverse().apply(rig.world)
     assert rig.changes(before)
@@ -431,7 +438,8 @@ def test_veths_that_were_to_be_deleted_together_get_their_groups_back_if_they_we
     assert not made.inverse().inverse().apply(rig.world)
 
 
-def test_of_veths_to_delete_together_some_may_be_gone(rig: Rig) -> None:
+def test_group_deletion_skips_missing_veths(rig: Rig) -> None:
+    """Deleting veths as a group skips those that no longer exist."""
     before = rig.state()
     assert CreateVeths(BORN, 99).apply(rig.world)
     assert BORN[0].inverse().apply(rig.world)
@@ -440,13 +448,15 @@ def test_of_veths_to_delete_together_some_may_be_gone(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize(("indexes", "left"), [([], {5, 8}), ([8], {5}), ([5, 8, 99], set()), ([99], {5, 8})])
-def test_links_are_deleted_together_if_there_are_several(rig: Rig, indexes: list[int], left: set[int]) -> None:
+def test_one_or_several_links_are_deleted_by_index(rig: Rig, indexes: list[int], left: set[int]) -> None:
+    """Deleting links by index deletes one, several or none, and skips missing ones."""
     rig.host.add_link("other", index=8)
     delete_links(rig.host, indexes, 99)
     assert {5, 8} & {link.index for link in rig.host.links()} == left
 
 
-def test_what_cannot_be_deleted_is_told(rig: Rig) -> None:
+def test_failed_deletion_of_a_link_is_raised(rig: Rig) -> None:
+    """Deleting a link that the kernel does not delete raises KernelError."""
     with pytest.raises(KernelError) as info:
         delete_links(rig.host, [1], 99)
     assert info.value.errno == errno.EOPNOTSUPP
@@ -459,9 +469,10 @@ BIRTHS: list[Step] = [
 
 
 @pytest.mark.parametrize(("step", "kind", "module"), [(BIRTHS[0], "vlan", "8021q"), (BIRTHS[1], "veth", "veth")])
-def test_a_kind_that_the_kernel_lacks_is_named_with_its_module(
+def test_unsupported_kind_error_names_the_module(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, step: Step, kind: str, module: str
 ) -> None:
+    """Creating a link of a kind that the kernel lacks raises KernelError with the name of the module."""
     monkeypatch.setattr(_links, "BORN", frozenset())
     with pytest.raises(KernelError, match=rf"no links of the kind {kind} \(module {module}\)") as info:
         step.apply(rig.world)
@@ -471,14 +482,16 @@ def test_a_kind_that_the_kernel_lacks_is_named_with_its_module(
 @pytest.mark.parametrize(
     "step", [CreateLink("web", 8, "eth0", "bridge", None), CreateVeth("web", 8, "eth0", None, None, FULL_END)]
 )
-def test_any_other_refusal_of_a_birth_is_passed_on(rig: Rig, step: Step) -> None:
+def test_other_creation_errors_are_raised_unchanged(rig: Rig, step: Step) -> None:
+    """Any other error of creating a link is raised with its errno."""
     rig.faults.fail(1, errno.ENOBUFS)
     with pytest.raises(KernelError) as info:
         step.apply(rig.world)
     assert info.value.errno == errno.ENOBUFS
 
 
-def test_what_is_lost_is_brought_back_by_the_inverse(rig: Rig) -> None:
+def test_inverse_of_lost_restores_what_the_move_drops(rig: Rig) -> None:
+    """Lost itself changes nothing; the inverse of Lost is the step that restores what a move drops."""
     step = Lost(SetMtu(*AT, None, 1400))
     before = rig.state()
     assert step.apply(rig.world)
@@ -505,11 +518,13 @@ SETTLED: list[tuple[Step, frozenset[int]]] = [
 
 
 @pytest.mark.parametrize(("step", "codes"), SETTLED, ids=_ids(step for step, _ in SETTLED))
-def test_some_refusals_mean_that_it_is_so_already(step: Step, codes: frozenset[int]) -> None:
+def test_steps_have_their_benign_errnos(step: Step, codes: frozenset[int]) -> None:
+    """Each step has the errnos that mean that its work is done already."""
     assert step.settled == codes
 
 
-def test_a_link_that_has_moved_already_gets_what_it_lacks(rig: Rig) -> None:
+def test_repeated_move_applies_the_missing_changes(rig: Rig) -> None:
+    """A move of a link that has moved already changes what differs, and a further one changes nothing."""
     step = Move(OUTSIDE, INSIDE)
     step.apply(rig.world)
     rig.box.send(links.change(6, name="old", mtu=1300))
@@ -521,7 +536,8 @@ def test_a_link_that_has_moved_already_gets_what_it_lacks(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("where", ["nowhere", "another under its index here", "another under its index there"])
-def test_no_other_link_is_moved(rig: Rig, where: str) -> None:
+def test_move_refuses_a_different_link(rig: Rig, where: str) -> None:
+    """A move raises ENODEV and changes nothing if its link is neither at its source nor at its destination."""
     rig.host.send(links.delete(5))
     if "here" in where:
         rig.host.add_link("stranger", index=5, mac="02:00:00:00:00:77")
@@ -533,7 +549,7 @@ def test_no_other_link_is_moved(rig: Rig, where: str) -> None:
     assert rig.changes(before) == {}
 
 
-def test_a_link_without_mac_is_known_by_its_name(rig: Rig) -> None:
+def test_link_without_mac_is_identified_by_its_name(rig: Rig) -> None:
     rig.host.add_link("tun0", index=8, mac=None)
     old = Place(HOST, 8, "tun0", None, 1500, "", 1000)
     assert Move(old, replace(old, netns="web", name="eth0")).apply(rig.world)
@@ -541,7 +557,8 @@ def test_a_link_without_mac_is_known_by_its_name(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.EBUSY, errno.EAGAIN, errno.ENOMEM])
-def test_what_can_pass_is_tried_four_times_ten_milliseconds_apart(rig: Rig, code: int) -> None:
+def test_link_up_is_tried_four_times_on_transient_errors(rig: Rig, code: int) -> None:
+    """Bringing a link up is tried four times, 10 ms apart, on EBUSY, EAGAIN and ENOMEM."""
     step = SetUp(HOST, 5, "out", old=False, new=True)
     for n in (1, 3, 5):
         rig.faults.fail(n, code)
@@ -555,7 +572,8 @@ def test_what_can_pass_is_tried_four_times_ten_milliseconds_apart(rig: Rig, code
 
 
 @pytest.mark.parametrize("step", [SetUp(HOST, 5, "out", old=False, new=True), SetUp(*AT, old=True, new=False)])
-def test_what_cannot_pass_is_not_tried_again(rig: Rig, step: SetUp) -> None:
+def test_permanent_errors_of_link_up_are_not_retried(rig: Rig, step: SetUp) -> None:
+    """Bringing a link up is not tried again on other errors, and bringing a link down never is."""
     code = errno.EADDRINUSE if step.new else errno.EBUSY
     rig.faults.fail(1, code)
     with pytest.raises(KernelError) as info:
@@ -565,7 +583,8 @@ def test_what_cannot_pass_is_not_tried_again(rig: Rig, step: SetUp) -> None:
 
 
 @pytest.mark.parametrize("step", [SetAddress, SetRoute, SetNeighbor])
-def test_a_link_that_is_gone_is_told(rig: Rig, step: Callable[..., Step]) -> None:
+def test_missing_link_raises_enodev(rig: Rig, step: Callable[..., Step]) -> None:
+    """Adding an address, a route or a neighbor to a missing link raises KernelError with ENODEV."""
     values: dict[Any, object] = {
         SetAddress: address_entry("10.0.0.9/24", 77),
         SetRoute: route_entry("10.9.0.0/16", 77, "10.0.0.1"),
@@ -576,7 +595,8 @@ def test_a_link_that_is_gone_is_told(rig: Rig, step: Callable[..., Step]) -> Non
     assert info.value.errno == errno.ENODEV
 
 
-def test_an_unreachable_next_hop_of_a_link_that_is_gone_is_told_as_that(rig: Rig) -> None:
+def test_unreachable_next_hop_reports_a_missing_link(rig: Rig) -> None:
+    """ENETUNREACH for a route of a missing link is reported as such, and otherwise raised unchanged."""
     rig.faults.fail(1, errno.ENETUNREACH)
     with pytest.raises(KernelError, match="its link is gone"):
         SetRoute("web", 77, "v9", None, route_entry("10.9.0.0/16", 77, "10.0.0.1")).apply(rig.world)
@@ -585,7 +605,8 @@ def test_an_unreachable_next_hop_of_a_link_that_is_gone_is_told_as_that(rig: Rig
     assert info.value.errno == errno.ENETUNREACH
 
 
-def test_a_setting_may_be_missing_only_if_the_link_has_no_ipv6() -> None:
+def test_optional_sysctl_may_be_missing_without_ipv6() -> None:
+    """An optional IPv6 sysctl is skipped if the link has no IPv6, and a required one raises ENOENT."""
     kernel = FakeKernel(ipv6=False)
     kernel.add_link("v0", index=7)
     step = SetSysctl(HOST, 7, "v0", None, "1", "ipv6/conf/v0/disable_ipv6")
@@ -594,7 +615,8 @@ def test_a_setting_may_be_missing_only_if_the_link_has_no_ipv6() -> None:
         step.apply({HOST: kernel})
 
 
-def test_a_setting_of_a_link_that_has_ipv6_may_not_be_missing(rig: Rig) -> None:
+def test_optional_sysctl_must_exist_with_ipv6(rig: Rig) -> None:
+    """An optional IPv6 sysctl that cannot be written raises KernelError, unless the link itself is missing."""
     rig.faults.fail(1, errno.ENOENT)
     with pytest.raises(KernelError):
         SetSysctl(*AT, None, "1", "ipv6/conf/v0/disable_ipv6", optional=True).apply(rig.world)
@@ -604,7 +626,8 @@ def test_a_setting_of_a_link_that_has_ipv6_may_not_be_missing(rig: Rig) -> None:
     assert not SetSysctl("web", 99, "v9", None, "1", "ipv6/conf/v9/disable_ipv6", optional=True).apply(rig.world)
 
 
-def test_settings_come_back_in_one_request_and_only_those_that_differ(rig: Rig) -> None:
+def test_only_changed_sysctls_are_restored(rig: Rig) -> None:
+    """RestoreConf writes only the sysctls that differ, those of IPv4 in one request."""
     found = rig.box.link(7)
     assert found
     step = RestoreConf(*AT, None, Conf(found.conf(2), found.conf(10)))
@@ -622,7 +645,7 @@ def test_settings_come_back_in_one_request_and_only_those_that_differ(rig: Rig) 
     assert not step.apply(rig.world)
 
 
-def test_a_route_is_replaced_and_put_back(rig: Rig) -> None:
+def test_replaced_route_is_restored_by_the_inverse(rig: Rig) -> None:
     old, new = route_entry("0.0.0.0/0", 7, "10.0.0.1"), route_entry("0.0.0.0/0", 7, "10.0.0.254")
     SetRoute(*AT, None, old).apply(rig.world)
     before = rig.state()

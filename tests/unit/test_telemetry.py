@@ -1,4 +1,4 @@
-"""Spans: for programs that trace; nothing for those that do not."""
+"""OpenTelemetry spans: only for programs that trace."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def exporter(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
-    """Have spans collected, and leave the provider of the whole process alone."""
+    """Collect spans without replacing the tracer provider of the process."""
     collected, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(collected))
     monkeypatch.setitem(sys.modules, "opentelemetry.trace", SimpleNamespace(get_tracer=provider.get_tracer))
@@ -29,20 +29,22 @@ def exporter(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     provider.shutdown()
 
 
-def test_a_program_that_does_not_trace_imports_nothing_of_it() -> None:
+def test_importing_netsandbox_imports_no_opentelemetry() -> None:
     program = "import sys, netsandbox; print([name for name in sys.modules if name.startswith('opentelemetry')])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 
-def test_a_program_that_does_not_trace_gets_one_context_that_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_span_is_a_shared_no_op_without_tracing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A span is one shared no-op context unless the program has imported OpenTelemetry."""
     monkeypatch.delitem(sys.modules, "opentelemetry.trace", raising=False)
     assert telemetry.span("AddInterface", {"srcName": "veth1"}) is telemetry.OFF
     with telemetry.span("AddInterface"), telemetry.span("moveLink"):
         assert "opentelemetry.trace" not in sys.modules
 
 
-def test_spans_have_the_names_and_attributes_of_osl_and_stand_in_each_other(exporter: InMemorySpanExporter) -> None:
+def test_spans_have_the_names_of_osl_and_are_nested(exporter: InMemorySpanExporter) -> None:
+    """Spans have the names and attributes that osl gives them, and are nested."""
     with telemetry.span("AddInterface", {"srcName": "veth1", "dstPrefix": "eth"}), telemetry.span("moveLink"):
         pass
     inner, outer = exporter.get_finished_spans()
@@ -56,7 +58,8 @@ def test_spans_have_the_names_and_attributes_of_osl_and_stand_in_each_other(expo
     assert outer.status.status_code is not StatusCode.ERROR
 
 
-def test_an_error_is_recorded_on_the_span_that_it_leaves(exporter: InMemorySpanExporter) -> None:
+def test_exception_is_recorded_on_its_span(exporter: InMemorySpanExporter) -> None:
+    """An exception that leaves a span is recorded on that span, with the status ERROR."""
     with pytest.raises(KernelError), telemetry.span("moveLink"):
         raise KernelError(17, "move link 7")
     (span,) = exporter.get_finished_spans()

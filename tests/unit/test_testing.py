@@ -1,4 +1,4 @@
-"""The fake itself: how calls are made to fail. That it does what the kernel does is said in tests/contract."""
+"""FakeKernel itself: injected faults and its state. tests/contract compares FakeKernel with the kernel."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def test_calls_are_counted_over_all_kernels_that_share_faults() -> None:
 
 @pytest.mark.parametrize("answered", [True, False])
 @pytest.mark.parametrize("carried_out", [True, False])
-def test_a_call_that_fails_was_carried_out_or_not(*, answered: bool, carried_out: bool) -> None:
+def test_injected_fault_may_carry_the_call_out(*, answered: bool, carried_out: bool) -> None:
+    """A call with an injected fault is carried out or not, and answered or not, as requested."""
     kernel = FakeKernel()
     kernel.faults.fail(1, errno.ENOBUFS, answered=answered, carried_out=carried_out)
     with pytest.raises(KernelError) as info:
@@ -42,7 +43,8 @@ def test_a_call_that_fails_was_carried_out_or_not(*, answered: bool, carried_out
     assert (kernel.link("br0") is not None) == carried_out
 
 
-def test_a_call_that_is_refused_anyway_is_refused_with_the_kernels_words() -> None:
+def test_refused_call_keeps_its_own_error() -> None:
+    """A call that the fake refuses anyway raises the error of the kernel, not the injected one."""
     kernel = FakeKernel()
     kernel.faults.fail(1, errno.ENOBUFS, carried_out=True)
     with pytest.raises(KernelError, match=r"fake: create nonsense x: E?(OP)?NOTSUPP? \(Unknown device type\)"):
@@ -59,7 +61,8 @@ def test_any_exception_can_be_raised_and_faults_can_be_cleared() -> None:
     assert kernel.links()
 
 
-def test_the_state_is_compared_by_value_and_does_not_change_later() -> None:
+def test_state_is_a_snapshot_compared_by_value() -> None:
+    """The state of a FakeKernel is a snapshot that is compared by value."""
     kernel = FakeKernel()
     kernel.add_link("v0", addresses=["10.0.0.1/24"], up=True)
     before = kernel.state()
@@ -72,7 +75,7 @@ def test_the_state_is_compared_by_value_and_does_not_change_later() -> None:
     assert kernel.state() != before
 
 
-def test_settings_that_belong_to_no_link_are_kept_as_text() -> None:
+def test_sysctls_that_belong_to_no_link_are_kept_as_text() -> None:
     kernel = FakeKernel()
     kernel.sysctls["ipv4/tcp_rmem"] = "4096 131072"
     assert kernel.set_sysctl("ipv4/tcp_rmem", "4096 1")
@@ -80,7 +83,8 @@ def test_settings_that_belong_to_no_link_are_kept_as_text() -> None:
     assert kernel.sysctl("ipv4/tcp_rmem") == "4096 1"
 
 
-def test_without_ipv6_there_is_none() -> None:
+def test_fake_kernel_may_have_no_ipv6() -> None:
+    """A FakeKernel without IPv6 has no IPv6 addresses and sysctls, and refuses IPv6 routes and addresses."""
     kernel = FakeKernel(ipv6=False)
     link = kernel.add_link("v0", index=7, addresses=["10.0.0.1/24"], up=True)
     assert (len(link.conf(2)) > 8, link.conf(10)) == (True, ())
@@ -93,7 +97,8 @@ def test_without_ipv6_there_is_none() -> None:
         kernel.add_link("v1", addresses=["fd00::1/64"])
 
 
-def test_a_link_gets_a_free_index_where_its_own_is_taken() -> None:
+def test_moved_link_gets_a_free_index_if_taken() -> None:
+    """A link that is moved gets a free index if its own is taken there."""
     here, there = FakeKernel("here"), FakeKernel("there")
     here.add_link("v0", index=7)
     there.add_link("w0", index=7)
@@ -103,13 +108,13 @@ def test_a_link_gets_a_free_index_where_its_own_is_taken() -> None:
     assert found.index == 8
 
 
-def test_a_link_without_mac_makes_no_address_of_it() -> None:
+def test_link_without_mac_gets_no_link_local_address() -> None:
     kernel = FakeKernel()
     kernel.add_link("tun0", mac=None, up=True)
     assert kernel.addresses() == []
 
 
-def test_a_link_can_be_changed_behind_the_back_of_everybody() -> None:
+def test_edit_link_changes_a_link_directly() -> None:
     kernel = FakeKernel()
     link = kernel.add_link("v0")
     kernel.edit_link(link.index, lower=9)

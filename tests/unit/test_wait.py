@@ -1,4 +1,4 @@
-"""Waiting for a link: what it looks at, and what it says when that does not come. The fake never waits."""
+"""Waiting for a link: the conditions, and the error when the time is up. FakeKernel never really waits."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def state(number: int) -> bytes:
 
 
 def lack(rig: Rig, step: WaitUp = STEP) -> str:
-    """Return what was waited for in vain."""
+    """Return the reason for which waiting timed out."""
     with pytest.raises(KernelError) as info:
         step.apply(rig.world)
     assert info.value.errno == errno.ETIMEDOUT
@@ -43,7 +43,8 @@ def lack(rig: Rig, step: WaitUp = STEP) -> str:
     return str(info.value.strerror)
 
 
-def test_a_link_that_packets_go_through_is_not_waited_for(rig: Rig) -> None:
+def test_ready_link_is_not_waited_for(rig: Rig) -> None:
+    """Waiting for a link that is ready succeeds and changes nothing."""
     before = rig.state()
     assert STEP.apply(rig.world)
     assert rig.changes(before) == {}
@@ -60,24 +61,28 @@ def test_a_link_that_packets_go_through_is_not_waited_for(rig: Rig) -> None:
         ),
     ],
 )
-def test_it_says_what_the_link_lacks(rig: Rig, fields: dict[str, object], text: str) -> None:
+def test_timeout_error_names_what_the_link_lacks(rig: Rig, fields: dict[str, object], text: str) -> None:
+    """The timeout error has the carrier, the operstate or the port state that the link lacks."""
     rig.box.edit_link(7, **fields)
     assert lack(rig) == text
 
 
 @pytest.mark.parametrize("operstate", ["UP", "UNKNOWN"])
-def test_a_driver_that_tells_no_operational_state_is_fine(rig: Rig, operstate: str) -> None:
+def test_operstate_unknown_counts_as_up(rig: Rig, operstate: str) -> None:
+    """A link with the operstate UNKNOWN, whose driver reports none, counts as up."""
     rig.box.edit_link(7, operstate=operstate)
     assert STEP.apply(rig.world)
 
 
-def test_it_says_what_the_other_end_lacks(rig: Rig) -> None:
+def test_timeout_error_names_what_the_peer_lacks(rig: Rig) -> None:
+    """The timeout error has the port state of the veth peer on the host."""
     rig.host.edit_link(9, port=state(2))
     text = "its other end out on the host does not forward as a port of br0: its state is LEARNING"
     assert lack(rig) == text
 
 
-def test_the_port_of_another_master_than_a_bridge_has_no_state(rig: Rig) -> None:
+def test_port_state_counts_only_for_bridge_ports(rig: Rig) -> None:
+    """The port state counts only if the master is a bridge."""
     rig.host.edit_link(9, port_kind="bond", port=state(2))
     assert STEP.apply(rig.world)
 
@@ -85,19 +90,22 @@ def test_the_port_of_another_master_than_a_bridge_has_no_state(rig: Rig) -> None
 @pytest.mark.parametrize(
     "fields", [{"kind": "macvlan"}, {"lower": 8}, {"lower_netns": None}], ids=["kind", "index", "namespace"]
 )
-def test_another_link_under_the_index_of_the_other_end_is_not_waited_for(rig: Rig, fields: dict[str, object]) -> None:
+def test_different_link_at_the_peer_index_is_ignored(rig: Rig, fields: dict[str, object]) -> None:
+    """A host link that has the index of the peer, but is not the peer, is not waited for."""
     rig.host.edit_link(9, port=state(2), **fields)
     assert STEP.apply(rig.world)
 
 
 @pytest.mark.parametrize("fields", [{"kind": "macvlan"}, {"lower": None}, {"lower": 99}, {"lower_netns": None}])
-def test_a_link_without_another_end_on_the_host_is_waited_for_alone(rig: Rig, fields: dict[str, object]) -> None:
+def test_link_without_peer_on_the_host_is_checked_alone(rig: Rig, fields: dict[str, object]) -> None:
+    """If a link has no veth peer on the host, only the link itself is waited for."""
     rig.host.edit_link(9, port=state(2))
     rig.box.edit_link(7, **fields)
     assert STEP.apply(rig.world)
 
 
-def test_on_the_host_both_ends_are_in_one_namespace() -> None:
+def test_peer_of_a_host_link_is_found_on_the_host() -> None:
+    """If both ends of a veth are on the host, the peer is found there."""
     rig = Rig(is_host=True)
     rig.host.add_link("eth0", index=7, up=True)
     rig.host.add_link("out", index=9, up=True)
@@ -107,20 +115,21 @@ def test_on_the_host_both_ends_are_in_one_namespace() -> None:
     assert "its other end out on the host does not forward" in lack(rig, step)
 
 
-def test_a_link_that_is_gone_is_told(rig: Rig) -> None:
+def test_missing_link_raises_enodev(rig: Rig) -> None:
     send(rig.box, links.delete(7))
     with pytest.raises(KernelError, match=r"wait 5 s for eth0 to be up: ENODEV .eth0 is gone"):
         STEP.apply(rig.world)
 
 
-def test_the_inverse_of_waiting_is_nothing(rig: Rig) -> None:
+def test_inverse_of_waiting_does_nothing(rig: Rig) -> None:
     send(rig.box, links.delete(7))
     asked = len(rig.faults.calls)
     assert not STEP.inverse().apply(rig.world)
     assert len(rig.faults.calls) == asked
 
 
-def test_waiting_comes_last_after_all_interfaces() -> None:
+def test_wait_steps_are_the_last_of_the_plan() -> None:
+    """The steps that wait come after all interfaces are attached, and are not recorded for the detach."""
     rig = Rig()
     rig.host.add_link("v0", up=True)
     rig.host.add_link("v1", up=True)
@@ -134,7 +143,7 @@ def test_waiting_comes_last_after_all_interfaces() -> None:
     assert not any(isinstance(step, WaitUp) for item in made for step in item.back)
 
 
-def test_a_wait_in_vain_undoes_all() -> None:
+def test_timeout_rolls_the_attach_back() -> None:
     rig = Rig()
     rig.host.add_link("v0", index=7, addresses=["10.0.0.1/24"])
     rig.host.add_link("out", index=9, up=True)
@@ -150,25 +159,26 @@ def test_a_wait_in_vain_undoes_all() -> None:
 
 
 @pytest.mark.parametrize("wait", ["down", "", True, 1, ["up"]])
-def test_what_nobody_can_wait_for_is_refused(wait: object) -> None:
+def test_invalid_wait_is_refused(wait: object) -> None:
     with pytest.raises(SpecError) as info:
         InterfaceSpec("v0", wait=wait)  # type: ignore[arg-type]
     assert info.value.problems == (("wait", wait, "is neither 'up' nor None"),)
 
 
 @pytest.mark.parametrize("limit", [0, -1, 3600.1, float("inf"), True, "5", None])
-def test_a_limit_that_makes_no_sense_is_refused(limit: object) -> None:
+def test_invalid_wait_limit_is_refused(limit: object) -> None:
+    """A wait_limit that is not a number of seconds above 0 and up to 3600 raises SpecError."""
     with pytest.raises(SpecError) as info:
         InterfaceSpec("v0", wait="up", wait_limit=limit)  # type: ignore[arg-type]
     assert info.value.problems == (("wait_limit", limit, "is not a number of seconds above 0 and up to 3600"),)
 
 
-def test_a_limit_that_is_no_number_is_refused() -> None:
+def test_nan_as_wait_limit_is_refused() -> None:
     with pytest.raises(SpecError, match="wait_limit nan"):
         InterfaceSpec("v0", wait_limit=float("nan"))
 
 
 @pytest.mark.parametrize("limit", [0.001, 1, 3600])
-def test_a_limit_is_kept_as_seconds(limit: float) -> None:
+def test_wait_limit_is_kept_as_a_float(limit: float) -> None:
     wish = InterfaceSpec("v0", wait="up", wait_limit=limit)
     assert (wish.wait, wish.wait_limit, type(wish.wait_limit)) == ("up", limit, float)

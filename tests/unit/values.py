@@ -1,4 +1,4 @@
-"""Short ways to say the values of the codec."""
+"""Short constructors for the values of the netlink codec."""
 
 from __future__ import annotations
 

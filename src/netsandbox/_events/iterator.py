@@ -8,23 +8,16 @@ from collections.abc import Iterable
 from contextlib import closing
 from functools import partial
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 from weakref import ref
 
 from netsandbox._events.tracker import Event, EventTracker
-from netsandbox._run.handle import Handle
-from netsandbox._run.transaction import load
+from netsandbox._run.handle import Handle, Opened
+from netsandbox._run.transaction import Records as RecordFiles
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.listener import Listener, listen_at
-from netsandbox._system.store import Store
 from netsandbox._system.watch import Readable, Records, Waiter, after
 from netsandbox.errors import KernelError, Problem, ProtocolError, SpecError
-
-
-class Listenable(Protocol):
-    """A sandbox, as far as events need it."""
-
-    _handle: Handle
 
 
 class Events:
@@ -48,7 +41,7 @@ class Events:
     Programs inside a sandbox choose the names of its links: escape them before you show them.
     """
 
-    def __init__(self, boxes: Iterable[Listenable] | None = None, *, timeout: float | None = None) -> None:
+    def __init__(self, boxes: Iterable[Opened] | None = None, *, timeout: float | None = None) -> None:
         """Subscribe to the changes from here on.
 
         Args:
@@ -63,7 +56,7 @@ class Events:
             raise SpecError([Problem("timeout", timeout, "is not a number of seconds from 0")])
         self._timeout = timeout
         self._takes_all = boxes is None
-        self._store = Store()
+        self._store = RecordFiles()
         self._queue: deque[Event] = deque()
         self._subscriptions: dict[str, _Subscription] = {}  # by the keys of their records
         self._changed: set[str] = set()  # keys of records that have changed since they were read
@@ -256,7 +249,7 @@ class Events:
         """Unsubscribe from a sandbox whose record is gone or another's; subscribe to a new one, if all are wanted."""
         known = self._subscriptions.get(key)
         try:
-            record = load(self._store, key)
+            record = self._store.load(key)
         except ProtocolError:  # it is damaged: an existing subscription goes on
             return
         if known and known.identity and not (record and record.netns == known.identity):

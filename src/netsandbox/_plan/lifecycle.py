@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Interface
 
 from netsandbox._plan.detach import plan_detach
-from netsandbox._plan.model import Group, Plan, Target, single
+from netsandbox._plan.model import Group, Plan, Target, plan_of
 from netsandbox._plan.state import Facts, Inventory, LinkState
 from netsandbox._record import Attachment
 from netsandbox._steps import Pin, SetAddress, SetUp, Step, Unpin
@@ -26,7 +26,7 @@ def plan_create(
         steps += (SetAddress(target.netns, 1, "lo", None, _LOOPBACK),)
     steps += () if lo and lo.link.is_up else (SetUp(target.netns, 1, "lo", old=False, new=True),)
     operation = f"adopt {source} as sandbox {target.name}" if source else f"create sandbox {target.name}"
-    return single(target, operation, None, *steps)
+    return plan_of(target, operation, None, *steps)
 
 
 def leaving(items: Sequence[Attachment], found: Inventory, *, stays: bool) -> tuple[Attachment, ...]:

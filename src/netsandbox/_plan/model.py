@@ -103,7 +103,7 @@ class Target:
         return self.netns == HOST
 
 
-def single(target: Target, operation: str, link: str | None, *steps: Step) -> Plan:
+def plan_of(target: Target, operation: str, link: str | None, *steps: Step) -> Plan:
     """Return a plan of a few steps that need no span."""
     return Plan(operation, target.name, link, Group("", {}, steps))
 

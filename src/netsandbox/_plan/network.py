@@ -12,7 +12,7 @@ from netsandbox._checks import IPAddress, IPInterface, is_setting
 from netsandbox._kernel import Kernel
 from netsandbox._plan.attach import add_step
 from netsandbox._plan.convert import neighbor_entry, read_route, route_entry
-from netsandbox._plan.model import InterfaceKey, Plan, Target, single
+from netsandbox._plan.model import InterfaceKey, Plan, Target, plan_of
 from netsandbox._plan.state import read_sysctls
 from netsandbox._steps import Lost, SetAddress, SetNeighbor, SetRoute, SetSysctl, Step
 from netsandbox.errors import InterfaceNotFoundError, KernelError, Problem, SpecError
@@ -95,7 +95,7 @@ def choose_gateways(kernel: Kernel, target: Target, candidates: Sequence[Gateway
             )
     words = " and ".join(map(str, chosen.values())) or "none"
     steps = (step for plan in plans for step in plan.steps)
-    return single(target, f"choose the gateways {words} of sandbox {target.name}", None, *steps)
+    return plan_of(target, f"choose the gateways {words} of sandbox {target.name}", None, *steps)
 
 
 def unset_gateway(kernel: Kernel, target: Target, version: int) -> Plan:
@@ -136,7 +136,7 @@ def add_address(kernel: Kernel, target: Target, interface: InterfaceKey, wish: I
     operation = f"add address {wish} to {found.name} of sandbox {target.name}"
     if any(item.interface == wish for item in kernel.addresses(found.index)):
         raise KernelError(errno.EEXIST, operation, "the interface has it already")
-    return single(target, operation, found.name, add_step((target.netns, found.index, found.name), wish))
+    return plan_of(target, operation, found.name, add_step((target.netns, found.index, found.name), wish))
 
 
 def remove_address(kernel: Kernel, target: Target, interface: InterfaceKey, wish: IPInterface) -> Plan:
@@ -157,7 +157,7 @@ def remove_address(kernel: Kernel, target: Target, interface: InterfaceKey, wish
     again = [*lost, *(SetRoute(*at, None, item) for item in routes if item.source != wish.ip)] if others else []
     lost += (SetRoute(*at, None, item) for item in routes)
     steps: tuple[Step, ...] = (*map(Lost, reversed(lost)), SetAddress(*at, gone, None), *again)
-    return replace(single(target, operation, found.name, *steps), lenient=True)
+    return replace(plan_of(target, operation, found.name, *steps), lenient=True)
 
 
 def _lost_with(kernel: Kernel, gone: Address, known: list[Address]) -> tuple[list[Address], list[RouteEntry]]:
@@ -224,7 +224,7 @@ def _settings(kernel: Kernel, target: Target, operation: str, wanted: Mapping[st
     old = read_sysctls(kernel, wanted)
     changes = {path: (old[path], new) for path, new in wanted.items() if path in old and old[path] != new}
     steps = (SetSysctl(target.netns, 0, "", before, after, path) for path, (before, after) in changes.items())
-    return single(target, f"{operation} of sandbox {target.name}", None, *steps)
+    return plan_of(target, f"{operation} of sandbox {target.name}", None, *steps)
 
 
 def _refuse_unsupported(wish: Route) -> None:
@@ -239,14 +239,14 @@ def _route_plan(kernel: Kernel, target: Target, new: RouteEntry | None, old: Rou
     found = kernel.link(there.index) if there and there.index else None
     name = found.name if found else ""
     steps = (SetRoute(target.netns, there.index or 0, name, old, new),) if there else ()
-    return single(target, f"{words} of sandbox {target.name}", name or None, *steps)
+    return plan_of(target, f"{words} of sandbox {target.name}", name or None, *steps)
 
 
 def _neighbor_plan(target: Target, found: Link, old: NeighborEntry | None, new: NeighborEntry | None) -> Plan:
     """Plan to add, replace or delete a neighbour."""
     step = SetNeighbor(target.netns, found.index, found.name, old, new)
     operation = f"{'set' if new else 'delete'} neighbor {new or old} on {found.name} of sandbox {target.name}"
-    return single(target, operation, found.name, step)
+    return plan_of(target, operation, found.name, step)
 
 
 def _direct(kernel: Kernel, target: Target, via: IPAddress | None, words: str) -> int:

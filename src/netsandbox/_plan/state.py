@@ -3,15 +3,19 @@
 import errno
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TypeVar
 
 from netsandbox._kernel import Kernel
 from netsandbox._record import Attachment
 from netsandbox.errors import KernelError
+from netsandbox.links import Veth
 from netsandbox.netlink.address import Address
+from netsandbox.netlink.conf import disable_ipv6, sysctl_path
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.neighbor import AF_BRIDGE, MASTER, NOARP, NeighborEntry
 from netsandbox.netlink.route import TABLE_MAIN, RouteEntry
+from netsandbox.spec import InterfaceSpec
 
 K = TypeVar("K", bound=int | str)
 LEAVE_TRIES, LEAVE_PAUSE = 300, 0.010  # with a thousand at once, the kernel takes a second or two (pause in seconds)
@@ -137,35 +141,40 @@ def read_state(kernel: Kernel, link: Link) -> LinkState:
 def attach_facts(
     host: Kernel,
     box: Kernel,
-    sources: Iterable[str],
+    specs: Sequence[InterfaceSpec],
     *,
-    check_routes: bool,
-    sysctls: Iterable[tuple[str, str]] = (),
-    others: Iterable[str] = (),
+    is_host: bool = False,
+    is_new: bool = False,
     is_leaving: Callable[[Link], bool] = lambda _: False,
 ) -> Facts:
-    """Return what has to be known to plug links in.
+    """Return what has to be known to attach links.
 
     Args:
         host: The namespace they come from.
         box: The namespace they go to.
-        sources: Their names on the host.
-        check_routes: Whether the addresses and routes of the sandbox matter.
-        sysctls: Settings whose present values matter: the source, and the path below /proc/sys/net, with {} for the
-            name of its link.
-        others: Names on the host of links that are needed, and of links to make there.
-        is_leaving: Whether a link on the host goes with a namespace that the kernel is still taking down; it is
-            waited for.
+        specs: What is asked for.
+        is_host: Whether *box* is the host's own namespace, whose sysctls have to come back.
+        is_new: Whether *box* is new: then it has no addresses and routes.
+        is_leaving: Whether a link on the host goes with a namespace that the kernel is still destroying; it is waited
+            for.
     """
-    found = {name: host.link(name) for name in sources}
-    names = {name: link.name for name, link in found.items() if link}  # a source may be an alternative name
+    found = {spec.source: host.link(spec.source) for spec in specs if isinstance(spec.source, str)}
+    kinds = [spec.kind for spec in specs if spec.kind]
+    ends = [(kind.host, kind.master) for kind in kinds if isinstance(kind, Veth)]
+    others = dict.fromkeys(filter(None, (*chain.from_iterable(ends), *(kind.lower for kind in kinds))))
+    sysctls: list[str] = []
+    for spec in specs if is_host else ():
+        link = found.get(spec.source_name)
+        name = link.name if link else spec.source_name  # a source may be an alternative name
+        sysctls += (disable_ipv6(name), *(sysctl_path(key, name) for key, _ in spec.sysctls))
+    check_routes = not is_new and any(spec.addresses and spec.on_conflict == "error" for spec in specs)
     return Facts(
         sources={name: read_state(host, link) for name, link in found.items() if link},
         host_links={name: link for name in others if (link := wait_for_name(host, name, is_leaving))},
         links=tuple(box.links()),
         addresses=tuple(box.addresses()) if check_routes else (),
         routes=tuple(box.routes(table=TABLE_MAIN)) if check_routes else (),
-        sysctls=read_sysctls(box, [path.format(names.get(source, source)) for source, path in sysctls]),
+        sysctls=read_sysctls(box, sysctls),
     )
 
 

@@ -6,51 +6,60 @@ from netsandbox._plan.state import wait_for_name
 from netsandbox._record import Record
 from netsandbox._run.handle import HOST_NAME, annotate_errors
 from netsandbox._run.lifecycle import opening
-from netsandbox._run.transaction import is_orphan_veth, is_pin_hidden, keep, load, settle
+from netsandbox._run.transaction import Records, Transaction, begin, is_orphan_veth, is_pin_hidden
 from netsandbox._system import namespace
-from netsandbox._system.kernel import LinuxKernel
-from netsandbox._system.store import Store, boot
+from netsandbox._system.store import boot
 from netsandbox.errors import NetSandboxError
 from netsandbox.netlink import link as _link
 
 
+def names() -> list[str]:
+    """Return the names of all sandboxes that have a record."""
+    return Records().names()
+
+
+def pinned_names() -> list[str]:
+    """Return the names of all namespaces in the runtime directory, and of all sandboxes elsewhere."""
+    return sorted({*names(), *Records().pinned()})
+
+
 def recover() -> tuple[str, ...]:
-    """Settle every sandbox; see `Sandbox.recover`."""
-    store = Store()
-    return (*_each(store, lambda key, outside: filter(None, settle(store, key, outside)[1:])), *_orphans(store))
+    """Recover every sandbox; see `Sandbox.recover`."""
+    records = Records()
+    return (*_each(records, lambda transaction: filter(None, [transaction.recovered])), *_drafts(records, delete=True))
 
 
-def prune(*, only_say: bool) -> tuple[str, ...]:
-    """Settle every sandbox and forget those whose namespace is gone; see `Sandbox.prune`."""
-    store = Store()
+def prune(*, dry_run: bool) -> tuple[str, ...]:
+    """Recover every sandbox, and delete the records of those whose namespace is gone; see `Sandbox.prune`."""
+    records = Records()
 
-    def settle_and_forget(key: str, outside: LinuxKernel) -> Iterator[str]:
-        record, words = (load(store, key), None) if only_say else settle(store, key, outside)
-        if words:
-            yield words
+    def prune_one(transaction: Transaction) -> Iterator[str]:
+        if transaction.recovered:
+            yield transaction.recovered
+        record = records.load(transaction.key)
         reason = record and _dead(record)
         if record and reason:
             yield f"{record.name}: {reason}"
-            if not only_say:
+            if not dry_run:
                 if record.pinned:
                     namespace.sweep(record.path)
-                keep(store, key, None)
+                records.keep(transaction.key, None)
 
-    said = _each(store, settle_and_forget)
-    return (*said, *_dead_ends(store, delete=not only_say), *_orphans(store, delete=not only_say))
+    done = _each(records, prune_one, recover=not dry_run)
+    return (*done, *_orphan_veths(records, delete=not dry_run), *_drafts(records, delete=not dry_run))
 
 
-def _dead_ends(store: Store, *, delete: bool) -> list[str]:
-    """Say which host ends of veths no sandbox has any more, and delete them: their mark says that they are ours."""
+def _orphan_veths(records: Records, *, delete: bool) -> list[str]:
+    """Name, and *delete*, the host ends of veths that no sandbox has any more: their mark says that they are ours."""
     found = []
     with opening(None, HOST_NAME) as (outside, _):
         for link in outside.links():
-            key = store.marked(link.alias or "")
+            key = records.marked(link.alias or "")
             if key is None:
                 continue
-            with store.locked(key):  # so that it is not one that is being made
-                again = wait_for_name(outside, link.name, lambda link: is_orphan_veth(store, link))
-                if again and is_orphan_veth(store, again):
+            with begin(records, key, None, recover=False):  # so that it is not one that is being created
+                again = wait_for_name(outside, link.name, lambda link: is_orphan_veth(records, link))
+                if again and is_orphan_veth(records, again):
                     found.append(f"{again.name}: the host end of a veth of sandbox {key}, which is gone")
                     if delete:
                         outside.send(_link.delete(again.index))
@@ -58,19 +67,24 @@ def _dead_ends(store: Store, *, delete: bool) -> list[str]:
     return found
 
 
-def _each(store: Store, work: Callable[[str, LinuxKernel], Iterable[str]]) -> list[str]:
-    """Do *work* with every sandbox, under its lock, and return what was said; what fails keeps no other from its turn.
+def _drafts(records: Records, *, delete: bool) -> list[str]:
+    """Name, and *delete*, the files of killed processes."""
+    return [f"{path}: left behind by a process that was killed" for path in records.orphans(delete=delete)]
+
+
+def _each(records: Records, work: Callable[[Transaction], Iterable[str]], *, recover: bool = True) -> list[str]:
+    """Do *work* with every sandbox, under its lock, and return its words; one that fails does not stop the others.
 
     Raises:
-        NetSandboxError: Something failed; it tells all that was said, and every failure.
+        NetSandboxError: Something failed; it holds all words, and every failure.
     """
     done: list[str] = []
     failed: list[NetSandboxError] = []
     with opening(None, HOST_NAME) as (outside, _):
-        for key in store.entries():
+        for key in records.entries():
             try:
-                with annotate_errors(key), store.locked(key):
-                    done += work(key, outside)
+                with annotate_errors(key), begin(records, key, outside, recover=recover) as transaction:
+                    done += work(transaction)
             except NetSandboxError as error:
                 failed.append(error)
         outside.close()
@@ -79,13 +93,8 @@ def _each(store: Store, work: Callable[[str, LinuxKernel], Iterable[str]]) -> li
     return done
 
 
-def _orphans(store: Store, *, delete: bool = True) -> list[str]:
-    """Say which files of killed processes are there, and delete them."""
-    return [f"{path}: left behind by a process that was killed" for path in store.orphans(delete=delete)]
-
-
 def _dead(record: Record) -> str | None:
-    """Say why a sandbox is of the past, or what of it is left half done."""
+    """Return why a sandbox is dead, or what of it is left half done; None: it is neither."""
     if record.boot != boot():
         return "it was made before the machine was started again"
     if is_pin_hidden(record):
@@ -95,13 +104,3 @@ def _dead(record: Record) -> str | None:
     if record.netns != namespace.identity_at(record.path, follow=not record.pinned):
         return f"its namespace is no longer at {record.path}"
     return None
-
-
-def names() -> list[str]:
-    """Return the names of all sandboxes that have a record."""
-    return Store().names()
-
-
-def pinned_names() -> list[str]:
-    """Return the names of all namespaces in the runtime directory, and of all sandboxes elsewhere."""
-    return sorted({*names(), *Store().pinned()})

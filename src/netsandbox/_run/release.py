@@ -1,4 +1,4 @@
-"""The end of namespaces: close them, and delete the host ends of veths that the kernel does not."""
+"""The end of namespaces: close them, and delete the host ends of veths that the kernel does not delete."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,29 +11,29 @@ from netsandbox.errors import KernelError
 from netsandbox.netlink.link import Link
 
 MANY = 8  # links: looking at each takes longer than listing some more
-LET_GO_TRIES, LET_GO_PAUSE = 30, 0.010  # the kernel takes some 30 ms to take a namespace down (pause in seconds)
+TRIES, PAUSE = 30, 0.010  # the kernel takes some 30 ms to destroy a namespace (pause in seconds)
 
 
-def let_go(gone: Sequence[tuple[Handle, Sequence[int]]], *, wait: bool = False) -> None:
-    """Let go of namespaces of one host, which are no longer pinned, and see that what was born in them goes.
+def release(gone: Sequence[tuple[Handle, Sequence[int]]], *, wait: bool = False) -> None:
+    """Close unpinned namespaces of one host, and delete the host ends of their veths that the kernel does not.
 
-    The kernel takes them down soon, unless somebody is inside; then veths are deleted by their ends on the host. While
-    it does so, a look at a link waits for rtnl_lock.
+    The kernel destroys a namespace soon after it is closed, with all veths that were born in it, unless a process is
+    inside: then each veth is deleted by its end on the host. Meanwhile, looking up a link waits for rtnl_lock.
 
     Args:
         gone: The sandboxes, and the indexes of the host ends of the veths that were born in them.
-        wait: Whether to wait until the kernel has done so. If somebody holds a namespace open, it never does.
+        wait: Whether to wait until the kernel has done so. While somebody holds a namespace open, it does not.
     """
     host = gone[0][0].host
     left = {index: handle for handle, ends in gone for index in ends}
     identities = {handle: handle.release() for handle, _ in gone}
-    for _ in range(LET_GO_TRIES if wait and left else 0):
-        with suppress(KernelError):  # what cannot be told now can be told the next time
+    for _ in range(TRIES if wait and left else 0):
+        with suppress(KernelError):  # a look that fails is made again in the next round
             find = _finder(host, len(left))
             left = {index: handle for index, handle in left.items() if find(index)}
         if not left:
             break
-        host.pause(LET_GO_PAUSE)
+        host.pause(PAUSE)
     of = {index: identities[handle] for index, handle in left.items()}
     kept = set(of.values()) if wait else namespace.inhabited(set(of.values()))
     indexes = [index for index, identity in of.items() if identity in kept]

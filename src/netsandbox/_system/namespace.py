@@ -207,6 +207,24 @@ def pin(fd: int, path: str) -> None:
         raise
 
 
+def check_pin(path: str) -> None:
+    """Refuse a path at which no file can be made; its directory is made before if it is that of the pins.
+
+    Raises:
+        KernelError: The directory of *path* is missing, or nothing can be made in it.
+    """
+    directory = os.path.dirname(path)
+    try:
+        found = os.stat(directory)
+        if not stat.S_ISDIR(found.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, "")
+        if not os.access(directory, os.W_OK | os.X_OK):
+            read_only = os.statvfs(directory).f_flag & os.ST_RDONLY
+            raise PermissionError(errno.EROFS if read_only else errno.EACCES, "")
+    except OSError as error:
+        raise KernelError(error.errno or 0, f"create {path}") from error
+
+
 def unpin(path: str, wanted: Identity) -> None:
     """Take the namespace *wanted* off *path* and delete that; a file on which nothing is mounted is deleted too.
 

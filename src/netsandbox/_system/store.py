@@ -33,7 +33,15 @@ class Store:
         self.is_default = not chosen
         self.pins = os.path.abspath(chosen) if chosen else PINS
         self.records = os.path.join(self.pins, ".state") if chosen else RECORDS
-        self.known: tuple[bytes | None, object] = None, None  # what was read or written last, and what it means
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a directory of records."""
+        return os.path.isdir(self.records)
+
+    def will_make(self, path: str) -> bool:
+        """Whether the directory of a pin is missing, and `prepare` makes it."""
+        return os.path.dirname(path) == self.pins and not os.path.lexists(self.pins)
 
     def prepare(self, *, pins: bool) -> None:
         """Make the directory of records, and that of *pins* if it is needed; refuse one that others can tamper with."""

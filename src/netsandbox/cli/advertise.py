@@ -41,7 +41,7 @@ def advertise(
     done; exit status 1 if an interface could not be advertised at all.
     """
     given = {key: value for key, value in (("count", count), ("interval", interval)) if value is not None}
-    with opened(sandbox) as box:
+    with opened(sandbox, dry_run=settings.dry_run) as box:
         settings.change(box, box.advertise, interface, given or None)
         if settings.dry_run:
             return 0

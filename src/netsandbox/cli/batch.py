@@ -14,12 +14,11 @@ import click
 
 from netsandbox import _bulk
 from netsandbox._run.lifecycle import locate
-from netsandbox._system.store import Store
+from netsandbox._run.transaction import Records
 from netsandbox.cli import advertise, bulk, output, text, view
 from netsandbox.cli.app import Settings, usage
 from netsandbox.cli.opening import opened
 from netsandbox.cli.output import LineProblem
-from netsandbox.cli.sandboxes import creation
 from netsandbox.cli.wishes import asked, wish_options
 from netsandbox.errors import Problem, SpecError
 from netsandbox.interface import Interface, with_dropped
@@ -62,15 +61,20 @@ def attach(settings: Settings, file: str, *, create: bool) -> int:
     wishes = _parse(file, _read(file))
     if not settings.dry_run:
         return _carry_out(settings, wishes, create=create)
-    plan = creation if create else _attaching
+    plan = _creating if create else _attaching
     specs = {name: [wish.spec for wish in lines] for name, lines in wishes.items()}
     settings.show_plan(tuple(command for item in specs.items() for command in plan(*item)))
     return 0
 
 
+def _creating(name: str, specs: Sequence[InterfaceSpec]) -> tuple[str, ...]:
+    """Return the commands that creating a sandbox with its interfaces comes to."""
+    return Sandbox.plan_create(name, interfaces=specs).commands
+
+
 def _attaching(name: str, specs: Sequence[InterfaceSpec]) -> tuple[str, ...]:
     """Return the commands that plugging in comes to."""
-    with opened(name) as box:
+    with opened(name, dry_run=True) as box:
         return box.plan(box.add_interfaces, specs).commands
 
 
@@ -176,7 +180,7 @@ def _parse(file: str, lines: str) -> dict[str, list[Wish]]:
     found: dict[str, list[Wish]] = {}
     takers: dict[str, str] = {}
     problems: list[Problem] = []
-    store = Store()
+    records = Records()
     for number, line in enumerate(lines.split("\n"), 1):
         noting = _Noting(problems, file, number)
         with noting:
@@ -186,7 +190,7 @@ def _parse(file: str, lines: str) -> dict[str, list[Wish]]:
             options = _line.make_context("attach", words).params
             name = spec = None
             with noting:
-                name, _ = locate(store, options.pop("sandbox"))
+                name, _ = locate(records, options.pop("sandbox"))
             with noting:
                 wish, keywords = asked(options.pop("source"), options)
                 spec = InterfaceSpec(wish, **keywords)

@@ -184,7 +184,7 @@ def _leftovers() -> Check:
     """Look for what crashes and reboots left behind."""
     title = "leftovers"
     try:
-        found = Sandbox.prune(only_say=True)
+        found = Sandbox.prune(dry_run=True)
     except NetSandboxError as error:
         return Check(title, "warning", f"unknown: {error}", "correct what it says; then: netsandbox prune")
     if found:

@@ -57,7 +57,7 @@ def attach(
         usage("--create needs --batch.")
     if sandbox is None:
         usage("Missing argument 'SANDBOX'.")
-    with opened(sandbox) as box:
+    with opened(sandbox, dry_run=settings.dry_run) as box:
         wish, keywords = asked(source, options)
         made = settings.change(box, box.add_interface, wish, **keywords)
         if made is None:
@@ -84,5 +84,5 @@ def detach(settings: Settings, sandbox: str, interfaces: tuple[str, ...]) -> Non
 
     A bridge that was made inside is deleted. All of them leave, the newest first, or none does.
     """
-    with opened(sandbox) as box:
+    with opened(sandbox, dry_run=settings.dry_run) as box:
         settings.change(box, box.remove_interfaces, interfaces)

@@ -63,7 +63,7 @@ def gateway(  # noqa: PLR0917  click hands them over by name
         usage("--onlink needs an ADDRESS")
     if address and family and (family == 6) != (":" in address):
         usage(f"{address} is no IPv{family} address")
-    with opened(sandbox) as box:
+    with opened(sandbox, dry_run=settings.dry_run) as box:
         if unset:
             settings.change(box, box.unset_gateway, family or 4)
         elif address or interface:
@@ -100,7 +100,7 @@ def route(settings: Settings, /, sandbox: str, action: str, to: tuple[str, ...],
         usage("list takes no options of a route")
     if (verb == "list") == bool(to):
         usage("list takes no route" if to else f"{action} needs a route, such as 10.8.0.0/16")
-    with opened(sandbox) as box:
+    with opened(sandbox, dry_run=settings.dry_run) as box:
         if verb == "list":
             found = box.routes
             if settings.json:
@@ -131,7 +131,7 @@ def neighbor(settings: Settings, /, sandbox: str, action: str, ip: tuple[str, ..
     verb = _VERBS[action]
     if verb == "list" and (ip or any(options.values())):
         usage("list takes no neighbor")
-    with opened(sandbox) as box:
+    with opened(sandbox, dry_run=settings.dry_run) as box:
         if verb == "list":
             found = box.neighbors
             if settings.json:
@@ -172,7 +172,7 @@ def address(settings: Settings, sandbox: str, action: str, interface: str | None
         usage(f"{action} needs an interface and an address")
     if verb == "list" and address:
         usage("list takes an interface at most")
-    with opened(sandbox) as box:
+    with opened(sandbox, dry_run=settings.dry_run) as box:
         if interface and address:
             settings.change(box, box.add_address if verb == "add" else box.remove_address, interface, address)
             return

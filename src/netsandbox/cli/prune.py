@@ -17,7 +17,7 @@ def prune(settings: Settings) -> None:
     What was interrupted is undone or finished, and sandboxes whose namespace is gone are forgotten. It touches nothing
     that netsandbox has no record of. What was done is printed, a line each; with --dry-run, what would be.
     """
-    done = Sandbox.prune(only_say=settings.dry_run)
+    done = Sandbox.prune(dry_run=settings.dry_run)
     if settings.json:
         output.data(list(done))
     else:

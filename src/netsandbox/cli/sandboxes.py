@@ -1,13 +1,8 @@
 """Commands that make, name, show and destroy sandboxes."""
 
-import os
-import shlex
-from collections.abc import Sequence
-
 import click
 
 from netsandbox import _bulk
-from netsandbox._system.store import Store
 from netsandbox.cli import bulk, output, text
 from netsandbox.cli.app import (
     Settings,
@@ -19,9 +14,7 @@ from netsandbox.cli.app import (
     usage,
 )
 from netsandbox.cli.opening import opened
-from netsandbox.errors import SandboxExistsError
 from netsandbox.sandbox import Sandbox
-from netsandbox.spec import InterfaceSpec
 
 
 @click.command
@@ -38,7 +31,8 @@ def create(settings: Settings, names: tuple[str, ...], *, replace: bool) -> int:
     """
     wishes = _bulk.parse((name, ()) for name in names)
     if settings.dry_run:
-        settings.show_plan(tuple(command for name in wishes for command in creation(name, replace=replace)))
+        plans = (Sandbox.plan_create(name, replace=replace) for name in wishes)
+        settings.show_plan(tuple(command for plan in plans for command in plan.commands))
         return 0
     if len(names) == 1:
         with Sandbox.create(*names, replace=replace) as box:
@@ -52,25 +46,6 @@ def create(settings: Settings, names: tuple[str, ...], *, replace: bool) -> int:
     with bulk.watched("creating", len(wishes), settings) as progress:
         made = _bulk.each("create sandboxes", wishes, make, progress)
     return bulk.conclude(settings, made, dict)
-
-
-def creation(name: str, interfaces: Sequence[InterfaceSpec] = (), *, replace: bool = False) -> tuple[str, ...]:
-    """Return the commands that making a sandbox comes to."""
-    plan = Sandbox._plan_create(name, interfaces) if interfaces else Sandbox.plan_create(name)  # noqa: SLF001
-    old = _to_replace(name, replace=replace) if os.path.lexists(_pin(name)) else ()
-    return (*old, *plan.commands)
-
-
-def _to_replace(name: str, *, replace: bool) -> tuple[str, ...]:
-    """Return the commands that take away what has the name of a sandbox that is to be made."""
-    if not replace:
-        raise SandboxExistsError(f"create sandbox {name}", "the name is in use")
-    return _destruction(name)
-
-
-def _pin(name: str) -> str:
-    """Return where a namespace of this name is pinned; an absolute path stands for itself."""
-    return Store().path(name)
 
 
 @click.command
@@ -87,22 +62,10 @@ def adopt(settings: Settings, path: str, name: str | None) -> None:
     something else holds it.
     """
     if settings.dry_run:
-        settings.show_plan(_adoption(path, name))
+        settings.show_plan(Sandbox.plan_adopt(path, name).commands)
         return
     with Sandbox.adopt(path, name) as box:
         _show_made(settings, box)
-
-
-def _adoption(path: str, name: str | None) -> tuple[str, ...]:
-    """Return the commands that adopting comes to."""
-    if name is None:
-        return (f"nsenter --net={shlex.quote(path)} ip link set dev lo up",)
-    if os.path.lexists(_pin(name)):
-        raise SandboxExistsError(f"adopt {path} as sandbox {name}", "the name is in use")
-    Sandbox.plan_create(name)  # refuses what is no name
-    directory, pin = (shlex.quote(item) for item in (_pin(name).rpartition("/")[0], _pin(name)))
-    make = f"mkdir -p {directory} && touch {pin} && mount --bind {shlex.quote(path)} {pin}"
-    return make, f"nsenter --net={pin} ip link set dev lo up"
 
 
 def _show_made(settings: Settings, box: Sandbox) -> None:
@@ -166,5 +129,5 @@ def destroy(settings: Settings, names: tuple[str, ...], *, everything: bool) -> 
 
 def _destruction(name: str) -> tuple[str, ...]:
     """Return the commands that destroying a sandbox comes to."""
-    with opened(name) as box:
+    with opened(name, dry_run=True) as box:
         return box.plan(box.destroy).commands

@@ -115,7 +115,7 @@ class Scene:
         """Look whether anything is left."""
         self.say("Everything destroyed")
         names = sorted(link.name for link in host.links())
-        left = Sandbox.list(everything=True)
+        left = Sandbox.list(all=True)
         whole = {"lo", *(f"{end}-{name}" for end in ("veth", "port") for name in (*HOSTS, "spare"))}
         good = not left and {*names} == whole
         self.tell("left", f"sandboxes left: {' '.join(left) or 'none'}; on the host: {' '.join(names)}", value=left)

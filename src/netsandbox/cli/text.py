@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
+from netsandbox._run.interfaces import snapshot
 from netsandbox.cli import output
 from netsandbox.interface import Interface
 from netsandbox.sandbox import Sandbox
@@ -40,7 +41,7 @@ def _without_link(route: Route) -> str:
 
 def sandbox(box: Sandbox) -> None:
     """Show all there is to know of a sandbox."""
-    found = box._snapshot(neighbors=True)  # noqa: SLF001  a part of the library
+    found = snapshot(box, neighbors=True)
     output.text(f"sandbox {box.name} at {box.path}")
     ours = found.interfaces
     interfaces(ours, title="interfaces")

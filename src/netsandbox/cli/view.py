@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from netsandbox._events.tracker import Event
+from netsandbox._run.interfaces import snapshot
 from netsandbox.errors import InterfaceNotFoundError
 from netsandbox.interface import Interface
 from netsandbox.netlink.address import Address
@@ -177,7 +178,7 @@ def gateways(routes: Iterable[Route]) -> dict[str, Json | None]:
 
 def sandbox(box: Sandbox) -> Json:
     """Return all there is to know of a sandbox, as it was at one moment."""
-    found = box._snapshot(neighbors=True)  # noqa: SLF001  a part of the library
+    found = snapshot(box, neighbors=True)
     routes = found.routes
     return {
         "name": box.name,

@@ -1,4 +1,4 @@
-"""Gateways, routes, addresses, neighbours and settings: what the verbs come to, on a fake sandbox."""
+"""Gateways, routes, addresses, neighbors and sysctls: the plans of each operation, on a fake sandbox."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def handle(rig: Rig) -> tuple[Kernel, Target]:
 
 
 def carried_out(rig: Rig, plan: Plan) -> list[str]:
-    """Carry out a plan, undo and redo it, and return its commands."""
+    """Execute a plan, roll it back, execute it again, and return its commands."""
     before = rig.state()
-    rig.faults.fail(_calls(plan) + 1, errno.EIO)  # the last look, which stands for the writing of the record
+    rig.faults.fail(_calls(plan) + 1, errno.EIO)  # the last call, links(), which replaces writing the record
     if plan.steps:
         with pytest.raises(KernelError, match="EIO"):
             rig.carry_out(plan)
@@ -57,21 +57,22 @@ def carried_out(rig: Rig, plan: Plan) -> list[str]:
 
 
 def _calls(plan: Plan) -> int:
-    """Return how many calls the steps of a plan make."""
+    """Return how many kernel calls the steps of a plan make."""
     return len(plan.steps) - sum(text.startswith("#") for text in plan.commands)
 
 
 def main(rig: Rig) -> list[str]:
-    """Return the routes that somebody made, as ip(8) says them."""
+    """Return the static routes of the main table, as ip(8) writes them."""
     names = {link.index: link.name for link in rig.box.links()}
     entries = rig.box.routes(table=route.TABLE_MAIN)
     return [f"{item.to} via {item.via} dev {names[item.index or 0]}" for item in entries if item.protocol == route.BOOT]
 
 
-# --- which link is meant ---
+# --- finding a link ---
 
 
-def test_a_link_is_named_or_an_interface(rig: Rig, handle: tuple[Kernel, Target]) -> None:
+def test_link_is_given_by_name_or_interface(rig: Rig, handle: tuple[Kernel, Target]) -> None:
+    """A link is given by its name or as an Interface; one that does not exist raises InterfaceNotFoundError."""
     rig.host.add_link("v1", index=20)
     rig.add(InterfaceSpec("v1"))
     interface = read_interfaces(rig, rig.box, rig.plugged)[0]
@@ -114,9 +115,8 @@ def test_a_gateway_is_set_and_unset(
     assert len(_network.unset_gateway(*handle, version)) == 0
 
 
-def test_gateways_are_chosen_for_each_family_and_one_that_is_not_offered_is_deleted(
-    rig: Rig, handle: tuple[Kernel, Target]
-) -> None:
+def test_one_gateway_per_family_is_chosen(rig: Rig, handle: tuple[Kernel, Target]) -> None:
+    """Choosing gateways sets one default route per family, and deletes that of a family without a candidate."""
     both = [Gateway("eth1", "10.1.0.1"), Gateway("eth0", "10.0.0.1"), Gateway("eth0", "fd00::1", priority=-3)]
     plan = _network.choose_gateways(*handle, both)
     assert plan.operation == "choose the gateways via 10.0.0.1 dev eth0 and via fd00::1 dev eth0 of sandbox web"
@@ -130,7 +130,8 @@ def test_gateways_are_chosen_for_each_family_and_one_that_is_not_offered_is_dele
     assert main(rig) == []
 
 
-def test_a_gateway_takes_the_place_and_the_metric_of_the_one_before(rig: Rig, handle: tuple[Kernel, Target]) -> None:
+def test_gateway_replaces_the_preferred_default_route(rig: Rig, handle: tuple[Kernel, Target]) -> None:
+    """Setting a gateway replaces the default route with the lowest metric and keeps that metric."""
     send(rig.box, route.add(route_entry("0.0.0.0/0", 8, "10.1.0.1", metric=50)))
     send(rig.box, route.add(route_entry("0.0.0.0/0", 8, "10.1.0.1", metric=60)))
     plan = _network.set_gateway(*handle, ip_address("10.5.0.1"), InterfaceKey.of("eth0"), onlink=True, version=4)
@@ -140,7 +141,8 @@ def test_a_gateway_takes_the_place_and_the_metric_of_the_one_before(rig: Rig, ha
 
 
 @pytest.mark.parametrize("via", ["10.9.0.1", "10.0.0.2", "10.8.0.1"])
-def test_a_gateway_that_is_not_reached_directly_is_refused(rig: Rig, handle: tuple[Kernel, Target], via: str) -> None:
+def test_gateway_must_be_directly_reachable(rig: Rig, handle: tuple[Kernel, Target], via: str) -> None:
+    """A gateway that is local, unreachable or behind another gateway raises KernelError."""
     send(
         rig.box,
         route.add(route_entry("10.9.0.0/16", 7, "10.0.0.1")),
@@ -151,7 +153,8 @@ def test_a_gateway_that_is_not_reached_directly_is_refused(rig: Rig, handle: tup
     assert info.value.errno in {errno.ENETUNREACH, errno.EHOSTUNREACH}
 
 
-def test_without_interface_there_must_be_a_next_hop(handle: tuple[Kernel, Target]) -> None:
+def test_route_needs_a_next_hop_or_an_interface(handle: tuple[Kernel, Target]) -> None:
+    """A route without a next hop and without an interface raises SpecError."""
     with pytest.raises(SpecError, match="via None: must be given without an interface"):
         _network.add_route(*handle, Route("10.9.0.0/16"))
 
@@ -167,6 +170,7 @@ def test_without_interface_there_must_be_a_next_hop(handle: tuple[Kernel, Target
     ids=str,
 )
 def test_a_route_is_added_and_removed(rig: Rig, handle: tuple[Kernel, Target], wish: Route) -> None:
+    """A route is added once, and removing it restores the previous state."""
     before = rig.state()
     assert carried_out(rig, _network.add_route(*handle, wish))
     assert len(main(rig)) == 1
@@ -186,9 +190,10 @@ def test_a_route_is_added_and_removed(rig: Rig, handle: tuple[Kernel, Target], w
     ],
     ids=str,
 )
-def test_what_a_removal_leaves_open_matches_the_preferred_route(
+def test_partial_route_removes_the_preferred_match(
     rig: Rig, handle: tuple[Kernel, Target], wish: Route, left: list[int]
 ) -> None:
+    """Of the routes that match an incomplete Route, the one with the lowest metric is removed."""
     send(rig.box, route.add(route_entry("10.9.0.0/16", 7, "10.0.0.254", metric=9)))
     send(rig.box, route.add(route_entry("10.9.0.0/16", 8, metric=5)))
     carried_out(rig, _network.remove_route(*handle, wish))
@@ -196,7 +201,8 @@ def test_what_a_removal_leaves_open_matches_the_preferred_route(
 
 
 @pytest.mark.parametrize("wish", [Route("10.9.0.0/16"), Route("10.8.0.0/16", via="10.0.0.3")], ids=str)
-def test_a_route_that_is_not_there_is_not_removed(rig: Rig, handle: tuple[Kernel, Target], wish: Route) -> None:
+def test_removing_a_missing_route_is_refused(rig: Rig, handle: tuple[Kernel, Target], wish: Route) -> None:
+    """Removing a route that does not exist raises KernelError with ESRCH."""
     send(rig.box, route.add(route_entry("10.8.0.0/16", 7, "10.0.0.254")))
     with pytest.raises(KernelError, match=f"delete route {wish} from sandbox web: ESRCH"):
         _network.remove_route(*handle, wish)
@@ -207,6 +213,7 @@ def test_a_route_that_is_not_there_is_not_removed(rig: Rig, handle: tuple[Kernel
 
 @pytest.mark.parametrize("text", ["10.0.0.3/24", "fd00::3/64", "10.9.9.9/32"])
 def test_an_address_is_added_once_and_removed(rig: Rig, handle: tuple[Kernel, Target], text: str) -> None:
+    """An address is added once, and removing it restores the previous state."""
     wish = ip_interface(text)
     before = rig.state()
     assert carried_out(rig, _network.add_address(*handle, InterfaceKey.of("eth0"), wish))
@@ -218,7 +225,8 @@ def test_an_address_is_added_once_and_removed(rig: Rig, handle: tuple[Kernel, Ta
         _network.remove_address(*handle, InterfaceKey.of("eth0"), wish)
 
 
-def test_with_a_primary_address_only_that_one_goes_and_the_routes_stay(rig: Rig, handle: tuple[Kernel, Target]) -> None:
+def test_secondary_addresses_and_routes_survive(rig: Rig, handle: tuple[Kernel, Target]) -> None:
+    """After a primary address is removed, secondary addresses and routes without that source are added back."""
     for text in ("10.0.0.3/24", "10.0.0.4/24"):
         carried_out(rig, _network.add_address(*handle, InterfaceKey.of("eth0"), ip_interface(text)))
     for to, via, source in (
@@ -242,16 +250,15 @@ def test_with_a_primary_address_only_that_one_goes_and_the_routes_stay(rig: Rig,
     assert len(main(rig)) == 2
 
 
-def test_with_the_last_address_the_routes_go_and_come_back_when_that_is_undone(
-    rig: Rig, handle: tuple[Kernel, Target]
-) -> None:
+def test_removing_the_last_address_removes_the_routes(rig: Rig, handle: tuple[Kernel, Target]) -> None:
+    """Removing the last address of a link removes its routes, and rolling that back restores them."""
     carried_out(rig, _network.add_route(*handle, Route("0.0.0.0/0", "10.0.0.1", interface="eth0")))
     commands = carried_out(rig, _network.remove_address(*handle, InterfaceKey.of("eth0"), ip_interface("10.0.0.2/24")))
     assert commands == ["ip -n web address delete 10.0.0.2/24 dev eth0"]
     assert main(rig) == []
 
 
-# --- neighbours ---
+# --- neighbors ---
 
 
 @pytest.mark.parametrize(
@@ -277,9 +284,8 @@ def test_with_the_last_address_the_routes_go_and_come_back_when_that_is_undone(
     ],
     ids=str,
 )
-def test_a_neighbour_is_set_and_forgotten(
-    rig: Rig, handle: tuple[Kernel, Target], wish: Neighbor, command: str
-) -> None:
+def test_neighbor_is_set_and_removed(rig: Rig, handle: tuple[Kernel, Target], wish: Neighbor, command: str) -> None:
+    """A neighbor or forwarding entry is set by one command, and removing it restores the previous state."""
     before = rig.state()
     assert carried_out(rig, _network.add_neighbor(*handle, wish)) == [command]
     assert rig.changes(before)
@@ -289,7 +295,8 @@ def test_a_neighbour_is_set_and_forgotten(
         _network.remove_neighbor(*handle, wish)
 
 
-def test_a_neighbour_takes_the_place_of_the_one_before(rig: Rig, handle: tuple[Kernel, Target]) -> None:
+def test_neighbor_replaces_the_entry_of_the_same_link(rig: Rig, handle: tuple[Kernel, Target]) -> None:
+    """Setting a neighbor replaces the entry of that link, and not the entry of another link."""
     send(rig.box, neighbor.replace(neighbor_entry("10.0.0.9", 7, "02:00:00:00:00:01")))
     send(
         rig.box, neighbor.replace(neighbor_entry("10.0.0.9", 8, "02:00:00:00:00:02")), neighbor.replace(forwarding(10))
@@ -300,12 +307,11 @@ def test_a_neighbour_takes_the_place_of_the_one_before(rig: Rig, handle: tuple[K
     assert {item.index: item.mac for item in rig.box.neighbors()} == {7: MAC, 8: "02:00:00:00:00:02"}
 
 
-# --- settings ---
+# --- sysctls ---
 
 
-def test_arp_is_disabled_for_virtual_addresses_and_only_what_differs_is_written(
-    rig: Rig, handle: tuple[Kernel, Target]
-) -> None:
+def test_disable_arp_for_vip_writes_only_differences(rig: Rig, handle: tuple[Kernel, Target]) -> None:
+    """Disabling ARP for virtual addresses writes only the sysctls that differ."""
     rig.box.set_sysctl("ipv4/conf/eth0/arp_announce", "2")
     assert carried_out(rig, _network.disable_arp_for_vip(*handle, InterfaceKey.of("eth0"))) == [
         "ip netns exec web sysctl -qw net.ipv4.conf.eth0.arp_ignore=1"
@@ -313,7 +319,8 @@ def test_arp_is_disabled_for_virtual_addresses_and_only_what_differs_is_written(
     assert len(_network.disable_arp_for_vip(*handle, InterfaceKey.of("eth0"))) == 0
 
 
-def test_tweaks_change_the_settings_that_there_are(rig: Rig, handle: tuple[Kernel, Target]) -> None:
+def test_os_tweaks_set_only_existing_sysctls(rig: Rig, handle: tuple[Kernel, Target]) -> None:
+    """OS tweaks write the sysctls that exist and differ, and skip those that the kernel lacks."""
     rig.box.sysctls |= {"ipv4/vs/conn_reuse_mode": "1", "core/somaxconn": "128", "ipv4/tcp_rmem": "4096 131072"}
     assert carried_out(rig, _network.os_tweaks(*handle, "ingress")) == [
         "ip netns exec web sysctl -qw net.ipv4.vs.conn_reuse_mode=0"
@@ -335,13 +342,15 @@ def test_tweaks_change_the_settings_that_there_are(rig: Rig, handle: tuple[Kerne
     ],
     ids=str,
 )
-def test_what_is_no_setting_is_refused(handle: tuple[Kernel, Target], tweaks: Any, text: str) -> None:  # noqa: ANN401
+def test_invalid_os_tweaks_are_refused(handle: tuple[Kernel, Target], tweaks: Any, text: str) -> None:  # noqa: ANN401
+    """An unknown set of tweaks or an invalid sysctl key raises SpecError."""
     with pytest.raises(SpecError) as info:
         _network.os_tweaks(*handle, tweaks)
     assert text in str(info.value)
 
 
-def test_every_verb_names_the_sandbox(rig: Rig, handle: tuple[Kernel, Target]) -> None:
+def test_every_operation_names_the_sandbox(rig: Rig, handle: tuple[Kernel, Target]) -> None:
+    """The operation of every plan ends with the name of the sandbox."""
     made: list[Callable[[], Plan]] = [
         lambda: _network.set_gateway(*handle, ip_address("10.0.0.1"), None, onlink=False, version=4),
         lambda: _network.add_address(*handle, InterfaceKey.of("eth0"), ip_interface("10.0.0.9/24")),

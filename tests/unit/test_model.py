@@ -1,4 +1,4 @@
-"""Plans as scripts, and how an interface is recognised."""
+"""Plans and their commands, and how the link of an interface is recognized."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from netsandbox._kernel import HOST
-from netsandbox._plan.model import Group, Plan, Target, single
+from netsandbox._plan.model import Group, Plan, Target, plan_of
 from netsandbox._record import Attachment
 from netsandbox._steps import CreateLink, Lost, Move, Place, SetMtu, SetUp
 from netsandbox.netlink.link import Link
@@ -19,7 +19,8 @@ LINK = Link(7, "eth0", kind="veth", lower=8, lower_netns=3)
 PLUGGED = Attachment(1, "v0", 7, "eth0", "veth", born=False, lower=8)
 
 
-def test_a_plan_is_its_steps_in_order_whatever_their_groups() -> None:
+def test_plan_yields_the_steps_of_its_groups_in_order() -> None:
+    """A plan yields the steps of all its groups in order, and its text is the list of their commands."""
     plan = Plan("do it", "web", None, Group("", {}, (Group("inner", {}, (UP, Group("", {}, (MTU,)))), Lost(UP))))
     assert plan.steps == tuple(plan) == (UP, MTU, Lost(UP))
     assert len(plan) == 3
@@ -31,18 +32,20 @@ def test_a_plan_is_its_steps_in_order_whatever_their_groups() -> None:
     assert str(plan) == "\n".join(plan.commands)
 
 
-def test_a_plan_of_a_few_steps_has_no_span() -> None:
-    plan = single(WEB, "bring eth0 up", "eth0", UP)
+def test_single_makes_a_plan_with_one_unnamed_group() -> None:
+    """A plan made by plan_of() has one group without a name, and so no span."""
+    plan = plan_of(WEB, "bring eth0 up", "eth0", UP)
     assert plan == Plan("bring eth0 up", "web", "eth0", Group("", {}, (UP,)))
-    assert str(single(WEB, "do nothing", None)) == ""
+    assert str(plan_of(WEB, "do nothing", None)) == ""
 
 
-def test_the_host_has_no_name_for_ip() -> None:
+def test_only_the_host_namespace_is_the_host_target() -> None:
     assert Target("host", HOST).is_host
     assert not WEB.is_host
 
 
-def test_home_is_where_the_way_back_leads() -> None:
+def test_original_place_is_the_target_of_the_move_back() -> None:
+    """The original place of a link is the target of its recorded move back; without a move there is none."""
     home = Place(HOST, 5, "v0", None, 1500)
     moved = replace(PLUGGED, back=(UP, Move(Place("web", 7, "eth0", None, 1500), home)))
     assert moved.home == home
@@ -52,12 +55,14 @@ def test_home_is_where_the_way_back_leads() -> None:
 @pytest.mark.parametrize(
     ("kind", "born", "expected"), [("bridge", True, True), ("bridge", False, False), ("veth", True, False)]
 )
-def test_only_a_bridge_that_was_born_here_is_one(kind: str, *, born: bool, expected: bool) -> None:
+def test_only_a_bridge_created_here_counts_as_a_bridge(kind: str, *, born: bool, expected: bool) -> None:
+    """An interface counts as a bridge only if its kind is bridge and it was created for the sandbox."""
     made = replace(PLUGGED, kind=kind, born=born, back=(CreateLink("web", 7, "eth0", kind, None).inverse(),))
     assert made.is_bridge is expected
 
 
-def test_a_link_of_another_kind_is_another() -> None:
+def test_link_of_another_kind_does_not_match() -> None:
+    """An interface matches a link of its own kind, but neither one of another kind nor a missing one."""
     assert PLUGGED.holds(LINK)
     assert not PLUGGED.holds(replace(LINK, kind="macvlan"))
     assert not PLUGGED.holds(None)
@@ -83,5 +88,8 @@ PEER = Link(8, "p0", kind="veth", lower=7, lower_netns=2)
     ],
     ids=range(11),
 )
-def test_a_link_is_tied_as_it_was(item: Attachment, link: Link, lower: Link | None, *, expected: bool) -> None:
+def test_link_matches_if_its_peer_is_the_recorded_one(
+    item: Attachment, link: Link, lower: Link | None, *, expected: bool
+) -> None:
+    """A link matches an interface unless its peer or lower link is known not to be the recorded one."""
     assert item.is_tied(link, lower, {20, 21}) is expected

@@ -1,4 +1,4 @@
-"""What the kernel says as events; what it does not say is found out. The judge of what it says are kernel tests."""
+"""Events from the kernel's notifications and from comparing dumps; tests/kernel checks the notifications."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def kernel() -> FakeKernel:
 
 @pytest.fixture
 def known(kernel: FakeKernel) -> EventTracker:
-    """Return what is known of it."""
+    """Return a tracker that knows the state of the kernel."""
     made = EventTracker("web")
     made.compare(kernel)
     return made
@@ -55,14 +55,16 @@ def short(events: list[Event]) -> list[tuple[str, str, str | None]]:
     return [(event.what, event.change, event.interface) for event in events]
 
 
-def test_at_first_all_is_new_links_first(kernel: FakeKernel) -> None:
+def test_first_comparison_reports_all_as_new_links_first(kernel: FakeKernel) -> None:
+    """The first comparison reports everything as new, links before what is on them."""
     found = EventTracker("web").compare(kernel)
     assert short(found)[:3] == [("link", "new", "lo"), ("link", "new", "v0"), ("address", "new", "v0")]
     assert set(short(found)[3:]) == {("address", "new", "v0"), ("route", "new", "v0")}
     assert {event.sandbox for event in found} == {"web"}
 
 
-def test_what_was_lost_is_found_out(kernel: FakeKernel, known: EventTracker) -> None:
+def test_comparison_reports_changes_without_notification(kernel: FakeKernel, known: EventTracker) -> None:
+    """A comparison with the kernel reports the changes of which no notification arrived."""
     assert known.compare(kernel) == []
     kernel.add_link("v1", index=8)
     send(kernel, link.change(7, mtu=1400), route.delete(route_entry("10.9.0.0/16", 7, "10.0.0.9")))
@@ -73,11 +75,12 @@ def test_what_was_lost_is_found_out(kernel: FakeKernel, known: EventTracker) -> 
     ]
     send(kernel, link.delete(7))
     found = short(known.compare(kernel))
-    assert found[-1] == ("link", "deleted", "v0")  # what was on it goes before it
+    assert found[-1] == ("link", "deleted", "v0")  # after the events of what was on it
     assert {item[1:] for item in found} == {("deleted", "v0")}
 
 
-def test_a_thing_is_new_changes_and_goes(known: EventTracker) -> None:
+def test_neighbor_is_reported_new_changed_and_deleted(known: EventTracker) -> None:
+    """A neighbor is reported as new, changed and deleted; a repeated notification gives no event."""
     entry = neighbor_entry("10.0.0.7", 7)
     said = [
         known.receive(say(neighbor.NEWNEIGH, entry)),
@@ -90,13 +93,14 @@ def test_a_thing_is_new_changes_and_goes(known: EventTracker) -> None:
     assert said[0] == Event("web", "neighbor", "new", "v0", Neighbor("10.0.0.7", entry.mac or "", "v0"))
 
 
-def test_a_link_whose_master_is_known_names_it(known: EventTracker) -> None:
+def test_link_event_has_the_name_of_a_known_master(known: EventTracker) -> None:
     event = known.receive(say_link(link.NEWLINK, 9, "p0", attrs.pack_u32(10, 7)))
     assert event
     assert (event.interface, event.master, event.change) == ("p0", "v0", "new")
 
 
-def test_what_nobody_asked_for_is_not_told(known: EventTracker) -> None:
+def test_irrelevant_notifications_give_no_event(known: EventTracker) -> None:
+    """Notifications about what nobody configured, of other families, or malformed give no event."""
     local = route_entry("10.0.0.1/32", 7, table=route.TABLE_LOCAL)
     learned = route_entry("fd09::1/128", 7, flags=route.CLONED)
     groups = replace(forwarding(7), mac="33:33:00:00:00:01")
@@ -107,7 +111,7 @@ def test_what_nobody_asked_for_is_not_told(known: EventTracker) -> None:
         say(neighbor.NEWNEIGH, replace(groups, mac=None)),
         say(neighbor.NEWNEIGH, replace(neighbor_entry("10.0.0.7", 7), flags=8)),  # NTF_PROXY
         say(neighbor.NEWNEIGH, replace(neighbor_entry("224.0.0.1", 7), state=neighbor.NOARP)),
-        Message(30, 0, 0, neighbor_entry("10.0.0.7", 7).pack()),  # RTM_GETNEIGH: a program is to find out
+        Message(30, 0, 0, neighbor_entry("10.0.0.7", 7).pack()),  # RTM_GETNEIGH: a request to resolve it
         Message(route.NEWROUTE, 0, 0, b"\x07" + bytes(11)),
         Message(link.NEWLINK, 0, 0, b""),
         say_link(link.NEWLINK, 7, "v0", family=10),
@@ -115,7 +119,8 @@ def test_what_nobody_asked_for_is_not_told(known: EventTracker) -> None:
         assert known.receive(message) is None
 
 
-def test_a_replaced_route_has_changed(kernel: FakeKernel, known: EventTracker) -> None:
+def test_replaced_route_is_reported_as_changed(kernel: FakeKernel, known: EventTracker) -> None:
+    """A route that replaces another is reported as changed, and a late RTM_DELROUTE of the other gives no event."""
     old, new = route_entry("10.9.0.0/16", 7, "10.0.0.9"), route_entry("10.9.0.0/16", 7, "10.0.0.8")
     send(kernel, route.replace(new))
     event = known.receive(say(route.NEWROUTE, new, flags=F_REPLACE))
@@ -126,7 +131,8 @@ def test_a_replaced_route_has_changed(kernel: FakeKernel, known: EventTracker) -
 
 
 @pytest.mark.parametrize("gone", [True, False], ids=["gone", "down"])
-def test_with_a_link_ipv4_routes_may_have_gone(known: EventTracker, gone: bool) -> None:  # noqa: FBT001
+def test_link_down_or_deleted_makes_the_state_stale(known: EventTracker, gone: bool) -> None:  # noqa: FBT001
+    """The state is stale once a link with IPv4 routes is down or deleted: the kernel removes routes silently."""
     known.receive(say_link(link.NEWLINK, 9, "v9", flags=0))
     assert not known.is_stale
     known.receive(say_link(link.DELLINK if gone else link.NEWLINK, 7, "v0", flags=0))
@@ -134,7 +140,10 @@ def test_with_a_link_ipv4_routes_may_have_gone(known: EventTracker, gone: bool) 
 
 
 @pytest.mark.parametrize("source", [None, "10.5.0.1"])
-def test_with_an_address_ipv4_routes_may_have_gone(kernel: FakeKernel, known: EventTracker, source: str | None) -> None:
+def test_deleted_source_address_makes_the_state_stale(
+    kernel: FakeKernel, known: EventTracker, source: str | None
+) -> None:
+    """The state is stale once the source address of an IPv4 route is deleted: the route goes silently."""
     known.receive(say(address.NEWADDR, address_entry("10.5.0.1/32", 9)))
     known.receive(say(address.NEWADDR, address_entry("fd00::1/64", 7)))
     known.receive(say(address.DELADDR, address_entry("fd00::1/64", 7)))
@@ -147,12 +156,15 @@ def test_with_an_address_ipv4_routes_may_have_gone(kernel: FakeKernel, known: Ev
     assert not known.is_stale
 
 
-def test_one_of_several_ways_of_a_route_that_goes_is_found_out(known: EventTracker) -> None:
+def test_deleted_next_hop_makes_the_state_stale(known: EventTracker) -> None:
+    """The state is stale after RTM_DELROUTE of an unknown route, which may be one next hop of several."""
     assert known.receive(say(route.DELROUTE, route_entry("fd09::/64", 7, "fd00::1"))) is None
     assert known.is_stale
 
 
-def test_a_port_is_told_when_nothing_but_its_state_changes(known: EventTracker) -> None:
+def test_bridge_port_state_change_is_reported(known: EventTracker) -> None:
+    """A change of nothing but the bridge port state is reported as a change of the link."""
+
     def port(number: int) -> bytes:
         return attrs.nest(12, attrs.pack_u8(1, number))
 
@@ -164,21 +176,22 @@ def test_a_port_is_told_when_nothing_but_its_state_changes(known: EventTracker) 
     assert (event.change, event.master, event.value.port_state) == ("changed", "v0", "FORWARDING")
     for message in (
         say_link(link.NEWLINK, 9, "p0", port(3), family=7),  # no change
-        say_link(link.DELLINK, 9, "p0", port(0), family=7),  # its bridge has lost it; that is told as a change as well
+        say_link(link.DELLINK, 9, "p0", port(0), family=7),  # released by its bridge; RTM_NEWLINK reports that, too
         say_link(link.NEWLINK, 9, "p0", family=7),
-        say_link(link.NEWLINK, 7, "v0", port(3), family=7),  # no port
+        say_link(link.NEWLINK, 7, "v0", port(3), family=7),  # not a port
         say_link(link.NEWLINK, 99, "p9", port(3), family=7),
     ):
         assert known.receive(message) is None
 
 
-def test_no_more_is_remembered_than_the_limit(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_known_entries_is_limited(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of known entries is limited; an entry over the limit is reported as new each time."""
     known = EventTracker("web")
     known.compare(kernel)
     size = len(known._known)
     monkeypatch.setattr(tracker, "KNOWN", size)
     many = [neighbor_entry(f"10.0.0.{number}", 7) for number in range(10, 20)]
-    for _ in range(2):  # what is not remembered is new each time, and goes without having come
+    for _ in range(2):  # an entry over the limit is new each time
         assert {event and event.change for event in map(known.receive, (say(28, item) for item in many))} == {"new"}
     assert {event and event.change for event in map(known.receive, (say(29, item) for item in many))} == {"deleted"}
     assert (len(known._known), known.knows_all) == (size, False)
@@ -190,7 +203,8 @@ def test_no_more_is_remembered_than_the_limit(kernel: FakeKernel, monkeypatch: p
     assert known.knows_all
 
 
-def test_a_list_that_is_too_long_is_as_good_as_none(kernel: FakeKernel, known: EventTracker) -> None:
+def test_dump_over_the_size_limit_counts_as_unknown(kernel: FakeKernel, known: EventTracker) -> None:
+    """A dump over the size limit leaves the state unknown and gives no event; any other error is raised."""
     kernel.faults.fail(1, errno.EMSGSIZE)
     assert known.compare(kernel) == []
     assert (known.knows_all, known._known) == (False, {})
@@ -199,7 +213,8 @@ def test_a_list_that_is_too_long_is_as_good_as_none(kernel: FakeKernel, known: E
         known.compare(kernel)
 
 
-def test_the_states_of_neighbors_have_the_words_of_ip() -> None:
+def test_neighbor_states_have_the_names_of_ip() -> None:
+    """The states of a neighbor have the names that ip(8) prints."""
     assert replace(neighbor_entry("10.0.0.7", 7), state=0x06).states == ("REACHABLE", "STALE")
 
 

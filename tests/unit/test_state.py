@@ -1,4 +1,4 @@
-"""What is read of the kernel before a plan is made."""
+"""What is read from the kernel before a plan is made."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from netsandbox import Bridge, Ifb, InterfaceSpec
 from netsandbox._kernel import HOST
 from netsandbox._plan import state as _state
 from netsandbox._plan.state import Facts, LinkState, attach_facts, classify, detach_facts, read_state
@@ -24,7 +25,8 @@ THERE, HOME = Place("web", 7, "eth0", None, 1500), Place(HOST, 7, "v0", None, 15
 PLUGGED = Attachment(1, "v0", 7, "eth0", "veth", born=False, back=(Move(THERE, HOME),))
 
 
-def test_the_state_of_a_link_is_all_that_it_loses_when_it_leaves() -> None:
+def test_link_state_has_all_that_a_move_drops() -> None:
+    """The state of a link has the addresses, routes, neighbors and the master that a move drops."""
     host = furnished().host
     send(host, route.add(route_entry("10.8.0.0/16", 7, table=100)))
     send(host, neighbor.replace(replace(forwarding(7, "02:00:00:00:00:97"), state=PERMANENT, flags=SELF)))
@@ -56,40 +58,51 @@ def test_the_state_of_a_bridge_has_its_ports() -> None:
     assert read_state(host, bridge).ports == (port,)
 
 
-def test_a_plain_link_has_no_master_and_no_forwarding_entries() -> None:
+def test_state_of_a_plain_link_has_only_the_link() -> None:
+    """The state of a link without any configuration has nothing but the link."""
     host = furnished().host
     link = host.link("v1")
     assert link
     assert read_state(host, link) == LinkState(link)
 
 
-def test_what_is_not_on_the_host_is_left_out() -> None:
+def test_missing_sources_are_left_out() -> None:
+    """Sources that do not exist on the host are left out; alternative names are found."""
     rig = furnished()
-    found = attach_facts(rig.host, rig.box, ["v1", "first", "gone"], check_routes=False)
+    found = attach_facts(rig.host, rig.box, [InterfaceSpec(name) for name in ("v1", "first", "gone")])
     assert {name: state.link.name for name, state in found.sources.items()} == {"v1": "v1", "first": "v0"}
     assert (found.addresses, found.routes, found.sysctls) == ((), (), {})
 
 
-def test_addresses_and_main_routes_are_read_only_if_they_matter() -> None:
+def test_addresses_and_routes_are_read_only_if_needed() -> None:
+    """Addresses and routes of the main table are read only if route conflicts are to be checked."""
     rig = furnished()
     rig.box.add_link("eth0", index=7, addresses=["10.0.0.2/24"], up=True)
     send(rig.box, route.add(route_entry("10.8.0.0/16", 7, table=100)))
-    found = attach_facts(rig.host, rig.box, [], check_routes=True)
+    checked = InterfaceSpec(Ifb(), addresses=["10.1.0.2/24"])
+    found = attach_facts(rig.host, rig.box, [checked])
     assert [str(item.interface) for item in found.addresses] == ["10.0.0.2/24", "fe80::ff:fe00:7/64"]
     assert [str(item.to) for item in found.routes] == ["10.0.0.0/24", "fe80::/64"]
     before = len(rig.faults.calls)
-    attach_facts(rig.host, rig.box, [], check_routes=False)
+    attach_facts(rig.host, rig.box, [checked], is_new=True)
     assert rig.faults.calls[before:] == ["box: list links"]
 
 
-def test_settings_are_read_by_the_name_of_the_link_not_of_the_source() -> None:
+def test_sysctls_are_read_by_the_name_of_the_link() -> None:
+    """Sysctls are read by the link's own name, even if its source is an alternative name."""
     host = furnished(is_host=True).host
-    wanted = [("first", "ipv4/conf/{}/rp_filter"), ("br", "ipv4/conf/{}/rp_filter"), ("v1", "ipv4/conf/{}/nonsense")]
-    found = attach_facts(host, host, ["first", "v1"], check_routes=False, sysctls=wanted)
-    assert found.sysctls == {"ipv4/conf/v0/rp_filter": "2"}
+    specs = [
+        InterfaceSpec("first", sysctls={"net.ipv4.conf.IFNAME.rp_filter": "2"}),
+        InterfaceSpec(Bridge("br"), sysctls={"net.ipv4.conf.IFNAME.rp_filter": "2"}),
+        InterfaceSpec("v1", sysctls={"net.ipv4.conf.IFNAME.nonsense": "2"}),
+    ]
+    found = attach_facts(host, host, specs, is_host=True)
+    off = {f"ipv6/conf/{name}/disable_ipv6": "0" for name in ("v0", "v1")}
+    assert found.sysctls == {"ipv4/conf/v0/rp_filter": "2", **off}
 
 
-def test_links_of_the_sandbox_are_found_by_index_and_by_any_name() -> None:
+def test_links_are_found_by_index_name_and_altname() -> None:
+    """A link of the sandbox is found by its index, its name or an alternative name."""
     box = FakeKernel()
     link = box.add_link("eth0", index=7, altnames=("uplink",))
     facts = Facts(links=(link,))
@@ -98,7 +111,8 @@ def test_links_of_the_sandbox_are_found_by_index_and_by_any_name() -> None:
 
 
 @pytest.mark.parametrize("altnames", [(), ("uplink",)])
-def test_what_stands_in_the_way_home_is_read(altnames: tuple[str, ...]) -> None:
+def test_host_links_with_a_conflicting_name_are_read(altnames: tuple[str, ...]) -> None:
+    """For a detach, the host links are read whose name is a name or alternative name of the leaving link."""
     host, box = FakeKernel("host"), FakeKernel("box")
     box.add_link("eth0", index=7)
     other = host.add_link("other", altnames=("uplink",))
@@ -111,7 +125,8 @@ def test_what_stands_in_the_way_home_is_read(altnames: tuple[str, ...]) -> None:
     assert detach_facts(host, box, [item], [item]).host_links["v0"] == same
 
 
-def test_all_indexes_of_the_host_are_read_if_another_one_is_needed() -> None:
+def test_all_host_links_are_read_if_the_index_is_taken() -> None:
+    """For a detach, all host links are read if the original index of the leaving link is taken."""
     host, box = FakeKernel("host"), FakeKernel("box")
     box.add_link("eth0", index=7)
     host.add_link("taker", index=7)
@@ -120,7 +135,8 @@ def test_all_indexes_of_the_host_are_read_if_another_one_is_needed() -> None:
     assert set(found.host_links) == {1, 7, 40}
 
 
-def test_a_link_that_has_vanished_is_left_out_and_a_lower_one_is_read() -> None:
+def test_vanished_link_is_left_out_and_lower_is_read() -> None:
+    """For a detach, a link that no longer exists is left out, and the recorded lower link is read."""
     host, box = FakeKernel("host"), FakeKernel("box")
     lower = host.add_link("v0", index=9)
     box.add_link("eth1", index=8, kind="bridge")
@@ -130,15 +146,17 @@ def test_a_link_that_has_vanished_is_left_out_and_a_lower_one_is_read() -> None:
     assert found.siblings == {7, 8}
 
 
-def test_a_change_of_a_link_does_not_change_facts_that_were_read() -> None:
+def test_facts_do_not_change_with_the_kernel() -> None:
+    """A later change of a link does not change facts that were read before."""
     host = furnished().host
-    facts = attach_facts(host, FakeKernel(), ["v0"], check_routes=False)
+    facts = attach_facts(host, FakeKernel(), [InterfaceSpec("v0")])
     send(host, links.change(7, mtu=1300))
     assert facts.sources["v0"].link.mtu == 1500
 
 
 @pytest.mark.parametrize("mastered", [True, False])
-def test_of_a_flood_inside_only_the_link_is_to_come_back(monkeypatch: pytest.MonkeyPatch, *, mastered: bool) -> None:
+def test_state_of_an_overfull_link_has_only_its_master(monkeypatch: pytest.MonkeyPatch, *, mastered: bool) -> None:
+    """Of a link in the sandbox with more than MANY entries, the state has only the link and its master."""
     host, box = FakeKernel("host"), FakeKernel("box")
     bridge = box.add_link("br0", index=8, kind="bridge")
     box.add_link("eth0", index=7, addresses=["10.0.0.2/24", "10.0.0.3/24"], master=8 * mastered, up=True)
@@ -150,9 +168,8 @@ def test_of_a_flood_inside_only_the_link_is_to_come_back(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(("code", "borne"), [(errno.EMSGSIZE, True), (errno.EIO, False)])
-def test_a_list_too_long_to_read_does_not_keep_a_link_inside_and_another_failure_does(
-    code: int, *, borne: bool
-) -> None:
+def test_dump_over_the_size_limit_does_not_stop_a_detach(code: int, *, borne: bool) -> None:
+    """A dump over the size limit does not stop a detach; any other error does."""
     rig = furnished()
     rig.box.add_link("eth0", index=7)
     rig.faults.fail(2, code)
@@ -164,8 +181,8 @@ def test_a_list_too_long_to_read_does_not_keep_a_link_inside_and_another_failure
             detach_facts(rig.host, rig.box, [PLUGGED], [PLUGGED])
 
 
-def test_links_are_told_apart_by_what_nobody_inside_can_forge() -> None:
-    """Index, kind, and the other end as the host has it; not the name."""
+def test_links_are_identified_by_index_kind_and_peer() -> None:
+    """A link is identified by its index, its kind and the peer that the host reports, and not by its name."""
     host, box = FakeKernel("host"), FakeKernel("box")
     ours = box.add_link("renamed", index=7, lower=8, lower_netns=1)
     swapped = box.add_link("eth1", index=9, lower=10, lower_netns=1)
@@ -182,5 +199,5 @@ def test_links_are_told_apart_by_what_nobody_inside_can_forge() -> None:
     assert {link.name for link in found.links} == {"lo", "renamed", "eth1", "eth2"}
     assert (found.ours, found.missing) == (items[:1], items[1:])
     assert {link.index for link in found.foreign} == {swapped.index, bridge.index}
-    assert classify(None, box, items).ours == items[:2]  # as far as can be told from inside
+    assert classify(None, box, items).ours == items[:2]  # as far as the sandbox alone shows
     assert ours.index not in {link.index for link in classify(None, box, items).foreign}

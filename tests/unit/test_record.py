@@ -1,4 +1,4 @@
-"""Records to bytes and back; bytes that are no record are told, whatever they are."""
+"""Records to bytes and back; bytes that are not a valid record are refused."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _full() -> Record:
 
 
 def _sealed(record: object) -> bytes:
-    """Return the bytes of a record that says anything, with the right checksum."""
+    """Return the bytes of any content in place of a record, with a valid checksum."""
     return _record.seal(json.dumps({"version": _record.VERSION, "record": record}).encode())
 
 
@@ -49,19 +49,22 @@ BYTES = _record.pack(RECORD)
 
 
 @pytest.mark.parametrize("record", [EMPTY, RECORD, replace(EMPTY, pending=Pending("x", (), forward=True, then=None))])
-def test_a_record_comes_back_as_it_was(record: Record) -> None:
+def test_record_round_trip(record: Record) -> None:
+    """A record equals itself after packing and unpacking."""
     assert _record.unpack(_record.pack(record)) == record
 
 
 @pytest.mark.parametrize("step", STEPS, ids=[f"{type(step).__name__} {n}" for n, step in enumerate(STEPS)])
-def test_a_step_comes_back_with_its_inverse_and_its_words(step: Step) -> None:
+def test_step_round_trip(step: Step) -> None:
+    """A step that is read from a record has the same value, text and inverse."""
     item = Attachment(1, "v0", 7, "eth0", "veth", born=False, back=(step,))
     found = _record.unpack(_record.pack(replace(EMPTY, interfaces=(item,)))).interfaces[0].back[0]
     assert found == step
     assert (str(found), found.inverse()) == (str(step), step.inverse())
 
 
-def test_how_often_an_interface_is_advertised_is_recorded_and_an_older_record_does_not_say_it() -> None:
+def test_advertise_option_is_recorded() -> None:
+    """A record has the option `advertise`; without it there are no adverts, and an invalid one is refused."""
     item = Attachment(1, "v0", 7, "eth0", "veth", born=False, advertise=Advertise(2, 0.5))
     data = _record.pack(replace(EMPTY, interfaces=(item,)))
     assert _record.unpack(data).interfaces == (item,)
@@ -88,7 +91,8 @@ def _parts(value: object) -> list[object]:
     return [value] + [part for item in fields(value) for part in _parts(getattr(value, item.name))]
 
 
-def test_texts_that_are_no_utf8_survive() -> None:
+def test_non_utf8_text_in_a_record_round_trip() -> None:
+    """Text in a record that is not UTF-8 equals itself after packing and unpacking."""
     record = replace(EMPTY, interfaces=(Attachment(1, "v\udcff", 7, "eth0", None, born=True),))
     assert _record.unpack(_record.pack(record)) == record
 
@@ -138,20 +142,22 @@ def test_texts_that_are_no_utf8_survive() -> None:
     ],
     ids=range(34),
 )
-def test_bytes_that_are_no_record_are_told(data: bytes, reason: str) -> None:
+def test_invalid_record_is_refused(data: bytes, reason: str) -> None:
+    """Bytes that are not a valid record raise ProtocolError with the reason."""
     with pytest.raises(ProtocolError) as info:
         _record.unpack(data)
     assert info.value.message.startswith(reason)
 
 
 @given(st.integers(0, len(BYTES) - 1))
-def test_a_record_that_was_cut_short_is_told(length: int) -> None:
+def test_truncated_record_is_refused(length: int) -> None:
     with pytest.raises(ProtocolError):
         _record.unpack(BYTES[:length])
 
 
 @given(st.integers(0, len(BYTES)), st.binary(max_size=8), st.integers(0, 8))
-def test_a_record_with_a_flaw_is_told(place: int, flaw: bytes, length: int) -> None:
+def test_corrupt_record_is_refused(place: int, flaw: bytes, length: int) -> None:
+    """A record in which some bytes were replaced raises ProtocolError."""
     damaged = BYTES[:place] + flaw + BYTES[place + length :]
     assume(damaged != BYTES)
     with pytest.raises(ProtocolError):
@@ -166,7 +172,8 @@ _JSON = st.recursive(
 
 
 @given(st.sampled_from(sorted(_record._CLASSES | _record._VALUES)), st.data())
-def test_any_json_is_a_record_or_told(name: str, data: st.DataObject) -> None:
+def test_random_json_is_a_record_or_is_refused(name: str, data: st.DataObject) -> None:
+    """Random JSON with a valid checksum is a Record or raises ProtocolError."""
     known: dict[str, Any] = {}
     if name in _record._CLASSES:
         known = {item.name: data.draw(_JSON) for item in fields(_record._CLASSES[name])}
@@ -175,7 +182,8 @@ def test_any_json_is_a_record_or_told(name: str, data: st.DataObject) -> None:
 
 
 @given(st.data(), _JSON)
-def test_a_record_that_says_something_else_can_be_carried_out_or_is_told(data: st.DataObject, other: object) -> None:
+def test_altered_record_can_be_executed_or_is_refused(data: st.DataObject, other: object) -> None:
+    """A record with one value replaced raises ProtocolError, or its steps raise only NetSandboxError."""
     record = json.loads(BYTES)["record"]
     inner, key = data.draw(st.sampled_from(list(_places(record))))
     inner[key] = deepcopy(data.draw(st.just(other) | st.sampled_from([part[at] for part, at in _places(record)])))
@@ -197,7 +205,7 @@ def test_a_record_that_says_something_else_can_be_carried_out_or_is_told(data: s
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401  JSON
-    """Yield every place in a JSON value at which something stands."""
+    """Yield every place in a JSON value, as a container and a key."""
     for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
         yield value, key
         yield from _places(value[key])
