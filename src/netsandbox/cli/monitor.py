@@ -7,9 +7,8 @@ import click
 
 from netsandbox._events.iterator import Events
 from netsandbox._events.tracker import Event
-from netsandbox.cli import output, view
-from netsandbox.cli.app import Settings, complete_sandbox, json_option, pass_settings, usage
-from netsandbox.cli.opening import opened
+from netsandbox.cli import console, render_json
+from netsandbox.cli.app import Settings, complete_sandbox, json_option, opened, pass_settings, usage
 from netsandbox.netlink.address import Address
 from netsandbox.netlink.link import Link
 from netsandbox.spec import Neighbor, Route
@@ -40,12 +39,12 @@ def monitor(settings: Settings, sandboxes: tuple[str, ...], *, everything: bool,
     with ExitStack() as stack:
         boxes = [stack.enter_context(opened(name)) for name in dict.fromkeys(sandboxes)]
         events = stack.enter_context(Events(None if everything else boxes))
-        output.complain(f"listening to {', '.join(box.name for box in boxes) or 'all sandboxes'}")
+        console.complain(f"listening to {', '.join(box.name for box in boxes) or 'all sandboxes'}")
         for number, event in enumerate(events, 1):
             if settings.json:
-                output.data(view.event(event))
+                console.data(render_json.event(event))
             else:
-                output.text(f"{event.sandbox} [{_LABELS[event.what]}] {_line(event)}")
+                console.text(f"{event.sandbox} [{_LABELS[event.what]}] {_line(event)}")
                 sys.stdout.flush()
             if number == count:
                 return
@@ -68,12 +67,12 @@ def _words(event: Event, value: Link | Address | Route | Neighbor) -> str:
         return f"{words} {value.state}".rstrip()
     name = event.interface or f"if{value.index}"
     if isinstance(value, Link):
-        words = f"{value.index}: {name}: <{','.join(view.flags(value.flags))}> mtu {value.mtu}"
+        words = f"{value.index}: {name}: <{','.join(render_json.flags(value.flags))}> mtu {value.mtu}"
         words += f" master {event.master}" if event.master else ""
         words += f" state {value.operstate}"
         words += f" port {value.port_state.lower()}" if value.port_state else ""
-        return words + (f" link/{view.link_type(value.type)} {value.mac}" if value.mac else "")
-    shown = view.address(value)
+        return words + (f" link/{render_json.link_type(value.type)} {value.mac}" if value.mac else "")
+    shown = render_json.address(value)
     words = f"{value.index}: {name} {shown['family']} {value.interface}"
     words += f" peer {value.peer}" if value.peer else ""
     words += f" brd {value.broadcast}" if value.broadcast else ""

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from netsandbox._run.interfaces import snapshot
-from netsandbox.cli import output
+from netsandbox.cli import console
 from netsandbox.interface import Interface
 from netsandbox.sandbox import Sandbox
 from netsandbox.spec import Neighbor, Route
@@ -42,7 +42,7 @@ def _without_link(route: Route) -> str:
 def sandbox(box: Sandbox) -> None:
     """Show all there is to know of a sandbox."""
     found = snapshot(box, neighbors=True)
-    output.text(f"sandbox {box.name} at {box.path}")
+    console.text(f"sandbox {box.name} at {box.path}")
     ours = found.interfaces
     interfaces(ours, title="interfaces")
     changed(ours, found.missing)
@@ -67,14 +67,14 @@ def interfaces(items: Iterable[Interface], *, title: str = "") -> None:
         )
         for item in items
     ]
-    output.table(INTERFACE_HEADERS, rows, title=title)
+    console.table(INTERFACE_HEADERS, rows, title=title)
 
 
 def changed(ours: Iterable[Interface], missing: Iterable[Interface]) -> None:
     """Show which interfaces were renamed inside, and which are missing."""
     renamed = [(item.given_name, item.name, item.source) for item in ours if item.name != item.given_name]
     gone = [(item.name, "-", item.source) for item in missing]
-    output.table(("PLUGGED IN AS", "NOW", "SOURCE"), [*renamed, *gone], title="renamed or missing")
+    console.table(("PLUGGED IN AS", "NOW", "SOURCE"), [*renamed, *gone], title="renamed or missing")
 
 
 def routes(items: Iterable[Route], *, title: str = "") -> None:
@@ -90,16 +90,16 @@ def routes(items: Iterable[Route], *, title: str = "") -> None:
         )
         for item in items
     ]
-    output.table(("TO", "VIA", "INTERFACE", "METRIC", "SOURCE", "FLAGS"), rows, title=title)
+    console.table(("TO", "VIA", "INTERFACE", "METRIC", "SOURCE", "FLAGS"), rows, title=title)
 
 
 def neighbors(items: Iterable[Neighbor], *, title: str = "") -> None:
     """Show neighbors and forwarding entries."""
     rows = [(item.ip or "-", item.mac, item.interface, "bridge" if item.bridge else "-") for item in items]
-    output.table(("IP", "MAC", "INTERFACE", "TABLE"), rows, title=title)
+    console.table(("IP", "MAC", "INTERFACE", "TABLE"), rows, title=title)
 
 
 def addresses(items: Iterable[Interface]) -> None:
     """Show the addresses of interfaces, one a line."""
     rows = [(item.name, address) for item in items for address in item.addresses]
-    output.table(("INTERFACE", "ADDRESS"), rows)
+    console.table(("INTERFACE", "ADDRESS"), rows)
