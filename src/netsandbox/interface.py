@@ -33,7 +33,7 @@ class Owner(Protocol):
         """Its name."""
 
     def remove_interface(self, interface: "Interface") -> None:
-        """Take an interface out."""
+        """Detach an interface."""
 
     def _kernel(self) -> Kernel: ...
 
@@ -44,17 +44,17 @@ class Owner(Protocol):
 class Interface:
     """An interface of a sandbox, as the kernel had it when it was read.
 
-    It is a snapshot with verbs: `Sandbox.interfaces` reads anew, and an old snapshot still removes the right link,
-    which it knows by number and not by name.
+    The values do not change: `Sandbox.interfaces` reads again. The methods act on the link as it is now, also if it was
+    renamed meanwhile: an interface knows its link by number.
 
-    Of a foreign one (`Sandbox.foreign`) netsandbox knows no source, and does not remove it. Of a missing one
-    (`Sandbox.missing`) there is only what was recorded; its *operstate* is "NOTPRESENT".
+    A foreign interface (`Sandbox.foreign`) has no source, and netsandbox does not remove it. A missing one
+    (`Sandbox.missing`) has only what was recorded; its *operstate* is "NOTPRESENT".
 
     Attributes:
-        source: Name of its link on the host, or of the link that was made; empty for a foreign one.
-        name: Its name in the sandbox; the one it was given, if it is missing.
-        given_name: The name it was given when it was plugged in: another one than *name* if it was renamed inside;
-            empty for a foreign one.
+        source: Name of its link on the host, or of the link that was created; empty for a foreign one.
+        name: Its name in the sandbox; of a missing one, the name it was given.
+        given_name: The name it was given when it was attached: another one than *name* if it was renamed inside; empty
+            for a foreign one.
         index: Its index (ifindex) there.
         kind: Kind of link, such as "veth"; None for hardware.
         mac: Its link-layer address, in lower-case colon notation.
@@ -62,14 +62,14 @@ class Interface:
         addresses: Its IP addresses with their prefix lengths.
         routes: Routes that lead out of it, but for those that come with its addresses.
         master: Name, in the sandbox, of the bridge it is a port of.
-        is_bridge: Whether it is a bridge that was made here.
+        is_bridge: Whether it is a bridge that netsandbox created.
         is_up: Whether it is administratively up.
         operstate: Its operational state (RFC 2863), such as "UP".
         flags: IFF_* bits.
         txqlen: Length of its transmit queue, in packets.
-        id: Its number in the sandbox, never given twice; 0 for a foreign one.
-        dropped: Addresses that were asked for, and are not there although it is plugged in: a setting of this link, or
-            somebody inside, took them away. Only what `Sandbox.add_interface` returns knows of them.
+        id: Its number in the sandbox, never used twice; 0 for a foreign one.
+        dropped: Addresses that were requested and that it does not have: a setting of this link, or a program inside,
+            removed them. Only interfaces that `Sandbox.add_interface` returns have them.
     """
 
     source: str
@@ -94,7 +94,7 @@ class Interface:
     _addresses: tuple[Address, ...] = field(repr=False, compare=False)
 
     def check_owner(self, sandbox: str) -> None:
-        """Refuse it where another sandbox is meant: indexes and numbers of interfaces repeat from one to the other.
+        """Refuse an interface of another sandbox: indexes and numbers are unique only in one sandbox.
 
         Raises:
             InterfaceNotFoundError: It belongs to another sandbox.
@@ -104,12 +104,12 @@ class Interface:
             raise InterfaceNotFoundError(f"use {self.name} of sandbox {sandbox}", reason)
 
     def remove(self) -> None:
-        """Take it out of its sandbox; see `Sandbox.remove_interface`."""
+        """Detach it from its sandbox; see `Sandbox.remove_interface`."""
         self._owner.remove_interface(self)
 
     @property
     def adverts(self) -> Adverts:
-        """What came so far of annotate_errors its neighbors its addresses; nothing of what other processes sent.
+        """How often this process has advertised its addresses to its neighbors so far, and the last error.
 
         Raises:
             SandboxClosedError: The sandbox was closed or destroyed, with which its adverts have ended.

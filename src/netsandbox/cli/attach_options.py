@@ -1,4 +1,4 @@
-"""What attach asks for, on its own or in a line of a batch: the options that say it, and the wish they come to."""
+"""The options of attach, on the command line or in a line of a batch, and the interface they ask for."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

@@ -1,7 +1,7 @@
-"""What is shown: stdout is data, as text or as JSON; stderr is for people.
+"""Prints: stdout is data, as text or as JSON; stderr is for people.
 
-Names and texts may come from inside a sandbox, where anybody may have chosen them. In text, whatever does not print is
-shown as an escape, so that it cannot steer a terminal; in JSON, all but ASCII is escaped anyway.
+Names and texts may come from inside a sandbox, where any program may have chosen them. In text, a character that does
+not print is shown as an escape, so that it cannot control a terminal. In JSON, all but ASCII is escaped anyway.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The command that lists sandboxes; it is to be quick, and imports nothing of the library but the runtime directory."""
+"""The command that lists sandboxes. To be quick, it imports only the runtime directory of the library."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""Sandboxes and what is in them as JSON, under the names that ``ip -j`` and ``bridge -j`` give the same things.
+"""Renders sandboxes, interfaces, routes and neighbors as JSON, with the names that ``ip -j`` and ``bridge -j`` use.
 
 Source: print_linkinfo() and print_addrinfo() in iproute2's ip/ipaddress.c, print_route() in ip/iproute.c.
 """
@@ -122,7 +122,7 @@ def _info(item: Link) -> Json:
 
 
 def event(item: Event) -> Json:
-    """Return an event; what it is about stands under its kind, as ``ip -j`` has it."""
+    """Return an event; its value stands under its kind, as ``ip -j`` prints it."""
     made: Json = {"sandbox": item.sandbox, "what": item.what, "change": item.change}
     match item.value:
         case None:
@@ -177,7 +177,7 @@ def gateways(routes: Iterable[Route]) -> dict[str, Json | None]:
 
 
 def sandbox(box: Sandbox) -> Json:
-    """Return all there is to know of a sandbox, as it was at one moment."""
+    """Return everything in a sandbox, as it was at one moment."""
     found = snapshot(box, neighbors=True)
     routes = found.routes
     return {

@@ -1,4 +1,4 @@
-"""Sandboxes and what is in them as text for people."""
+"""Renders sandboxes, interfaces, routes and neighbors as text for people."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,7 +13,7 @@ INTERFACE_HEADERS = ("NAME", "SOURCE", "KIND", "STATE", "MAC", "MTU", "MASTER", 
 
 
 def line(item: Interface) -> str:
-    """Return an interface and its settings in words."""
+    """Return an interface and its settings on one line."""
     words = [item.name, "source", item.source, "kind", item.kind or "-", "state", item.operstate]
     words += ["mac", item.mac] if item.mac else []
     words += ["mtu", str(item.mtu)]
@@ -26,7 +26,7 @@ def line(item: Interface) -> str:
 
 
 def dropped(made: Interface) -> list[str]:
-    """Return what has to be said of addresses that a setting took away."""
+    """Return a line for each address that a setting removed."""
     why = "was dropped: it is gone now that all settings are made"
     return [f"{made.name}: {address} {why}" for address in made.dropped]
 
@@ -40,7 +40,7 @@ def _without_link(route: Route) -> str:
 
 
 def sandbox(box: Sandbox) -> None:
-    """Show all there is to know of a sandbox."""
+    """Show everything in a sandbox, as it was at one moment."""
     found = snapshot(box, neighbors=True)
     console.text(f"sandbox {box.name} at {box.path}")
     ours = found.interfaces

@@ -123,7 +123,7 @@ class Scene:
             console.data(self.found)
         return good
 
-    # --- annotate_errors ---
+    # --- showing ---
 
     def say(self, heading: str) -> None:
         """Begin a part."""
