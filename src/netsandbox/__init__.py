@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from netsandbox import links
     from netsandbox._bulk import Summary
     from netsandbox._events.iterator import Events
     from netsandbox._events.tracker import Event
@@ -29,27 +30,51 @@ if TYPE_CHECKING:
         SpecError,
     )
     from netsandbox.interface import Interface
-    from netsandbox.links import Bridge, Dummy, Ifb, Ipvlan, Kind, Macvlan, Tap, Veth, Vlan, Vxlan
+    from netsandbox.links import *  # noqa: F403
     from netsandbox.sandbox import Sandbox
     from netsandbox.spec import Gateway, InterfaceSpec, Neighbor, Route
     from netsandbox.stats import Statistics
 
+    __all__ = [
+        "Advertise",
+        "Adverts",
+        "Event",
+        "Events",
+        "Gateway",
+        "Interface",
+        "InterfaceNotFoundError",
+        "InterfaceSpec",
+        "KernelError",
+        "NameConflictError",
+        "Neighbor",
+        "NetSandboxError",
+        "Plan",
+        "Problem",
+        "ProtocolError",
+        "RollbackError",
+        "Route",
+        "RouteConflictError",
+        "Sandbox",
+        "SandboxClosedError",
+        "SandboxExistsError",
+        "SandboxNotFoundError",
+        "SourceNotFoundError",
+        "SpecError",
+        "Statistics",
+        "Summary",
+    ]
+    __all__ += links.__all__
+
 _HOMES = {
     "Advertise": "adverts",
     "Adverts": "adverts",
-    "Bridge": "links",
-    "Dummy": "links",
     "Event": "_events.tracker",
     "Events": "_events.iterator",
     "Gateway": "spec",
-    "Ifb": "links",
     "Interface": "interface",
     "InterfaceNotFoundError": "errors",
     "InterfaceSpec": "spec",
-    "Ipvlan": "links",
     "KernelError": "errors",
-    "Kind": "links",
-    "Macvlan": "links",
     "NameConflictError": "errors",
     "Neighbor": "spec",
     "NetSandboxError": "errors",
@@ -67,59 +92,24 @@ _HOMES = {
     "SpecError": "errors",
     "Statistics": "stats",
     "Summary": "_bulk",
-    "Tap": "links",
-    "Veth": "links",
-    "Vlan": "links",
-    "Vxlan": "links",
 }
-__all__ = [
-    "Advertise",
-    "Adverts",
-    "Bridge",
-    "Dummy",
-    "Event",
-    "Events",
-    "Gateway",
-    "Ifb",
-    "Interface",
-    "InterfaceNotFoundError",
-    "InterfaceSpec",
-    "Ipvlan",
-    "KernelError",
-    "Kind",
-    "Macvlan",
-    "NameConflictError",
-    "Neighbor",
-    "NetSandboxError",
-    "Plan",
-    "Problem",
-    "ProtocolError",
-    "RollbackError",
-    "Route",
-    "RouteConflictError",
-    "Sandbox",
-    "SandboxClosedError",
-    "SandboxExistsError",
-    "SandboxNotFoundError",
-    "SourceNotFoundError",
-    "SpecError",
-    "Statistics",
-    "Summary",
-    "Tap",
-    "Veth",
-    "Vlan",
-    "Vxlan",
-]
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first used."""
-    if name not in _HOMES:
+    """Import a public name when it is first used; `links` lists the kinds of link."""
+    links = import_module("netsandbox.links")
+    if name == "__all__":
+        value: object = sorted((*_HOMES, *links.__all__))
+    elif name in links.__all__:
+        value = getattr(links, name)
+    elif name in _HOMES:
+        value = getattr(import_module(f"netsandbox.{_HOMES[name]}"), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"netsandbox.{_HOMES[name]}"), name)
+    globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     """Return the public names."""
-    return sorted(__all__)
+    return sorted((*_HOMES, *import_module("netsandbox.links").__all__))

@@ -67,6 +67,15 @@ def name_problem(field: str, name: object, *, longest: int = NAME_MAX) -> Proble
     return Problem(field, name, reason)
 
 
+def mac_problem(text: object) -> str | None:
+    """Return why *text* is not a unicast link-layer address in lower case, or None."""
+    if not isinstance(text, str) or not _MAC.fullmatch(text):
+        return "is not of the form 02:42:ac:11:00:02"
+    if text == "00:00:00:00:00:00":
+        return "is all zero"
+    return "is a multicast address, not that of one host" if int(text[:2], 16) & 1 else None  # IEEE 802: the group bit
+
+
 def sandbox_name_problem(name: object) -> Problem | None:
     """Say what is wrong with *name* as the name of a sandbox, or return None."""
     if not isinstance(name, str):
@@ -147,12 +156,9 @@ class Checks:
     def mac(self, value: object, field: str = "mac") -> str:
         """Return a unicast link-layer address in lower case."""
         text = value.lower() if isinstance(value, str) else ""
-        if not _MAC.fullmatch(text):
-            self.wrong(field, value, "is not of the form 02:42:ac:11:00:02")
-        elif text == "00:00:00:00:00:00":
-            self.wrong(field, value, "is all zero")
-        elif int(text[:2], 16) & 1:  # IEEE 802: the group bit
-            self.wrong(field, value, "is a multicast address, not that of one host")
+        reason = mac_problem(text)
+        if reason:
+            self.wrong(field, value, reason)
         return text
 
     def mtu(self, value: object, *, ipv6: bool, field: str = "mtu") -> None:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from netsandbox._checks import IPAddress
-from netsandbox.netlink import kinds
 from netsandbox.netlink.address import Address
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import Request
 from netsandbox.netlink.neighbor import NeighborEntry
+from netsandbox.netlink.options import Value
 from netsandbox.netlink.route import RouteEntry
 
 HOST = ""  # the host's namespace in a World; its commands need no prefix
@@ -54,7 +54,7 @@ class Kernel(Protocol):
     def set_sysctl(self, path: str, value: str) -> bool:
         """Give a setting below /proc/sys/net a value, unless it has it; return whether it was changed."""
 
-    def make_tap(self, name: str, index: int, options: Mapping[str, kinds.Value]) -> None:
+    def make_tap(self, name: str, index: int, options: Mapping[str, Value]) -> None:
         """Make a link that a program can open; *options* are those of the kind "tun"."""
 
     def pin(self, path: str) -> None:

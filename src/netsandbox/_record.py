@@ -21,7 +21,8 @@ from netsandbox._steps import DeleteVeth, HostEnd, Move, Place, Step
 from netsandbox._steps.base import Exchange
 from netsandbox.adverts import NEVER, Advertise
 from netsandbox.errors import ProtocolError
-from netsandbox.netlink import address, kinds, neighbor, route
+from netsandbox.links import Kind, find_kind
+from netsandbox.netlink import address, neighbor, route
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import Message
 
@@ -93,6 +94,11 @@ class Attachment:
     def is_bridge(self) -> bool:
         """Whether it is a bridge that was made here."""
         return self.born and self.kind == "bridge"
+
+    @property
+    def made_kind(self) -> type[Kind] | None:
+        """Its kind, if it was made here."""
+        return find_kind(self.kind) if self.born else None
 
     @property
     def home(self) -> Place | None:
@@ -189,6 +195,7 @@ class Pending:
 _CLASSES |= {"Record": Record, "Pending": Pending, "Attachment": Attachment}
 _FIELDS = {name: tuple(item.name for item in fields(kind)) for name, kind in _CLASSES.items()}
 _RENAMED = {"Plugged": "Attachment"}  # what records of netsandbox 0.1.0 call a class
+_DROPPED: dict[str, tuple[str, ...]] = {"SetUp": ("source", "prefix")}  # fields of that version which are not read
 _STEPS = tuple(kind for kind in _CLASSES.values() if hasattr(kind, "inverse"))
 _TEXT = re.compile("[^\0\ud800-\udc7f\udd00-\udfff]*")  # without NUL, and surrogates that stand for no byte (PEP 383)
 _SUM = b',"sum":'
@@ -256,18 +263,20 @@ def _unpack(value: Any) -> Any:  # noqa: ANN401  JSON
         return tuple(_unpack(item) for item in value)
     if not isinstance(value, dict):
         return value
-    name = value.pop("is")
+    name: str = value.pop("is")
     name = _RENAMED.get(name, name)
     if name in _VALUES:
         return _VALUES[name](Message(0, 0, 0, bytes.fromhex(value["bytes"])))
-    known = {key: _unpack(item) for key, item in value.items()}
+    known = {key: _unpack(item) for key, item in value.items() if key not in _DROPPED.get(name, ())}
     if name == "Port":
         known["settings"] = bytes.fromhex(known["settings"])
     for field, fits in _checks(name).items():
         if field in known and not fits(known[field]):
             raise ProtocolError(f"a damaged record: {field} of {name} is {known[field]!r:.99}")
-    if name == "CreateLink" and not kinds.fit(known["kind"], known.get("options", ())):
-        raise ProtocolError(f"a damaged record: a link of the kind {known['kind']} with {known.get('options')!r:.99}")
+    if name == "CreateLink":
+        kind, options = find_kind(known["kind"]), known.get("options", ())
+        if not kind or not kind.fits(options):
+            raise ProtocolError(f"a damaged record: a link of the kind {known['kind']} with {options!r:.99}")
     return _CLASSES[name](**known)
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack
 
 from netsandbox import _bulk
 from netsandbox._checks import items
-from netsandbox._events.iterator import Events
 from netsandbox._kernel import Kernel
 from netsandbox._plan.model import Plan
 from netsandbox._run import interfaces as _interfaces
@@ -30,6 +29,7 @@ from netsandbox.spec import InterfaceOptions, InterfaceSpec, expect_all
 if TYPE_CHECKING:
     import subprocess
 
+    from netsandbox._events.iterator import Events
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -107,10 +107,12 @@ class Sandbox(Network):
         _require_linux()
         return cls(lifecycle.create(name, replace_old=replace_old, host=host, attach=cls._attachment(specs)))
 
-    @classmethod
-    def _attachment(cls, specs: Sequence[InterfaceSpec]) -> lifecycle.Attach | None:
+    @staticmethod
+    def _attachment(specs: Sequence[InterfaceSpec]) -> lifecycle.Attach | None:
         """Return what attaches interfaces to a sandbox that is being created; None if there are none."""
-        return (lambda handle: _interfaces.add_interfaces(cls(handle), specs, is_new=True)) if specs else None
+        if not specs:
+            return None
+        return lambda handle, record: _interfaces.attach(handle, record, specs, is_new=True)[:2]
 
     @classmethod
     def create_many(
@@ -484,7 +486,7 @@ class Sandbox(Network):
                 mtu: largest packet in bytes, 68..65535, with IPv6 at least 1280.
                 addresses: IP addresses with prefix length, such as "10.0.0.2/24" and "fd00::2/64", usable at once
                 (no duplicate address detection). IPv6 is off on the link unless one of them is IPv6.
-                master: source name of a bridge that was added before.
+                master: source name of a bridge or vrf that was attached before.
                 routes: routes out of this link, as networks ("192.168.2.1/32") or `Route` values.
                 sysctls: settings of this link, {"net.ipv4.conf.IFNAME.rp_filter": "2"}, the word IFNAME verbatim.
                 on_conflict: "error" (refuse an address that overlaps another link's network) or "ignore".
@@ -600,6 +602,8 @@ class Sandbox(Network):
         Args:
             timeout: After how many seconds without an event an iteration ends; None: never.
         """
+        from netsandbox._events.iterator import Events  # noqa: PLC0415  most do not ask
+
         return Events([self], timeout=timeout)
 
     # --- running inside ---

@@ -263,7 +263,7 @@ class InterfaceSpec:
         mac: Link-layer address, unicast; None keeps the one it has.
         mtu: Largest packet in bytes, 68..65535, with IPv6 at least 1280; None keeps it.
         addresses: IP addresses with their prefix length. IPv6 is switched off unless one of them is IPv6.
-        master: Source name of a bridge that was added to the same sandbox before.
+        master: Source name of a bridge or vrf that was attached to the same sandbox before.
         routes: Routes that lead out of this link.
         sysctls: Settings of this link, by keys of the exact form ``net.X.Y.IFNAME.Z``, in the order they are made.
         on_conflict: What an address that overlaps an existing route means: "error" or "ignore".

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from netsandbox.cli import doctor
+from netsandbox.links import KINDS
 from tests.kernel import lab
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def test_link_kinds_are_those_that_ip_can_create(cli: Cli) -> None:
     """`doctor` reports a kind of link as available if and only if ip(8) can create one."""
     found = next(check for check in cli("doctor -j").json["checks"] if check["name"] == "kinds of link")["found"]
     told = set(found.split(" (not")[0].split())
-    for kind in doctor.KINDS:
+    for kind in (kind.kind for kind in KINDS.values()):
         done = subprocess.run(["ip", "link", "add", "probe", "type", kind], capture_output=True, text=True, check=False)
         assert (kind in told) == ("Unknown device type" not in done.stderr), kind
         lab.ip("link delete probe", check=False)

@@ -263,3 +263,12 @@ def test_invalid_command_lines_are_usage_errors(cli: Cli, box: Sandbox, words: s
     assert told.err.startswith(f"Usage: netsandbox {words.partition(' ')[0]} ")
     assert f"netsandbox: error: {error['message']}" in told.err
     assert cli("attach box v0", "--route=10.0.0.0/8 via", status=2).err.endswith("in route '10.0.0.0/8 via'\n")
+
+
+@pytest.mark.usefixtures("box")
+def test_a_vrf_is_asked_for_as_any_kind(cli: Cli) -> None:
+    """Attach --type vrf takes its options from the declaration, without a line of code of its own."""
+    plan = cli("attach box red --type vrf --set table=10 --dry-run").out
+    assert "ip link add name eth0 type vrf table 10\n" in plan
+    found = cli("attach box red --type vrf --set table=0 -j", status=1).error["problems"]
+    assert [(item["field"], item["reason"]) for item in found] == [("table", "is not a number from 1 to 4294967295")]

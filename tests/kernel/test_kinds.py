@@ -27,14 +27,16 @@ from netsandbox import (
     Tap,
     Veth,
     Vlan,
+    Vrf,
     Vxlan,
+    links,
 )
 from netsandbox._run.transaction import Records
 from netsandbox._steps import Move, SetMtu, delete_links
 from netsandbox._system import kernel as _kernel
 from netsandbox._system import namespace, tap
 from netsandbox._system.kernel import LinuxKernel
-from netsandbox.netlink import attrs, kinds
+from netsandbox.netlink import attrs
 from tests.kernel import lab
 
 if TYPE_CHECKING:
@@ -125,6 +127,7 @@ LINKS: list[tuple[Kind, str, dict[str, object]]] = [
     ),
     (Vxlan(7, remote="fd00::9", local="fd00::8"), "vxlan", {"id": 7, "remote6": "fd00::9", "local6": "fd00::8"}),
     (Vxlan(8, remote="10.0.0.9"), "vxlan", {"id": 8, "remote": "10.0.0.9", "port": 4789}),
+    (Vrf("red", 10), "vrf", {"table": 10}),
     (Dummy(), "dummy", {}),
     (Ifb(), "ifb", {}),
     (Tap(owner=1000, group=1001, vnet_hdr=True), "tun", {"type": "tap", "vnet_hdr": True, "persist": True}),
@@ -233,7 +236,7 @@ LINKS: list[tuple[Kind, str, dict[str, object]]] = [
         },
     ),
 ]
-IDS = [f"{n} {kind.kind}{kinds.words(kind.kind, kind.options)}"[:60] for n, (kind, *_) in enumerate(LINKS)]
+IDS = [f"{n} {kind.kind}{kind.words(kind.options)}"[:60] for n, (kind, *_) in enumerate(LINKS)]
 
 
 @pytest.mark.parametrize(("kind", "name", "told"), LINKS, ids=IDS)
@@ -439,7 +442,7 @@ def test_a_duplicate_macvlan_mac_elsewhere_is_rolled_back(box: Sandbox) -> None:
 
 def test_an_unsupported_kind_is_reported_with_its_module(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Dummy, "kind", "nonsense")
-    monkeypatch.setitem(kinds.OPTIONS, "nonsense", {})
+    monkeypatch.setitem(links._WORDS, "nonsense", "dummy")
     with (
         lab.comes_back(box.path),
         pytest.raises(KernelError, match=r"no links of the kind nonsense \(module nonsense\)"),
@@ -787,3 +790,18 @@ def test_a_failed_detach_on_the_host_recreates_in_order(
 
 def _refuse(*_: object) -> bool:
     raise KernelError(errno.EPERM, "move")
+
+
+# A vrf
+
+
+def test_ports_of_a_vrf_keep_their_ipv6_addresses(box: Sandbox) -> None:
+    """An interface that becomes a port of a vrf has all its addresses, and leaves it for the host."""
+    lab.needs("vrf")
+    lab.veth("v0", "p0", up=True)
+    with lab.comes_back():
+        box.add_interface(Vrf("red", 10), name="red")
+        port = box.add_interface("v0", master="red", addresses=["10.0.0.2/24", "fd00::2/64"])
+        assert port.master == "red"
+        assert lab.addresses("eth0", box.path) >= {"10.0.0.2/24", "fd00::2/64"}
+        box.remove_interfaces(box.interfaces)

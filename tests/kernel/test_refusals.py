@@ -87,7 +87,7 @@ def test_a_master_that_is_no_bridge_is_refused(box: Sandbox) -> None:
 def test_a_foreign_bridge_is_refused_as_a_master(box: Sandbox) -> None:
     veth()
     ip("link add br9 type bridge", netns=box.path)
-    with fails(box, SpecError, match="no bridge of that source is plugged in"):
+    with fails(box, SpecError, match="no bridge or vrf of that source is attached"):
         box.add_interface("v0", master="br9")
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from netsandbox import Bridge, InterfaceSpec, KernelError, RollbackError, Route, Veth
 from netsandbox._plan.detach import plan_detach
-from netsandbox._plan.model import Group, Plan
+from netsandbox._plan.model import Draft, Plan, Target, plan_of
 from netsandbox._run.execute import execute, finish, undo
 from netsandbox._steps import SetNeighbor, SetRoute, SetSysctl, SetUp, Step
 from tests.unit.rig import Rig, everywhere, furnished
@@ -247,8 +248,8 @@ GONE = SetNeighbor("web", 8, "eth0", neighbor_entry("10.0.0.9", 8), None)
 UP = SetUp("web", 1, "lo", old=False, new=True)
 
 
-def _plan(*steps: Step, lenient: bool) -> Plan:
-    return Plan("do it", "web", None, Group("", {}, steps), lenient=lenient)
+def _plan(*steps: Step, idempotent: bool) -> Plan:
+    return replace(plan_of(Target("web", "web"), "do it", None, *steps), idempotent=idempotent)
 
 
 def test_idempotent_plan_skips_steps_already_done() -> None:
@@ -258,9 +259,9 @@ def test_idempotent_plan_skips_steps_already_done() -> None:
     before = rig.state()
     sysctl = SetSysctl("web", 8, "eth0", "1", "0", "ipv4/conf/eth0/rp_filter")
     broken = SetRoute("web", 8, "eth0", None, route_entry("10.9.0.0/16", 8))
-    rig.carry_out(_plan(GONE, sysctl, lenient=True))
+    rig.carry_out(_plan(GONE, sysctl, idempotent=True))
     with pytest.raises(KernelError) as info:
-        rig.carry_out(_plan(GONE, sysctl, UP, broken, lenient=True))
+        rig.carry_out(_plan(GONE, sysctl, UP, broken, idempotent=True))
     assert info.value.undone == ("ip -n web link set dev lo down",)
     assert set(rig.changes(before)) <= {"box addresses 1"}  # what lo gets when it comes up for the first time
 
@@ -272,7 +273,7 @@ def test_strict_plan_fails_on_a_step_already_done() -> None:
     with pytest.raises(
         KernelError, match=r"do it: box: delete neighbor 10.0.0.9 02:00:00:00:00:99 from link 8: ENOENT"
     ):
-        rig.carry_out(_plan(GONE, lenient=False))
+        rig.carry_out(_plan(GONE, idempotent=False))
 
 
 def test_undo_skips_the_steps_of_a_missing_link() -> None:
@@ -310,19 +311,25 @@ def test_failed_finish_is_raised_and_can_be_repeated() -> None:
     assert [link.name for link in rig.box.links()] == ["lo"]
 
 
-def test_spans_are_those_of_the_named_groups() -> None:
-    """Executing a plan opens a span for each named group, and undoing steps opens the span `rollback`."""
+@pytest.mark.parametrize("on", [True, False])
+def test_spans_are_opened_around_their_steps(*, on: bool) -> None:
+    """Where the program traces, executing a plan opens each span once, and undoing steps opens the span `rollback`."""
     opened: list[str] = []
 
     def span(name: str, _: object = None) -> AbstractContextManager[object]:
         opened.append(name)
         return nullcontext()
 
-    group = Group("outer", {"a": "b"}, (Group("", {}, (UP,)), Group("inner", {}, ())))
+    draft = Draft()
+    with draft.span("outer", {"a": "b"}):
+        draft.add(UP)
+        with draft.span("inner", {}):
+            draft.add(UP, UP)
     rig = furnished()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("netsandbox.telemetry.span", span)
-        rig.carry_out(Plan("do it", "web", None, group))
+        patch.setattr("netsandbox.telemetry.is_on", lambda: on)
+        rig.carry_out(draft.plan("do it", rig.target, None))
         undo([UP], rig.world)
         undo([], rig.world)
-    assert opened == ["outer", "inner", "rollback"]
+    assert opened == [*(["outer", "inner"] if on else []), "rollback"]

@@ -9,7 +9,7 @@ from netsandbox import Interface, Sandbox
 
 PROMISED = """
     Sandbox Interface InterfaceSpec Statistics Route Neighbor Plan Problem
-    Bridge Dummy Ifb Ipvlan Kind Macvlan Tap Veth Vlan Vxlan
+    Bridge Dummy Ifb Ipvlan Kind Macvlan Tap Veth Vlan Vrf Vxlan
     Advertise Adverts Event Events Gateway
     NetSandboxError SpecError KernelError RouteConflictError NameConflictError ProtocolError SandboxExistsError
     SandboxNotFoundError SandboxClosedError InterfaceNotFoundError SourceNotFoundError RollbackError

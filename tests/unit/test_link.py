@@ -70,6 +70,7 @@ BR0 = Link(
     operstate="UP",
     carrier=True,
     txqlen=1000,
+    is_immobile=True,
 )
 LO = Link(
     index=1,
@@ -81,6 +82,7 @@ LO = Link(
     operstate="UNKNOWN",
     carrier=True,
     txqlen=1000,
+    is_immobile=True,
 )
 
 
@@ -153,7 +155,7 @@ def test_link_without_attributes_has_defaults() -> None:
     [
         (attrs.pack(ADDRESS), "mac", None),
         (attrs.pack(ADDRESS, bytes.fromhex("0a0b")), "mac", "0a:0b"),
-        (attrs.pack(54, bytes(range(6))), "permanent_mac", "00:01:02:03:04:05"),
+        (attrs.pack(67, b"\x01"), "is_immobile", True),
         (attrs.pack_u32(37, 4), "lower_netns", 4),
         (attrs.pack_u8(16, 6), "operstate", "UP"),
         (attrs.pack_u8(16, 7), "operstate", "UNKNOWN"),

@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from copy import copy, deepcopy
 from dataclasses import FrozenInstanceError, fields, replace
 from ipaddress import ip_address
+from pathlib import Path
 from pickle import dumps, loads
+from runpy import run_module
 from struct import pack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netsandbox import Bridge, Dummy, Ifb, InterfaceSpec, Ipvlan, Kind, Macvlan, SpecError, Tap, Veth, Vlan, Vxlan
+import netsandbox
+from netsandbox import (
+    Bridge,
+    Dummy,
+    Ifb,
+    InterfaceSpec,
+    Ipvlan,
+    Kind,
+    Macvlan,
+    SpecError,
+    Tap,
+    Veth,
+    Vlan,
+    Vrf,
+    Vxlan,
+    links,
+)
 from netsandbox._checks import NAME_MAX, name_problem
 from netsandbox.errors import Problem
-from netsandbox.netlink import attrs, kinds
+from netsandbox.links import KINDS, find_kind
+from netsandbox.links.options import Choice
+from netsandbox.netlink import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,6 +127,7 @@ def test_bridge_is_an_immutable_value() -> None:
         (Vlan("wan", 5), "vlan@wan", "wan"),
         (Vxlan(42), "vxlan", None),
         (Vxlan(42, link="wan"), "vxlan@wan", "wan"),
+        (Vrf("red", 10), "red", None),
         (Dummy(), "dummy", None),
         (Ifb(), "ifb", None),
         (Tap(), "tap", None),
@@ -195,6 +218,8 @@ RULES = [
     (lambda: Vxlan(1, external=True), "id 1: is not 0, as that of external ones is"),
     (lambda: Vxlan(1, vnifilter=True), "vnifilter True: is for external ones"),
     (lambda: Vxlan(1, external=False, gpe=True), "gpe True: is for external ones"),
+    (lambda: Vrf("red", 0), "table 0: is not a number from 1 to 4294967295"),
+    (lambda: Vrf("a b", 1), f"source 'a b': {HELD}"),
     (lambda: Tap(owner=-1), "owner -1: is not a number from 0 to 4294967294"),
     (lambda: Tap(mode="xxx"), "mode 'xxx': is none of tap, tun"),  # type: ignore[arg-type]
 ]
@@ -429,6 +454,7 @@ OPTIONS: list[tuple[Kind, str, dict[int, bytes]]] = [
             3: pack("=I", 9),
         },
     ),
+    (Vrf("red", 2**32 - 1), " table 4294967295", {1: pack("=I", 2**32 - 1)}),
     (Dummy(), "", {}),
     (Ifb(), "", {}),
 ]
@@ -439,11 +465,75 @@ OPTIONS: list[tuple[Kind, str, dict[int, bytes]]] = [
 )
 def test_options_have_ip_words_and_netlink_attributes(kind: Kind, words: str, attributes: dict[int, bytes]) -> None:
     """The options of a kind are written in the syntax of ip(8) and packed as netlink attributes."""
-    assert kinds.words(kind.kind, kind.options) == words
-    assert attrs.unpack(kinds.pack(kind.kind, kind.options, lower=9)) == attributes
+    assert kind.words(kind.options) == words
+    assert attrs.unpack(kind.pack(kind.options, lower=9)) == attributes
 
 
-def test_every_option_in_the_table_is_a_field() -> None:
-    """Every option in the table of options is a field of the class of its kind."""
-    for kind in (Veth, Bridge, Macvlan, Ipvlan, Vlan, Vxlan, Dummy, Ifb, Tap):
-        assert {*kinds.OPTIONS[kind.kind]} <= {item.name for item in fields(kind)}
+def test_every_declared_option_is_a_field() -> None:
+    """Every declared option of a kind is a field of its class, in the same order."""
+    for kind in KINDS.values():
+        assert list(kind.declared) == [item.name for item in fields(kind)]
+
+
+# The registry
+
+
+def test_every_kind_is_known_by_both_its_names() -> None:
+    """A kind is found by its word in ip(8) and by the kernel's name of it, and nothing else is."""
+    assert len(KINDS) == len(links.__all__) - 1
+    for word, kind in KINDS.items():
+        assert (kind.__name__.lower(), find_kind(kind.kind)) == (word, kind)
+        assert getattr(netsandbox, kind.__name__) is kind
+    assert [find_kind(name) for name in ("tap", "kind", "wireguard", "", None)] == [None] * 5
+    with pytest.raises(KeyError):
+        KINDS["kind"]
+    with pytest.raises(AttributeError, match=r"module 'netsandbox\.links' has no attribute 'Bond'"):
+        links.Bond  # noqa: B018
+
+
+def test_choices_are_those_of_the_type() -> None:
+    """The words that an option accepts are those of its type annotation."""
+    for kind in KINDS.values():
+        hints = get_type_hints(kind)
+        for name, option in kind.declared.items():
+            if isinstance(option, Choice):
+                given = [arg for hint in (hints[name], *get_args(hints[name])) for arg in get_args(hint)]
+                assert {word for word in given if isinstance(word, str)} == set(option.choices)
+
+
+def test_no_two_options_share_an_attribute() -> None:
+    """Options of one kind have attributes of their own, or bits of their own in one."""
+    for kind in KINDS.values():
+        numbers = [(option.attr, getattr(option, "bit", 0)) for option in kind.declared.values() if option.attr]
+        allowed = 1 if kind is Vxlan else 0  # group and remote, of which there is one
+        assert len(numbers) - len(set(numbers)) == allowed, kind
+
+
+def test_help_lists_every_option() -> None:
+    """The docstring of a kind lists its options with their valid values."""
+    text = Bridge.__doc__ or ""
+    assert "\n        priority: Priority in the spanning tree (0..65535).\n" in text
+    assert "\n        stp: Run the spanning tree protocol.\n" in text
+    for kind in KINDS.values():
+        assert all(f"\n        {name}: " in (kind.__doc__ or "") for name in kind.declared)
+
+
+def test_the_page_of_kinds_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
+    """docs/kinds.md is what the declarations say."""
+    run_module("netsandbox.links", run_name="__main__")
+    page = Path(__file__).parents[2] / "docs" / "kinds.md"
+    assert page.read_text() == capsys.readouterr().out, "run: python -m netsandbox.links > docs/kinds.md"
+
+
+def test_none_is_only_for_options_of_the_kernel() -> None:
+    """An option whose default is the kernel's may be None; a setting of the host end may not."""
+    assert dict(Vxlan(1, port=None).options) == {"id": 1}  # type: ignore[arg-type]
+    with pytest.raises(SpecError, match="hairpin None: is neither True nor False"):
+        Veth("v", hairpin=None)  # type: ignore[arg-type]
+
+
+def test_a_kind_is_imported_when_it_is_used() -> None:
+    """Importing Sandbox imports no kind of link but Veth, which plans know."""
+    program = "import sys; from netsandbox import Sandbox; print(*(name for name in sys.modules if '.links.' in name))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == {f"netsandbox.links.{name}" for name in ("base", "options", "veth")}

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from netsandbox._kernel import HOST
-from netsandbox._plan.model import Group, Plan, Target, plan_of
+from netsandbox._plan.model import Draft, Plan, Target, plan_of
 from netsandbox._record import Attachment
 from netsandbox._steps import CreateLink, Lost, Move, Place, SetMtu, SetUp
 from netsandbox.netlink.link import Link
@@ -19,9 +19,16 @@ LINK = Link(7, "eth0", kind="veth", lower=8, lower_netns=3)
 PLUGGED = Attachment(1, "v0", 7, "eth0", "veth", born=False, lower=8)
 
 
-def test_plan_yields_the_steps_of_its_groups_in_order() -> None:
-    """A plan yields the steps of all its groups in order, and its text is the list of their commands."""
-    plan = Plan("do it", "web", None, Group("", {}, (Group("inner", {}, (UP, Group("", {}, (MTU,)))), Lost(UP))))
+def test_draft_keeps_steps_in_order_with_their_spans() -> None:
+    """A draft becomes a plan of its steps in order, each with the spans that were open; its text is the commands."""
+    draft = Draft()
+    with draft.span("outer", {"a": "b"}):
+        draft.add(UP)
+        with draft.span("inner", {}):
+            draft.add(MTU)
+    draft.add(Lost(UP))
+    plan = draft.plan("do it", WEB, None)
+    assert [[span.name for span in spans] for spans in plan.spans] == [["outer"], ["outer", "inner"], []]
     assert plan.steps == tuple(plan) == (UP, MTU, Lost(UP))
     assert len(plan) == 3
     assert plan.commands == (
@@ -32,10 +39,10 @@ def test_plan_yields_the_steps_of_its_groups_in_order() -> None:
     assert str(plan) == "\n".join(plan.commands)
 
 
-def test_single_makes_a_plan_with_one_unnamed_group() -> None:
-    """A plan made by plan_of() has one group without a name, and so no span."""
+def test_plan_of_a_few_steps_has_no_span() -> None:
     plan = plan_of(WEB, "bring eth0 up", "eth0", UP)
-    assert plan == Plan("bring eth0 up", "web", "eth0", Group("", {}, (UP,)))
+    assert plan == Plan("bring eth0 up", "web", "eth0", (UP,))
+    assert plan.spans == ((),)
     assert str(plan_of(WEB, "do nothing", None)) == ""
 
 

@@ -11,12 +11,14 @@ import pytest
 from netsandbox import (
     Bridge,
     InterfaceSpec,
+    KernelError,
     NameConflictError,
     Route,
     RouteConflictError,
     SourceNotFoundError,
     SpecError,
     Veth,
+    Vrf,
 )
 from netsandbox._kernel import HOST
 from netsandbox._plan.check import find_problems
@@ -354,15 +356,15 @@ def test_all_contradictions_are_reported_at_once(rig: Rig) -> None:
     ) == [
         "source 'a': is already plugged in as eth0",
         "mtu 1000: is below 1280, the least that IPv6 needs",
-        "master 'nowhere': no bridge of that source is plugged in",
+        "master 'nowhere': no bridge or vrf of that source is attached",
         "source 'b': is given twice",
         "source 'gone': no such link on the host",
-        "master 'a': is no bridge",
+        "master 'a': is no bridge or vrf",
         "source 'stray': is inside already, but was not plugged in",
         "master 'br': has vanished from web",
         "source 'br': is already plugged in as eth1",
         "source 'br2': is given twice",
-        "master 'c': no bridge of that source is plugged in",
+        "master 'c': no bridge or vrf of that source is attached",
     ]
 
 
@@ -490,7 +492,7 @@ def test_interfaces_are_detached_newest_first(rig: Rig) -> None:
         "ip -n web link delete dev eth1",
         "ip -n web link set dev eth0 netns $$ name a",
     ]
-    assert (plan.operation, plan.link, plan.lenient) == ("detach eth0, eth1, eth2 from sandbox web", "eth0", True)
+    assert (plan.operation, plan.link, plan.idempotent) == ("detach eth0, eth1, eth2 from sandbox web", "eth0", True)
     assert plan_detach((), rig.target, rig.detach_facts(())).link is None
 
 
@@ -626,7 +628,7 @@ def test_joined_plan_has_the_name_of_the_second(rig: Rig) -> None:
     second = rig.plan(InterfaceSpec("a"))[0]
     both = joined(first, second)
     assert both.steps == (*first.steps, *second.steps)
-    assert (both.operation, both.lenient) == (second.operation, True)
+    assert (both.operation, both.idempotent) == (second.operation, True)
 
 
 @pytest.mark.parametrize(
@@ -654,3 +656,64 @@ def test_create_pins_the_namespace_and_brings_lo_up(rig: Rig) -> None:
     plan = plan_create(rig.target, PIN, (4, 1))
     assert list(plan.commands) == ["ip netns add web", "ip -n web link set dev lo up"]
     assert plan.operation == "create sandbox web"
+
+
+def test_an_immobile_link_is_refused_in_the_plan(rig: Rig) -> None:
+    """The plan refuses a link that cannot leave its namespace with the request and the words of the kernel."""
+    rig.host.add_link("br0", index=9, kind="bridge", is_immobile=True)
+    with pytest.raises(
+        KernelError, match=r"set link 9: move to .* name eth0: EINVAL .The interface netns is immutable"
+    ):
+        rig.plan(InterfaceSpec("br0"))
+
+
+# --- a vrf ---
+
+
+def test_a_port_of_a_vrf_gets_its_addresses_afterwards(rig: Rig) -> None:
+    """Enslaving to a vrf comes before the addresses, which it would take away; to a bridge, after them."""
+    specs = [InterfaceSpec(Vrf("red", 10), name="red"), InterfaceSpec("a", master="red", addresses=["fd00::2/64"])]
+    commands = rig.commands(*specs)
+    assert commands == [
+        "ip -n web link add name red type vrf table 10",
+        "ip netns exec web sysctl -qw net.ipv6.conf.red.disable_ipv6=1",
+        "ip -n web link set dev red up",
+        "ip link set dev a netns web name eth0",
+        "ip -n web link set dev eth0 master red",
+        "ip netns exec web sysctl -qw net.ipv6.conf.eth0.disable_ipv6=0",
+        "ip -n web address add fd00::2/64 dev eth0 nodad",
+        "ip -n web link set dev eth0 up",
+    ]
+    before = rig.state()
+    red, port = rig.add(*specs)
+    assert (red.kind, red.is_bridge, red.source, port.master) == ("vrf", False, "red", "red")
+    assert "fd00::2/64" in map(str, port.addresses)
+    rig.remove()
+    assert rig.changes(before) == {}
+
+
+def test_what_a_vrf_takes_from_a_host_link_comes_back(own: Rig) -> None:
+    """A link of the host that is up loses IPv6 addresses, routes and neighbors in a vrf; detaching brings them back."""
+    own.host.add_link("e", addresses=["10.5.0.1/24", "fd05::1/64"], up=True)
+    index = own.host.links()[-1].index
+    send(own.host, route.add(route_entry("10.9.0.0/16", index)))
+    send(own.host, neighbor.replace(neighbor_entry("10.5.0.9", index)))
+    own.add(InterfaceSpec(Vrf("red", 10)))
+    before = own.state()
+    (port,) = own.add(InterfaceSpec("e", master="red", addresses=["fd06::1/64"]))
+    assert {str(address) for address in port.addresses} >= {"10.5.0.1/24", "fd06::1/64"}
+    assert "fd05::1/64" not in {str(address) for address in port.addresses}
+    own.remove(own.plugged[1])
+    assert own.changes(before) == {}
+
+
+def test_settings_of_a_vrf_port_are_not_set_again(rig: Rig) -> None:
+    """A link that comes back to a vrf of the host becomes its port; the kernel refuses settings of such a port."""
+    send(rig.host, links.create("vrf", "red", index=50, data=Vrf.pack((("table", 10),))))
+    send(rig.host, links.change(5, master=50))
+    before = rig.state()
+    rig.add(InterfaceSpec("a"))
+    rig.remove()
+    assert rig.changes(before) == {}
+    with pytest.raises(KernelError, match="EOPNOTSUPP"):
+        send(rig.host, links.change(5, port=("vrf", bytes.fromhex("08000100 0b000000"))))

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -24,7 +25,8 @@ def exporter(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     """Collect spans without replacing the tracer provider of the process."""
     collected, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(collected))
-    monkeypatch.setitem(sys.modules, "opentelemetry.trace", SimpleNamespace(get_tracer=provider.get_tracer))
+    own = SimpleNamespace(get_tracer=provider.get_tracer, get_current_span=trace.get_current_span)
+    monkeypatch.setitem(sys.modules, "opentelemetry.trace", own)
     yield collected
     provider.shutdown()
 
@@ -44,12 +46,12 @@ def test_span_is_a_shared_no_op_without_tracing(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_spans_have_the_names_of_osl_and_are_nested(exporter: InMemorySpanExporter) -> None:
-    """Spans have the names and attributes that osl gives them, and are nested."""
+    """Spans have the names and attributes that osl gives them, are nested, and inherit attributes."""
     with telemetry.span("AddInterface", {"srcName": "veth1", "dstPrefix": "eth"}), telemetry.span("moveLink"):
         pass
     inner, outer = exporter.get_finished_spans()
     assert (inner.name, outer.name) == ("libnetwork.osl.moveLink", "libnetwork.osl.AddInterface")
-    assert dict(outer.attributes or {}) == {"srcName": "veth1", "dstPrefix": "eth"}
+    assert dict(outer.attributes or {}) == {"srcName": "veth1", "dstPrefix": "eth"} == dict(inner.attributes or {})
     assert inner.parent is not None
     assert outer.context is not None
     assert inner.parent.span_id == outer.context.span_id

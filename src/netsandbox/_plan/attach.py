@@ -9,16 +9,16 @@ take it out again.
 
 from binascii import crc32
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
-from typing import cast
 
 from netsandbox._checks import NAME_MAX, IPInterface, IPNetwork
 from netsandbox._kernel import HOST
 from netsandbox._plan.check import check_sources
 from netsandbox._plan.convert import route_entry
 from netsandbox._plan.host import in_place
-from netsandbox._plan.model import Group, Plan, Target
-from netsandbox._plan.restore import port_of, restore_steps
+from netsandbox._plan.model import Draft, Plan, Target
+from netsandbox._plan.restore import lost_when_down, port_of, restore_steps
 from netsandbox._plan.state import Facts, LinkState
 from netsandbox._record import Attachment
 from netsandbox._steps import (
@@ -35,7 +35,6 @@ from netsandbox._steps import (
     SetRoute,
     SetSysctl,
     SetUp,
-    Step,
     WaitUp,
     place,
 )
@@ -46,7 +45,7 @@ from netsandbox.errors import (
     RouteConflictError,
     SpecError,
 )
-from netsandbox.links import Bridge, Kind, Veth
+from netsandbox.links import Kind, Veth, find_kind
 from netsandbox.netlink import address as _address
 from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
@@ -80,33 +79,26 @@ def plan_attach(
         RouteConflictError: An address overlaps another link's network.
     """
     operation = f"attach {', '.join(spec.source_name for spec in specs)} to sandbox {target.name}"
+    link = specs[0].source_name if specs else None
     planner = _Attach(target, facts, list(plugged))
-    groups: list[Group] = []
-    made: list[Attachment] = []
     try:
         check_sources(specs, target, facts, plugged)
-        for spec in specs:
-            group, new = planner.add(spec, next_id + len(made))
-            groups.append(group)
-            made.append(new)
+        made = tuple(planner.add(spec, number) for number, spec in enumerate(specs, next_id))
     except NetSandboxError as error:
-        error.operation = operation
+        error.operation, error.link = operation, link
         raise
-    # All are plugged in before one is waited for: they come up side by side, and a bridge does by its ports.
-    waits = (
-        WaitUp(target.netns, new.index, new.name, spec.wait_limit)
-        for spec, new in zip(specs, made, strict=True)
-        if spec.wait
-    )
-    items: tuple[Step | Group, ...] = (*groups, *waits)
-    root = groups[0] if len(items) == 1 else Group("", {}, items)
-    return Plan(operation, target.name, specs[0].source_name if specs else None, root), tuple(made)
+    # All are attached before one is waited for: they come up side by side, and a bridge does by its ports.
+    for spec, new in zip(specs, made, strict=True):
+        if spec.wait:
+            planner.draft.add(WaitUp(target.netns, new.index, new.name, spec.wait_limit))
+    return planner.draft.plan(operation, target, link), made
 
 
 class _Attach:
     """Plans interfaces one after the other, each on top of those before."""
 
     def __init__(self, target: Target, facts: Facts, plugged: list[Attachment]) -> None:
+        self.draft = Draft()
         self.target = target
         self.facts = facts
         self.plugged = plugged
@@ -114,59 +106,68 @@ class _Attach:
         self.indexes = {link.index for link in facts.links}
         self.networks: list[tuple[IPNetwork, IPNetwork | IPInterface, int, str]] = list(_networks(facts))
 
-    def add(self, spec: InterfaceSpec, number: int) -> tuple[Group, Attachment]:
-        """Plan one interface."""
-        netns = self.target.netns
-        kind = spec.kind
+    def add(self, spec: InterfaceSpec, number: int) -> Attachment:
+        """Plan one interface, from top to bottom: its name and index, its arrival, its settings, up, its routes."""
+        draft, kind = self.draft, spec.kind
         state = None if kind else self.facts.sources[spec.source_name]
         link = state.link if state else None
         stays = link is not None and self.target.is_host
         source = link.name if link else spec.source_name
-        name = source if self.target.is_host and (link or isinstance(kind, Bridge)) else self._name(spec)
+        name = source if self.target.is_host and (link or (kind and kind.keeps_name)) else self._name(spec)
         if not stays:
             self._claim(source, name, link)
         index = link.index if link and (stays or link.index not in self.indexes) else self._free_index(link)
         self.indexes.add(index)
         self._check_networks(spec, index, name)
-        at = (netns, index, name)
+        at = (self.target.netns, index, name)
         names = {"i.SrcName": source, "i.DstName": name}
 
-        arrive: list[Step | Group]
-        undoing: tuple[Step, ...] = ()
-        if state is None:
-            create = self._birth(spec, cast("Kind", kind), at)
-            arrive, undoing = [create], (create,)
-            if isinstance(kind, Bridge) and spec.mtu is not None:  # asked for in one request, it would not be kept
-                arrive.append(SetMtu(*at, None, spec.mtu))
-        elif stays:
-            arrive = in_place(spec, state, at, names)
-        else:
-            link = state.link
-            old = place(HOST, link)
-            there = replace(old, netns=netns, index=index, name=name)
-            move = Move(old, replace(there, mac=spec.mac or link.mac, mtu=spec.mtu or link.mtu))
-            lost = tuple(map(Lost, reversed(restore_steps(HOST, state))))
-            arrive = [Group("moveLink", {"ifaceName": name}, (*lost, _traced(move, spec, names)))]
-            undoing = (*lost, move)
-        configure = Group("configureInterface", {"ifaceName": name}, tuple(self._configure(spec, at, state, names)))
-        up = (
-            ()
-            if stays and link and link.is_up
-            else (SetUp(*at, old=False, new=True, source=source, prefix=spec.prefix),)
-        )
-        routes = Group(
-            "setInterfaceRoutes", names, tuple(SetRoute(*at, None, route_entry(route, index)) for route in spec.routes)
-        )
-        items = (*arrive, configure, *up, routes) if spec.routes else (*arrive, configure, *up)
-        group = Group("AddInterface", {"srcName": source, "dstPrefix": spec.prefix}, items)
-        back = tuple(step.inverse() for step in reversed(tuple(group.steps()) if stays else undoing))
+        first = len(draft.steps)
+        with draft.span("AddInterface", {"srcName": source, "dstPrefix": spec.prefix}):
+            if kind:
+                self._create(spec, kind, at)
+            elif state and stays:
+                in_place(draft, spec, state, at, names)
+            elif state:
+                self._move(spec, state, at, names)
+            arrived = len(draft.steps)
+            with draft.span("configureInterface", {"ifaceName": name}):
+                self._configure(spec, at, state, names)
+            if not (stays and link and link.is_up):
+                draft.add(SetUp(*at, old=False, new=True))
+            with draft.span("setInterfaceRoutes", names):
+                draft.add(*(SetRoute(*at, None, route_entry(route, index)) for route in spec.routes))
+
+        # What outlives the interface: on the host everything, else what brought it here.
+        outlives = draft.steps[first:] if stays else draft.steps[first : first + 1 if kind else arrived]
+        back = tuple(step.inverse() for step in reversed(outlives))
         made = kind.kind if kind else None
         new = Attachment(number, source, index, name, made, born=True, back=back, advertise=spec.advertise)
         if link:
             lower = link.lower if link.lower_netns is None and not stays else None
             new = replace(new, kind=link.kind, born=False, altnames=link.altnames, lower=lower)
         self.plugged.append(new)
-        return group, new
+        return new
+
+    def _create(self, spec: InterfaceSpec, kind: Kind, at: tuple[str, int, str]) -> None:
+        """Plan to create the link in its place."""
+        self.draft.add(self._birth(spec, kind, at))
+        if not kind.mtu_with_birth and spec.mtu is not None:  # asked for in the same request, it would not be kept
+            self.draft.add(SetMtu(*at, None, spec.mtu))
+
+    def _move(self, spec: InterfaceSpec, state: LinkState, at: tuple[str, int, str], names: Mapping[str, str]) -> None:
+        """Plan to move the link: one request, in the spans of all that it does."""
+        draft, link = self.draft, state.link
+        netns, index, name = at
+        old = place(HOST, link)
+        there = replace(old, netns=netns, index=index, name=name)
+        move = Move(old, replace(there, mac=spec.mac or link.mac, mtu=spec.mtu or link.mtu))
+        move.refuse_immobile(link)
+        with draft.span("moveLink", {"ifaceName": name}):
+            draft.add(*map(Lost, reversed(restore_steps(HOST, state))))
+            own = draft.span("setInterfaceMAC", names) if spec.mac is not None else nullcontext()
+            with draft.span("setInterfaceName", {"ifaceName": name}), own:
+                draft.add(move)
 
     def _birth(self, spec: InterfaceSpec, kind: Kind, at: tuple[str, int, str]) -> CreateLink | CreateVeth:
         """Return the step that makes a link."""
@@ -183,7 +184,7 @@ class _Attach:
                 kind.host_mtu or spec.mtu,
                 master.index if master else None,
                 master.name if master else "",
-                master.mac if master and master.kind == "bridge" else None,
+                master.mac if master and _takes_port_mac(master) else None,
                 self.target.mark,
                 ipv6=kind.ipv6,
                 hairpin=kind.hairpin,
@@ -194,7 +195,7 @@ class _Attach:
             self.indexes.add(end.index)
             return CreateVeth(*at, spec.mac, spec.mtu, end)
         lower = outside[kind.lower] if kind.lower else None
-        mtu = None if isinstance(kind, Bridge) else spec.mtu
+        mtu = spec.mtu if kind.mtu_with_birth else None
         below = (lower.index, lower.name) if lower else (None, "")
         return CreateLink(*at, kind.kind, spec.mac, mtu, kind.options, *below)
 
@@ -235,38 +236,63 @@ class _Attach:
 
     def _configure(
         self, spec: InterfaceSpec, at: tuple[str, int, str], state: LinkState | None, names: Mapping[str, str]
-    ) -> Iterator[Step | Group]:
-        """Yield what is done between arrival and link up."""
-        name = at[2]
+    ) -> None:
+        """Plan what is done between arrival and link up."""
+        draft, name = self.draft, at[2]
+        if self._is_cycled(spec):  # before the addresses, which it would lose
+            self._enslave(spec, at, state, names)
         local = [address for address in spec.addresses if address.is_link_local]
         usual = [address for address in spec.addresses if not address.is_link_local]
         for address in usual:
             if address.version == 4:
-                yield Group("setInterfaceIP", names, (add_step(at, address),))
-        ipv6: list[Step] = [add_step(at, address) for address in usual if address.version == 6]
-        in_use = self.target.is_host and state is not None and state.link.is_up
-        if spec.has_ipv6 or not in_use:  # a link of the host that is in use keeps its IPv6
-            switch = "0" if spec.has_ipv6 else "1"
-            ipv6.insert(0, self._sysctl(at, disable_ipv6(name), switch, optional=not spec.has_ipv6))
-        if ipv6:
-            first = next((str(item) for item in spec.addresses if item.version == 6), "")
-            yield Group("setInterfaceIPv6", {**names, "i.AddressIPv6": first}, tuple(ipv6))
-        if spec.master is not None:
-            master = next(item for item in self.plugged if item.source == spec.master)
-            found = self.facts.link(master.index)
-            was = port_of(state) if state and self.target.is_host else None
-            step = SetMaster(*at, was, Port(master.index, found.name if found else master.name))
-            former = [item for item in state.neighbors if item.family == _neighbor.AF_BRIDGE] if state and was else []
-            lost = [Lost(SetNeighbor(*at, None, item)) for item in former]
-            yield Group("setInterfaceMaster", names, (*lost, step))
-        if local:
-            yield Group("setInterfaceLinkLocalIPs", names, tuple(add_step(at, address) for address in local))
-        if spec.sysctls:
-            steps = (self._sysctl(at, sysctl_path(key, name), value) for key, value in spec.sysctls)
-            yield Group("setSysctls", {"ifName": name}, tuple(steps))
+                with draft.span("setInterfaceIP", names):
+                    draft.add(add_step(at, address))
+        first = next((str(item) for item in spec.addresses if item.version == 6), "")
+        with draft.span("setInterfaceIPv6", {**names, "i.AddressIPv6": first}):
+            if spec.has_ipv6:
+                draft.add(self._sysctl(at, disable_ipv6(name), "0"))
+            elif not (self.target.is_host and state and state.link.is_up):  # in use, it keeps its IPv6
+                draft.add(self._sysctl(at, disable_ipv6(name), "1", optional=True))
+            draft.add(*(add_step(at, address) for address in usual if address.version == 6))
+        if not self._is_cycled(spec):
+            self._enslave(spec, at, state, names)
+        with draft.span("setInterfaceLinkLocalIPs", names):
+            draft.add(*(add_step(at, address) for address in local))
+        with draft.span("setSysctls", {"ifName": name}):
+            draft.add(*(self._sysctl(at, sysctl_path(key, name), value) for key, value in spec.sysctls))
+
+    def _enslave(
+        self, spec: InterfaceSpec, at: tuple[str, int, str], state: LinkState | None, names: Mapping[str, str]
+    ) -> None:
+        """Plan to make the link a port of the master that is asked for."""
+        if spec.master is None:
+            return
+        master = self._attached(spec.master)
+        found = self.facts.link(master.index)
+        was = port_of(state) if state and self.target.is_host else None
+        entries = [item for item in state.neighbors if item.family == _neighbor.AF_BRIDGE] if state and was else []
+        lost: list[Step] = [SetNeighbor(*at, None, item) for item in entries]
+        if state and state.link.is_up and self.target.is_host and self._is_cycled(spec):
+            lost += lost_when_down(state)
+        with self.draft.span("setInterfaceMaster", names):
+            self.draft.add(*map(Lost, lost))
+            self.draft.add(SetMaster(*at, was, Port(master.index, found.name if found else master.name)))
+
+    def _is_cycled(self, spec: InterfaceSpec) -> bool:
+        """Whether the master that is asked for takes a link down and up again when it becomes its port."""
+        kind = self._attached(spec.master).made_kind if spec.master else None
+        return kind is not None and kind.cycles_ports
+
+    def _attached(self, source: str) -> Attachment:
+        return next(item for item in self.plugged if item.source == source)
 
     def _sysctl(self, at: tuple[str, int, str], path: str, value: str, *, optional: bool = False) -> SetSysctl:
         return SetSysctl(*at, self.facts.sysctls.get(path), value, path, optional)
+
+
+def _takes_port_mac(master: Link) -> bool:
+    kind = find_kind(master.kind)
+    return kind is not None and kind.takes_port_mac
 
 
 def _host_mac(sandbox: str, host: str) -> str:
@@ -281,14 +307,6 @@ def _host_mac(sandbox: str, host: str) -> str:
 def add_step(at: tuple[str, int, str], address: IPInterface) -> SetAddress:
     """Return the step that gives a link, by namespace, index and name, a new address."""
     return SetAddress(*at, None, _address.new(at[1], address))
-
-
-def _traced(move: Move, spec: InterfaceSpec, names: Mapping[str, str]) -> Group:
-    """Wrap the one request of a move in the spans of all that it does."""
-    steps: tuple[Step | Group, ...] = (move,)
-    if spec.mac is not None:
-        steps = (Group("setInterfaceMAC", names, steps),)
-    return Group("setInterfaceName", {"ifaceName": move.new.name}, steps)
 
 
 def _networks(facts: Facts) -> Iterator[tuple[IPNetwork, IPNetwork | IPInterface, int, str]]:

@@ -7,7 +7,7 @@ from netsandbox._plan.model import Target
 from netsandbox._plan.state import Facts, LinkState
 from netsandbox._record import Attachment
 from netsandbox.errors import Problem, SourceNotFoundError, SpecError
-from netsandbox.links import Bridge, Kind, Macvlan, Veth
+from netsandbox.links import KINDS, Kind
 from netsandbox.netlink import address as _address
 from netsandbox.spec import InterfaceSpec
 
@@ -33,7 +33,8 @@ def find_problems(
     """Return the error that says all that is wrong with wishes: what was *refused*, and what does not fit the facts."""
     problems = list(refused)
     known = {item.source: item for item in plugged}
-    bridges = {item.source: item.is_bridge for item in plugged}  # what a master may be, among those before
+    # Those attached before, and whether they may be masters.
+    before = {item.source: item.made_kind is not None and item.made_kind.takes_ports for item in plugged}
     missing = 0
     made: list[InterfaceSpec] = []
     for spec in specs:
@@ -47,7 +48,7 @@ def find_problems(
             pass  # any number of them
         elif source in known:
             problems.append(Problem("source", name, f"is already plugged in as {known[source].name}"))
-        elif source in bridges:
+        elif source in before:
             problems.append(Problem("source", name, "is given twice"))
         elif isinstance(spec.source, str) and not state:
             missing += 1
@@ -55,9 +56,9 @@ def find_problems(
             reason = "is inside already, but was not plugged in" if inside else "no such link on the host"
             problems.append(Problem("source", name, reason))
         problems += _check_source(spec, target, state)
-        problems += _check_master(spec, target, facts, known, bridges)
+        problems += _check_master(spec, target, facts, known, before)
         if not kind or kind.key:
-            bridges.setdefault(source, isinstance(kind, Bridge))
+            before.setdefault(source, kind is not None and kind.takes_ports)
     if not problems:
         return None
     return (SourceNotFoundError if missing == len(problems) else SpecError)(problems)
@@ -71,22 +72,23 @@ def _check_source(spec: InterfaceSpec, target: Target, state: LinkState | None) 
         yield Problem("mtu", state.link.mtu, f"is below {MTU_MIN_IPV6}, the least that IPv6 needs")
     if target.is_host and spec.mtu is not None and spec.mtu < MTU_MIN_IPV6 and state and _has_ipv6(state):
         yield Problem("mtu", spec.mtu, f"is below {MTU_MIN_IPV6}, and would take away the link's IPv6 addresses")
-    is_called = spec.kind is None or isinstance(spec.kind, Bridge)  # others have no name but the one they get
+    is_called = spec.kind is None or spec.kind.keeps_name
     if target.is_host and is_called and spec.name not in {None, state.link.name if state else spec.source_name}:
         yield Problem("name", spec.name, "on the host nothing is renamed")
 
 
 def _check_birth(spec: InterfaceSpec, kind: Kind, facts: Facts, before: Sequence[InterfaceSpec]) -> Iterator[Problem]:
     """Yield what keeps a link from being made: what it needs on the host and is not there, or has already."""
-    for field, name in (("link", kind.lower), ("master", kind.master if isinstance(kind, Veth) else None)):
-        if name is not None and name not in facts.host_links:
+    for field, name in kind.needs:
+        if name not in facts.host_links:
             yield Problem(field, name, "no such link on the host")
-    if isinstance(kind, Macvlan) and spec.mac and kind.link in facts.host_links:
-        lower = facts.host_links[kind.link].index
-        there = {link.mac for link in facts.links if link.kind == "macvlan" and link.lower == lower}
-        there |= {item.mac for item in before if isinstance(item.kind, Macvlan) and item.kind.link == kind.link}
+    if kind.unique_mac and spec.mac and kind.lower and kind.lower in facts.host_links:
+        lower = facts.host_links[kind.lower].index
+        there = {link.mac for link in facts.links if link.kind == kind.kind and link.lower == lower}
+        same = (type(kind), kind.lower)
+        there |= {item.mac for item in before if item.kind and (type(item.kind), item.kind.lower) == same}
         if spec.mac in there:
-            yield Problem("mac", spec.mac, f"is that of another macvlan of {kind.link}")
+            yield Problem("mac", spec.mac, f"is that of another {kind.kind} of {kind.lower}")
 
 
 def _has_ipv6(state: LinkState) -> bool:
@@ -94,15 +96,20 @@ def _has_ipv6(state: LinkState) -> bool:
 
 
 def _check_master(
-    spec: InterfaceSpec, target: Target, facts: Facts, known: Mapping[str, Attachment], bridges: Mapping[str, bool]
+    spec: InterfaceSpec, target: Target, facts: Facts, known: Mapping[str, Attachment], before: Mapping[str, bool]
 ) -> Iterator[Problem]:
     """Yield what is wrong with the master that a wish names."""
     if spec.master is None:
         return
     master = known.get(spec.master)
-    if spec.master not in bridges:
-        yield Problem("master", spec.master, "no bridge of that source is plugged in")
-    elif not bridges[spec.master]:
-        yield Problem("master", spec.master, "is no bridge")
+    if spec.master not in before:
+        yield Problem("master", spec.master, f"no {_masters()} of that source is attached")
+    elif not before[spec.master]:
+        yield Problem("master", spec.master, f"is no {_masters()}")
     elif master and not master.holds(facts.link(master.index)):
         yield Problem("master", spec.master, f"has vanished from {target.name}")
+
+
+def _masters() -> str:
+    """Return the kinds of link that take ports, in words."""
+    return " or ".join(word for word, kind in KINDS.items() if kind.takes_ports)

@@ -10,7 +10,7 @@ from itertools import count
 from typing import TypeVar
 
 from netsandbox._kernel import HOST
-from netsandbox._plan.model import Group, Plan, Target
+from netsandbox._plan.model import Draft, Plan, Target
 from netsandbox._plan.restore import restore_steps
 from netsandbox._plan.state import Facts, LinkState
 from netsandbox._record import Attachment
@@ -41,28 +41,31 @@ def plan_detach(items: Sequence[Attachment], target: Target, facts: Facts) -> Pl
     """
     known = (*facts.host_links, *(item.home.index for item in items if item.home))
     free = count(1 + max((key for key in known if isinstance(key, int)), default=0))
-    groups = _together([_detach(item, target, facts, free) for item in reversed(items)], facts.group)
+    draft = Draft()
+    for item in reversed(items):
+        _detach(draft, item, target, facts, free)
     names = ", ".join(item.name for item in items)
-    root = groups[0] if len(groups) == 1 else Group("", {}, groups)
     operation = f"detach {names} from sandbox {target.name}"
-    return Plan(operation, target.name, items[0].name if items else None, root, lenient=True)
+    plan = draft.plan(operation, target, items[0].name if items else None, idempotent=True)
+    return _together(plan, facts.group)
 
 
-def _detach(item: Attachment, target: Target, facts: Facts, free: Iterator[int]) -> Group:
-    """Plan to take one interface out; should its index be taken on the host, the next one that is *free* is used."""
+def _detach(draft: Draft, item: Attachment, target: Target, facts: Facts, free: Iterator[int]) -> None:
+    """Plan to detach one interface; if its index is in use on the host, it gets the next one that is *free*."""
     state = facts.states.get(item.index)
-    if state is None or not item.holds(state.link):
-        return _leftover(item)
-    tie = item.tie(state.link)
-    if not item.is_tied(state.link, facts.lowers.get(tie or 0), facts.siblings):
-        return _leftover(item)
+    tie = item.tie(state.link) if state else None
+    lower = facts.lowers.get(tie or 0)
+    if state is None or not item.holds(state.link) or not item.is_tied(state.link, lower, facts.siblings):
+        draft.add(*_leftover(item))
+        return
     lost = () if target.is_host and not item.born else tuple(map(Lost, reversed(restore_steps(target.netns, state))))
     if item.born:  # a link that moves takes its MTU along
         lost += (Lost(SetMtu(target.netns, state.link.index, state.link.name, None, state.link.mtu)),)
     if item.outer:  # what the host has made of its end
         lost += tuple(map(Lost, reversed(_outside(facts.ends[tie or 0]))))
     back = _homewards(item, target, facts, state.link, free)
-    return Group("RemoveInterface", {"srcName": item.source, "dstName": state.link.name}, (*lost, *back))
+    with draft.span("RemoveInterface", {"srcName": item.source, "dstName": state.link.name}):
+        draft.add(*lost, *back)
 
 
 def _outside(state: LinkState) -> tuple[Step, ...]:
@@ -74,23 +77,20 @@ def _outside(state: LinkState) -> tuple[Step, ...]:
     return (*down, *restore_steps(HOST, state), *names)
 
 
-def _together(groups: Sequence[Group], number: int) -> tuple[Group, ...]:
-    """Have several veths deleted in one request, which takes hardly longer than one: in the place of the last of them.
+def _together(plan: Plan, group: int) -> Plan:
+    """Have several veths deleted in one request, which takes little longer than one: in the place of the last of them.
 
-    What was plugged in after a veth, and may be on top of it, is taken out before it by then.
+    What was attached after a veth, and may be on top of it, is detached before.
     """
-    veths = tuple(step for group in groups for step in group.steps() if isinstance(step, DeleteVeth))
+    veths = tuple(step for step in plan.steps if isinstance(step, DeleteVeth))
     if len(veths) < 2:
-        return tuple(groups)
-
-    def items(group: Group) -> Iterator[Step | Group]:
-        for item in group.items:
-            if not isinstance(item, DeleteVeth):
-                yield item
-            elif item is veths[-1]:
-                yield DeleteVeths(veths, number)
-
-    return tuple(replace(group, items=tuple(items(group))) for group in groups)
+        return plan
+    kept = [
+        (DeleteVeths(veths, group) if step is veths[-1] else step, spans)
+        for step, spans in zip(plan.steps, plan.spans, strict=True)
+        if not isinstance(step, DeleteVeth) or step is veths[-1]
+    ]
+    return replace(plan, steps=tuple(step for step, _ in kept), spans=tuple(spans for _, spans in kept))
 
 
 def _homewards(item: Attachment, target: Target, facts: Facts, link: Link, free: Iterator[int]) -> tuple[Step, ...]:
@@ -115,9 +115,9 @@ def _homewards(item: Attachment, target: Target, facts: Facts, link: Link, free:
     return back
 
 
-def _leftover(item: Attachment) -> Group:
+def _leftover(item: Attachment) -> tuple[Step, ...]:
     """Return what is to be done for an interface that is missing: of a veth, the end on the host may be there still."""
-    return Group("", {}, item.back if item.outer else ())
+    return item.back if item.outer else ()
 
 
 def _as_it_is(step: Step, link: Link, lowers: Mapping[int, Link]) -> Step:

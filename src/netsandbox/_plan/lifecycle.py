@@ -1,10 +1,11 @@
 """Plans for the namespace itself: pin it, unpin it. Pure."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import IPv4Interface
 
 from netsandbox._plan.detach import plan_detach
-from netsandbox._plan.model import Group, Plan, Target, plan_of
+from netsandbox._plan.model import Plan, Target, joined, plan_of
 from netsandbox._plan.state import Facts, Inventory, LinkState
 from netsandbox._record import Attachment
 from netsandbox._steps import Pin, SetAddress, SetUp, Step, Unpin
@@ -42,5 +43,6 @@ def plan_destroy(
 ) -> Plan:
     """Plan to take *items* out, and to unpin the namespace with all that is left in it from *path* (None: nothing)."""
     last: tuple[Step, ...] = () if path is None else (Unpin(target.netns, path, identity),)
-    root = Group("", {}, (plan_detach(items, target, facts).root, *last))
-    return Plan(f"destroy sandbox {target.name}", target.name, None, root, lenient=True)
+    operation = f"destroy sandbox {target.name}"
+    whole = joined(plan_detach(items, target, facts), plan_of(target, operation, None, *last))
+    return replace(whole, idempotent=True)

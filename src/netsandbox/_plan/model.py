@@ -1,28 +1,20 @@
 """What a plan is made of: steps in groups, the interfaces they make, and the sandbox they are about."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
 from netsandbox._kernel import HOST
 from netsandbox._steps import Step
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Steps that belong together; they are traced as one span if it has a name."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Span:
+    """A part of a plan that is traced as one span; see `netsandbox.telemetry`."""
 
-    span: str
+    name: str
     attributes: Mapping[str, str]
-    items: tuple["Step | Group", ...]
-
-    def steps(self) -> Iterator[Step]:
-        """Yield the steps in order."""
-        for item in self.items:
-            if isinstance(item, Group):
-                yield from item.steps()
-            else:
-                yield item
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,37 +25,60 @@ class Plan:
         operation: What was asked for, in words.
         sandbox: Name of the sandbox.
         link: Name of the link concerned, if it is one.
-        root: The steps, in groups.
-        lenient: Whether a step that finds its work done counts as done.
+        steps: The steps, in order.
+        spans: The spans that each step is in, the outermost first.
+        idempotent: Whether a step that finds its work done counts as done.
     """
 
     operation: str
     sandbox: str
     link: str | None
-    root: Group
-    lenient: bool = False
-
-    @property
-    def steps(self) -> tuple[Step, ...]:
-        """The steps, in order."""
-        return tuple(self.root.steps())
+    steps: tuple[Step, ...]
+    spans: tuple[tuple[Span, ...], ...] = field(default=(), repr=False, compare=False)
+    idempotent: bool = False
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """The commands that the steps equal, in order; what begins with # is said, not done."""
+        """The commands that the steps equal, in order; what begins with # is a comment."""
         return tuple(map(str, self.steps))
 
     def __iter__(self) -> Iterator[Step]:
         """Iterate over the steps, in order."""
-        return self.root.steps()
+        return iter(self.steps)
 
     def __len__(self) -> int:
         """Count the steps."""
         return len(self.steps)
 
     def __str__(self) -> str:
-        """Say the commands as a shell script."""
+        """Return the commands as a shell script."""
         return "\n".join(self.commands)
+
+
+class Draft:
+    """A plan in the making: steps in order, each in the spans that are open when it is added."""
+
+    def __init__(self) -> None:
+        """Begin without steps."""
+        self.steps: list[Step] = []
+        self._spans: list[tuple[Span, ...]] = []
+        self._open: tuple[Span, ...] = ()
+
+    def add(self, *steps: Step) -> None:
+        """Add steps at the end."""
+        self.steps += steps
+        self._spans += [self._open] * len(steps)
+
+    @contextmanager
+    def span(self, name: str, attributes: Mapping[str, str]) -> Iterator[None]:
+        """Put the steps that are added in the meantime into a span."""
+        before, self._open = self._open, (*self._open, Span(name, attributes))
+        yield
+        self._open = before
+
+    def plan(self, operation: str, target: "Target", link: str | None, *, idempotent: bool = False) -> Plan:
+        """Return the plan."""
+        return Plan(operation, target.name, link, tuple(self.steps), tuple(self._spans), idempotent)
 
 
 class InterfaceKey(NamedTuple):
@@ -105,9 +120,14 @@ class Target:
 
 def plan_of(target: Target, operation: str, link: str | None, *steps: Step) -> Plan:
     """Return a plan of a few steps that need no span."""
-    return Plan(operation, target.name, link, Group("", {}, steps))
+    return Plan(operation, target.name, link, steps, ((),) * len(steps))
 
 
 def joined(first: Plan, second: Plan) -> Plan:
     """Return the plan to do one thing and then another, under the name of the second."""
-    return replace(second, root=Group("", {}, (first.root, second.root)), lenient=first.lenient)
+    return replace(
+        second,
+        steps=first.steps + second.steps,
+        spans=first.spans + second.spans,
+        idempotent=first.idempotent,
+    )

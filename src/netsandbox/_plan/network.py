@@ -157,7 +157,7 @@ def remove_address(kernel: Kernel, target: Target, interface: InterfaceKey, wish
     again = [*lost, *(SetRoute(*at, None, item) for item in routes if item.source != wish.ip)] if others else []
     lost += (SetRoute(*at, None, item) for item in routes)
     steps: tuple[Step, ...] = (*map(Lost, reversed(lost)), SetAddress(*at, gone, None), *again)
-    return replace(plan_of(target, operation, found.name, *steps), lenient=True)
+    return replace(plan_of(target, operation, found.name, *steps), idempotent=True)
 
 
 def _lost_with(kernel: Kernel, gone: Address, known: list[Address]) -> tuple[list[Address], list[RouteEntry]]:

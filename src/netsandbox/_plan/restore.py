@@ -1,7 +1,9 @@
 """What a link loses when it leaves a namespace, as the steps that bring it back. Pure."""
 
+from netsandbox._kernel import HOST
 from netsandbox._plan.state import LinkState
 from netsandbox._steps import Conf, Port, RestoreConf, SetAddress, SetMaster, SetNeighbor, SetRoute, SetUp, Step
+from netsandbox.links import find_kind
 from netsandbox.netlink import address as _address
 from netsandbox.netlink import link as _link
 from netsandbox.netlink import neighbor as _neighbor
@@ -30,10 +32,22 @@ def restore_steps(netns: str, state: LinkState) -> tuple[Step, ...]:
     return tuple(steps)
 
 
+def lost_when_down(state: LinkState) -> list[Step]:
+    """Return the steps that bring back, last one first, what a link on the host loses when it is set down."""
+    had = [item for item in restore_steps(HOST, state) if isinstance(item, (SetAddress, SetRoute, SetNeighbor))]
+    return [step for step in reversed(had) if not (isinstance(step, SetAddress) and _is_ipv4(step))]
+
+
+def _is_ipv4(step: SetAddress) -> bool:
+    return step.new is not None and step.new.family == _address.AF_INET
+
+
 def port_of(state: LinkState) -> Port | None:
     """Return what a link is a port of."""
     return _port(state.link, state.master) if state.master else None
 
 
 def _port(link: Link, master: Link) -> Port:
-    return Port(master.index, master.name, link.port_kind or "", link.port, former=True)
+    kind = find_kind(link.port_kind)
+    settings = link.port if kind is None or kind.port_settings else b""
+    return Port(master.index, master.name, link.port_kind or "", settings, former=True)

@@ -9,7 +9,7 @@ from typing import TypeVar
 from netsandbox._kernel import Kernel
 from netsandbox._record import Attachment
 from netsandbox.errors import KernelError
-from netsandbox.links import Veth
+from netsandbox.links import find_kind
 from netsandbox.netlink.address import Address
 from netsandbox.netlink.conf import disable_ipv6, sysctl_path
 from netsandbox.netlink.link import Link
@@ -126,7 +126,7 @@ def classify(host: Kernel | None, box: Kernel, plugged: Sequence[Attachment]) ->
 
 def read_state(kernel: Kernel, link: Link) -> LinkState:
     """Return *link* with all that its namespace knows of it."""
-    is_bridge = link.kind == "bridge"
+    kind = find_kind(link.kind)
     fixed = [item for item in kernel.neighbors(AF_BRIDGE, link.index) if item.state & NOARP] if link.master else []
     return LinkState(
         link=link,
@@ -134,7 +134,7 @@ def read_state(kernel: Kernel, link: Link) -> LinkState:
         routes=tuple(kernel.routes(index=link.index)),
         neighbors=(*kernel.neighbors(index=link.index), *(replace(item, flags=item.flags | MASTER) for item in fixed)),
         master=kernel.link(link.master) if link.master else None,
-        ports=tuple(port for port in kernel.links() if port.master == link.index) if is_bridge else (),
+        ports=tuple(port for port in kernel.links() if port.master == link.index) if kind and kind.takes_ports else (),
     )
 
 
@@ -159,9 +159,7 @@ def attach_facts(
             for.
     """
     found = {spec.source: host.link(spec.source) for spec in specs if isinstance(spec.source, str)}
-    kinds = [spec.kind for spec in specs if spec.kind]
-    ends = [(kind.host, kind.master) for kind in kinds if isinstance(kind, Veth)]
-    others = dict.fromkeys(filter(None, (*chain.from_iterable(ends), *(kind.lower for kind in kinds))))
+    others = dict.fromkeys(chain.from_iterable(spec.kind.host_names for spec in specs if spec.kind))
     sysctls: list[str] = []
     for spec in specs if is_host else ():
         link = found.get(spec.source_name)

@@ -7,13 +7,13 @@ left.
 """
 
 import errno
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from typing import TypeVar
 
 from netsandbox import telemetry
 from netsandbox._kernel import World
-from netsandbox._plan.model import Group, Plan
+from netsandbox._plan.model import Plan, Span
 from netsandbox._steps import Step
 from netsandbox.errors import KernelError, NetSandboxError, RollbackError
 
@@ -34,10 +34,12 @@ def execute(plan: Plan, world: World, commit: Callable[[], T]) -> T:
     """
     done: list[Step] = []
     try:
-        with _span(plan.root):
-            for item in plan.root.items:
-                _run(item, world, done, lenient=plan.lenient)
-            return commit()
+        if telemetry.is_on():
+            _trace(list(zip(plan.steps, plan.spans, strict=True)), world, done, 0, idempotent=plan.idempotent)
+        else:
+            for step in plan.steps:
+                _run(step, world, done, idempotent=plan.idempotent)
+        return commit()
     except BaseException as error:
         undone, left, failures = undo(done, world)
         if failures:
@@ -59,34 +61,38 @@ def finish(steps: Iterable[Step], world: World) -> None:
     """
     for step in steps:
         try:
-            _run(step, world, [], lenient=True)
+            _run(step, world, [], idempotent=True)
         except KernelError as error:
             if error.errno != errno.ENODEV or not error.answered:
                 raise
 
 
-def _run(item: Step | Group, world: World, done: list[Step], *, lenient: bool) -> None:
-    """Carry out one step, or a group of them under a span of its own; note in *done* what may have to be undone."""
-    if isinstance(item, Group):
-        with _span(item):
-            for part in item.items:
-                _run(part, world, done, lenient=lenient)
-        return
-    done.append(item)
+def _trace(
+    items: Sequence[tuple[Step, tuple[Span, ...]]], world: World, done: list[Step], depth: int, *, idempotent: bool
+) -> None:
+    """Carry out steps under their spans, of which *depth* are open."""
+    for span, group in groupby(items, lambda item: item[1][depth] if depth < len(item[1]) else None):
+        if span:
+            with telemetry.span(span.name, span.attributes):
+                _trace(list(group), world, done, depth + 1, idempotent=idempotent)
+        else:
+            for step, _ in group:
+                _run(step, world, done, idempotent=idempotent)
+
+
+def _run(step: Step, world: World, done: list[Step], *, idempotent: bool) -> None:
+    """Carry out one step; note in *done* what may have to be undone."""
+    done.append(step)
     try:
-        if not item.apply(world) and lenient:
+        if not step.apply(world) and idempotent:
             done.pop()
     except NetSandboxError as error:
-        error.step = str(item)
+        error.step = str(step)
         answer = error.errno if isinstance(error, KernelError) and error.answered else None
-        if answer and item.atomic:
+        if answer and step.atomic:
             done.pop()
-        if not (lenient and answer in item.settled):
+        if not (idempotent and answer in step.settled):
             raise
-
-
-def _span(group: Group) -> AbstractContextManager[object]:
-    return telemetry.span(group.span, group.attributes) if group.span else telemetry.OFF
 
 
 def undo(done: Iterable[Step], world: World) -> tuple[list[str], list[str], list[BaseException]]:

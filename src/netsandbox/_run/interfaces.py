@@ -1,8 +1,8 @@
 """The verbs for interfaces, as functions that make an operation of a sandbox's record: attach, detach, advertise.
 
-An attach from top to bottom: `add_interfaces` checks the requests, reads the facts (`_plan/state.py`), has them planned
-(`_plan/attach.py`), and says how the result is read back. `Handle.change` takes the lock before and carries the plan
-out after that; `Handle.plan` only returns it.
+An attach from top to bottom: `add_interfaces` checks the requests, `attach` reads the facts (`_plan/state.py`) and has
+them planned (`_plan/attach.py`), and `_read_back` returns what came of it. `Handle.change` takes the lock before and
+carries the plan out in between; `Handle.plan` returns it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from netsandbox._checks import items
 from netsandbox._plan.attach import plan_attach
 from netsandbox._plan.check import find_problems
 from netsandbox._plan.detach import plan_detach
-from netsandbox._plan.model import plan_of
+from netsandbox._plan.model import Plan, plan_of
 from netsandbox._plan.state import Facts, Inventory, attach_facts, classify, detach_facts
 from netsandbox._record import Attachment, Record
 from netsandbox._run.handle import Handle, Make, Opened
@@ -53,18 +53,29 @@ def add_interface(box: Box, source: str | Kind | InterfaceSpec, **options: Unpac
     return first
 
 
-def add_interfaces(box: Box, specs: Iterable[InterfaceSpec], *, is_new: bool = False) -> Make[tuple[Interface, ...]]:
-    """Attach several links, in this order; a namespace that *is_new* has no addresses and routes yet."""
+def add_interfaces(box: Box, specs: Iterable[InterfaceSpec]) -> Make[tuple[Interface, ...]]:
+    """Attach several links, in this order; see `Sandbox.add_interfaces`."""
     wishes = expect_all("spec", specs, InterfaceSpec)
-    handle = box._handle  # noqa: SLF001  a part of the library
 
     def make(record: Record) -> Operation[tuple[Interface, ...]]:
-        facts = _attach_facts(handle, wishes, is_new=is_new)
-        plan, made = plan_attach(wishes, handle.target, facts, record.interfaces, next_id=record.next_id)
-        new = replace(record, interfaces=record.interfaces + made, next_id=record.next_id + len(made))
+        plan, new, made = attach(box._handle, record, wishes)  # noqa: SLF001  a part of the library
         return Operation(plan, new, lambda: with_dropped(wishes, _read_back(box, made)))
 
     return make
+
+
+def attach(
+    handle: Handle, record: Record, specs: Sequence[InterfaceSpec], *, is_new: bool = False
+) -> tuple[Plan, Record, tuple[Attachment, ...]]:
+    """Plan to attach links; a namespace that *is_new* has no addresses and routes yet.
+
+    Returns:
+        The plan, the record afterwards, and what is attached.
+    """
+    facts = _attach_facts(handle, specs, is_new=is_new)
+    plan, made = plan_attach(specs, handle.target, facts, record.interfaces, next_id=record.next_id)
+    new = replace(record, interfaces=record.interfaces + made, next_id=record.next_id + len(made))
+    return plan, new, made
 
 
 def _read_back(box: Box, made: Sequence[Attachment]) -> tuple[Interface, ...]:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any
 
 from netsandbox import _record
 from netsandbox._checks import is_path, sandbox_name_problem
@@ -12,7 +11,7 @@ from netsandbox._plan.lifecycle import leaving, plan_create, plan_destroy
 from netsandbox._plan.model import Plan, Target, joined
 from netsandbox._plan.state import LinkState, classify, detach_facts
 from netsandbox._record import Pending, Record
-from netsandbox._run.handle import HOST_NAME, Handle, Make, annotate_errors
+from netsandbox._run.handle import HOST_NAME, Handle, annotate_errors
 from netsandbox._run.release import release
 from netsandbox._run.transaction import Operation, Records, Transaction, begin, hidden, is_pin_hidden
 from netsandbox._steps import Unpin
@@ -21,7 +20,7 @@ from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import boot
 from netsandbox.errors import NetSandboxError, Problem, SandboxExistsError, SandboxNotFoundError, SpecError
 
-Attach = Callable[[Handle], Make[Any]]  # what to attach to a new sandbox, as a part of creating it
+Attach = Callable[[Handle, Record], tuple[Plan, Record]]  # plans what to attach to a new sandbox
 
 
 def locate(records: Records, name: str) -> tuple[str, str]:
@@ -115,7 +114,7 @@ class _Creation:
     """
 
     handle: Handle
-    operation: Operation[Any]
+    operation: Operation[None]
     world: World
     pending: Pending | None
     ends: Sequence[int] = ()
@@ -151,14 +150,13 @@ def _creation(
         pending = Pending(plan.operation, steps, forward=True, then=None)
     if attach is None:
         return _Creation(handle, Operation(plan, new, lambda: None), world, pending, ends)
-    more = attach(handle)(new)
-    plan = replace(joined(plan, more.plan), operation=plan.operation)
+    more, new = attach(handle, new)
+    plan = replace(joined(plan, more), operation=plan.operation)
     # After a crash the kernel destroys the namespace, which has no pin, with everything inside: only changes on the
     # host need to be rolled back.
-    made = more.record.interfaces if more.record else ()
-    outlives = (step.inverse() for item in made for step in reversed(item.back))
+    outlives = (step.inverse() for item in new.interfaces for step in reversed(item.back))
     pending = Pending(plan.operation, (*plan.steps, *outlives), forward=False, then=None)
-    return _Creation(handle, replace(more, plan=plan), world, pending, ends)
+    return _Creation(handle, Operation(plan, new, lambda: None), world, pending, ends)
 
 
 def _existing(

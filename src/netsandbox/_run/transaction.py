@@ -153,7 +153,7 @@ class Transaction:
             return operation.read()
         during = before or then
         if during:
-            way = pending or Pending(plan.operation, plan.steps, plan.lenient, then if plan.lenient else before)
+            way = pending or Pending(plan.operation, plan.steps, plan.idempotent, then if plan.idempotent else before)
             self.records.keep(self.key, replace(during, pending=way))
 
         def commit() -> T:

@@ -7,8 +7,9 @@ from typing import ClassVar
 from netsandbox._kernel import HOST, World
 from netsandbox._steps.base import ip, quote
 from netsandbox.errors import KernelError
-from netsandbox.netlink import kinds
+from netsandbox.links import Kind, find_kind
 from netsandbox.netlink import link as _link
+from netsandbox.netlink.options import Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,8 @@ class CreateLink:
         kind: Its kind.
         mac: Its link-layer address; None leaves it to the kernel.
         mtu: Its MTU, in bytes; None leaves it to the kernel.
-        options: What its kind is told.
-        lower: Index, on the host, of the link below; None: there is none.
+        options: The options of its kind.
+        lower: Index, on the host, of the lower link; None: there is none.
         lower_name: Name of that.
         former: Whether it was there before: then it may be there still.
     """
@@ -34,32 +35,37 @@ class CreateLink:
     kind: str
     mac: str | None
     mtu: int | None = None
-    options: kinds.Options = ()
+    options: Options = ()
     lower: int | None = None
     lower_name: str = ""
     former: bool = False
 
     @property
+    def _kind(self) -> type[Kind]:
+        return find_kind(self.kind) or Kind
+
+    @property
     def atomic(self) -> bool:
-        """Whether it is one request; what a program is to open is made in several steps."""
-        return self.kind != "tun"
+        """Whether it is one request; a device that a program opens is made in several steps."""
+        return self._kind.by_request
 
     @property
     def _is_from_outside(self) -> bool:
         """Whether it is tied to the host: then the host's socket has to ask for it."""
-        return self.netns != HOST and (self.lower is not None or self.kind == "vxlan")
+        return self.netns != HOST and (self.lower is not None or self._kind.uses_host)
 
     def __str__(self) -> str:
         """Say the ip(8) commands it equals."""
-        words = kinds.words(self.kind, self.options)
+        kind = self._kind
+        words = kind.words(self.options)
         settings = f" address {self.mac}" if self.mac else ""
         settings += f" mtu {self.mtu}" if self.mtu else ""
-        if self.kind == "tun":
+        if not kind.by_request:
             dev = quote(self.link)
             made = ip(self.netns, f"tuntap add dev {dev}{words}")
             return f"{made} && {ip(self.netns, f'link set dev {dev}{settings}')}" if settings else made
         below = ""
-        if self.lower is not None and self.kind == "vxlan":
+        if self.lower is not None and kind.lower_attr:
             words += f" dev {quote(self.lower_name)}"
         elif self.lower is not None:
             below = f" link {quote(self.lower_name)}"
@@ -69,17 +75,15 @@ class CreateLink:
 
     def apply(self, world: World) -> bool:
         """Make the link."""
-        kernel = world[self.netns]
+        kernel, kind = world[self.netns], self._kind
         found = kernel.link(self.index) if self.former else None
         if found and found.kind == self.kind:
             return False
-        if self.kind == "tun":
+        if not kind.by_request:
             kernel.make_tap(self.link, self.index, dict(self.options))
             if self.mac or self.mtu:
                 kernel.send(_link.change(self.index, mac=self.mac, mtu=self.mtu))
             return True
-        below = None if self.kind == "vxlan" else self.lower
-        data = kinds.pack(self.kind, self.options, lower=self.lower or 0)
         try:
             world[HOST if self._is_from_outside else self.netns].send(
                 _link.create(
@@ -88,9 +92,9 @@ class CreateLink:
                     index=self.index,
                     mac=self.mac,
                     mtu=self.mtu,
-                    lower=below,
+                    lower=None if kind.lower_attr else self.lower,
                     namespace=kernel.fd if self._is_from_outside else None,
-                    data=data,
+                    data=kind.pack(self.options, lower=self.lower or 0),
                 )
             )
         except KernelError as error:
@@ -111,7 +115,8 @@ def unknown(kind: str, error: KernelError) -> KernelError | None:
     """Return the error that says that the kernel lacks a kind of link, if that is what *error* means."""
     if error.errno != errno.EOPNOTSUPP or error.extack != "Unknown device type":
         return None
-    module = kinds.MODULES.get(kind, kind)
+    known = find_kind(kind)
+    module = (known and known.module) or kind
     reason = f"{error.extack}: this kernel has no links of the kind {kind} (module {module})"
     return KernelError(errno.EOPNOTSUPP, error.request, reason, answered=error.answered)
 

@@ -47,17 +47,10 @@ class SetMtu(Exchange[int]):
         return True
 
 
-@dataclass(frozen=True, slots=True)
 class SetUp(Exchange[bool]):
-    """Bring a link up or down.
+    """Bring a link up or down."""
 
-    Attributes:
-        source: Name of the link on the host, for the span of a retry.
-        prefix: What its name inside begins with, for the same.
-    """
-
-    source: str = ""
-    prefix: str = ""
+    __slots__ = ()
 
     def __str__(self) -> str:
         """Say the ip(8) command it equals."""
@@ -69,9 +62,8 @@ class SetUp(Exchange[bool]):
         request = _link.change(self.index, up=bool(self.new))
         attempt = 0
         while True:
-            attributes = {"srcName": self.source, "dstPrefix": self.prefix}
             try:
-                with telemetry.span("retryingLinkUp", attributes) if attempt else telemetry.OFF:
+                with telemetry.span("retryingLinkUp") if attempt else telemetry.OFF:
                     kernel.send(request)
             except KernelError as error:
                 if not self.new or attempt == UP_RETRIES or error.errno not in _PASSING:

@@ -9,6 +9,7 @@ from netsandbox._steps.base import ip, quote
 from netsandbox.errors import KernelError
 from netsandbox.netlink import link as _link
 from netsandbox.netlink.link import Link
+from netsandbox.netlink.message import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,7 @@ class Move:
         here, there = world[self.old.netns], world[self.new.netns]
         found = here.link(self.old.index)
         if found and self._is(found):
-            settings = self._settings(found)
-            here.send(_link.change(found.index, namespace=there.fd, new_index=self.new.index, **settings))
+            here.send(self._request(found, there.fd))
             return True
         found = there.link(self.new.index)
         if not found or not self._is(found):
@@ -90,6 +90,20 @@ class Move:
         if settings:
             there.send(_link.change(found.index, **settings))
         return bool(settings)
+
+    def refuse_immobile(self, link: Link) -> None:
+        """Refuse to move a link of which the kernel says that it cannot leave its namespace.
+
+        Raises:
+            KernelError: The kernel would refuse the move in these words.
+        """
+        if link.is_immobile:
+            error = KernelError(errno.EINVAL, self._request(link, 0).text, "The interface netns is immutable")
+            error.step = str(self)
+            raise error
+
+    def _request(self, link: Link, namespace: int) -> Request:
+        return _link.change(link.index, namespace=namespace, new_index=self.new.index, **self._settings(link))
 
     def _is(self, link: Link) -> bool:
         """Whether *link*, found under the right index, is the one.

@@ -15,9 +15,9 @@ from netsandbox._system.sysctl import Sysctls, is_read_only
 from netsandbox._system.transport import Transport
 from netsandbox.errors import KernelError
 from netsandbox.netlink import address, conf, link, neighbor, route
-from netsandbox.netlink.kinds import Value
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import Message, Request
+from netsandbox.netlink.options import Value
 
 _FIRST_GROUP = 0x6E000000  # of those that links get to be deleted together; far from what people count up to
 _IP = frozenset((route.AF_INET, route.AF_INET6))

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from netsandbox.errors import KernelError
-from netsandbox.netlink.kinds import Value
+from netsandbox.netlink.options import Value
 
 DEVICE = "/dev/net/tun"
 _SETIFF, _SETPERSIST, _SETOWNER, _SETGROUP, _SETIFINDEX = (0x400454C0 + n for n in (0xA, 0xB, 0xC, 0xE, 0x1A))  # TUN*

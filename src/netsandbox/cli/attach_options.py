@@ -8,15 +8,13 @@ import click
 from netsandbox.cli import advertise, kinds, parse_ip
 from netsandbox.cli.app import complete_link, usage
 from netsandbox.errors import Problem, SpecError
-from netsandbox.links import Dummy, Kind
+from netsandbox.links import KINDS, Dummy, Kind
 from netsandbox.spec import InterfaceSpec, Route
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _OPTIONS = (
     click.argument("source", required=False, shell_complete=complete_link),
-    click.option(
-        "--type", "kind", type=click.Choice(list(kinds.KINDS)), help="Make a link of this kind, in its place."
-    ),
+    click.option("--type", "kind", type=click.Choice(list(KINDS)), help="Make a link of this kind, in its place."),
     click.option("--bridge", "kind", flag_value="bridge", help="The same as --type bridge."),
     click.option(
         "--set",
@@ -33,7 +31,7 @@ _OPTIONS = (
     click.option(
         "--address", "addresses", metavar="A", multiple=True, help="IP address with prefix length; repeatable."
     ),
-    click.option("--master", metavar="S", help="Source name of a bridge that was attached before."),
+    click.option("--master", metavar="S", help="Source name of a bridge or vrf that was attached before."),
     click.option(
         "--route", "routes", metavar="R", multiple=True, help="Network, or 'NET via IP metric N'; repeatable."
     ),

@@ -20,10 +20,10 @@ from netsandbox._system.store import Store
 from netsandbox.cli import console
 from netsandbox.cli.app import Settings, json_option, pass_settings
 from netsandbox.errors import KernelError, NetSandboxError
+from netsandbox.links import KINDS
 from netsandbox.netlink import link
 from netsandbox.sandbox import Sandbox
 
-KINDS = ("bridge", "veth", "macvlan", "ipvlan", "vlan", "vxlan", "dummy", "ifb", "bond", "vrf", "tun")
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}  # include/uapi/linux/capability.h
 _FORWARDING = {"IPv4": "ipv4/ip_forward", "IPv6": "ipv6/conf/all/forwarding"}
 _SHARE = "mount --bind {0} {0} && mount --make-shared {0}"
@@ -265,15 +265,16 @@ def _forwarding() -> Check:
 
 def _kinds() -> Check:
     """Look which kinds of link the kernel has, by making each in a namespace that vanishes at once."""
+    kinds = [kind.kind for kind in KINDS.values()]
     try:
         kernel = LinuxKernel.create()
     except NetSandboxError as error:
         return Check("kinds of link", "warning", f"unknown: {error}", "run it with the right to make a namespace")
     try:
-        there = [kind for kind in KINDS if _makes(kernel.send, kind)]
+        there = [kind for kind in kinds if _makes(kernel.send, kind)]
     finally:
         kernel.close()
-    lacking = [kind for kind in KINDS if kind not in there]
+    lacking = [kind for kind in kinds if kind not in there]
     found = " ".join(there) + (f" (not: {' '.join(lacking)})" if lacking else "")
     if "bridge" in there:
         return Check("kinds of link", "ok", found)

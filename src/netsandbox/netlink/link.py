@@ -22,7 +22,7 @@ _INFO = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags
 _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _TXQLEN, _OPERSTATE, _LINKINFO = 1, 3, 4, 5, 10, 13, 16, 18  # IFLA_*
 _PROTINFO = 12
 _NET_NS_FD, _IFALIAS, _STATS64, _AF_SPEC, _GROUP, _EXT_MASK = 28, 20, 23, 26, 27, 29
-_CARRIER, _LINK_NETNSID, _NEW_IFINDEX, _PROP_LIST, _ALT_IFNAME, _PERM_ADDRESS = 33, 37, 49, 52, 53, 54
+_CARRIER, _LINK_NETNSID, _NEW_IFINDEX, _PROP_LIST, _ALT_IFNAME, _NETNS_IMMUTABLE = 33, 37, 49, 52, 53, 67
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5  # IFLA_INFO_*
 _VETH_PEER = 1  # VETH_INFO_PEER
 _INET_CONF, _INET6_CONF = 1, 2  # IFLA_INET_CONF, IFLA_INET6_CONF
@@ -52,7 +52,7 @@ class Link:
         kind: Kind of virtual link, such as "veth"; None for hardware and loopback.
         type: Hardware type (ARPHRD_*): 1 is Ethernet, 772 loopback.
         mac: Link-layer address in lower-case colon notation; None if it has none.
-        permanent_mac: The address the hardware was made with, if the kernel tells.
+        is_immobile: Whether it cannot leave its namespace, as a bridge; False before Linux 6.16, which does not say it.
         mtu: Largest packet, in bytes.
         flags: IFF_* bits.
         operstate: Operational state (RFC 2863).
@@ -76,7 +76,7 @@ class Link:
     kind: str | None = None
     type: int = 1
     mac: str | None = None
-    permanent_mac: str | None = None
+    is_immobile: bool = False
     mtu: int = 1500
     flags: int = 0
     operstate: str = "UNKNOWN"
@@ -216,7 +216,7 @@ def _operstate(data: bytes) -> str:
     return OPERSTATES[number] if number < len(OPERSTATES) else "UNKNOWN"
 
 
-def _carrier(data: bytes) -> bool:
+def _switch(data: bytes) -> bool:
     return data != b"\0"
 
 
@@ -233,10 +233,10 @@ _FIELDS: tuple[tuple[int, str, Callable[[bytes], object]], ...] = (
     (_STATS64, "stats", bytes),
     (_AF_SPEC, "af_spec", bytes),
     (_GROUP, "group", attrs.to_int),
-    (_CARRIER, "carrier", _carrier),
+    (_CARRIER, "carrier", _switch),
     (_LINK_NETNSID, "lower_netns", attrs.to_int),
     (_PROP_LIST, "altnames", _altnames),
-    (_PERM_ADDRESS, "permanent_mac", _mac),
+    (_NETNS_IMMUTABLE, "is_immobile", _switch),
 )
 _INFO_FIELDS: tuple[tuple[int, str, Callable[[bytes], object]], ...] = (
     (_INFO_KIND, "kind", attrs.to_text),

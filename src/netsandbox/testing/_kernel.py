@@ -12,10 +12,10 @@ from netsandbox.netlink import link as _link
 from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
 from netsandbox.netlink.address import AF_INET, AF_INET6, Address
-from netsandbox.netlink.kinds import Value
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import F_CREATE, F_EXCL, F_REPLACE, Message, Request
 from netsandbox.netlink.neighbor import NeighborEntry
+from netsandbox.netlink.options import Value
 from netsandbox.netlink.route import RouteEntry
 from netsandbox.testing._faults import Faults, Refusal
 from netsandbox.testing._ip import copied

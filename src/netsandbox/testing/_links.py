@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from netsandbox._checks import NAME_MAX, name_problem
+from netsandbox.links import KINDS, find_kind
 from netsandbox.netlink import attrs
 from netsandbox.netlink import link as _link
 from netsandbox.netlink import neighbor as _neighbor
@@ -17,13 +18,17 @@ from netsandbox.netlink.message import Message
 from netsandbox.testing._faults import Refusal
 from netsandbox.testing._ip import CONF, Ip, copied
 
-BORN = frozenset(("bridge", "dummy", "ifb", "ipvlan", "macvlan", "veth", "vlan", "vxlan"))  # what a request can make
+BORN = frozenset(kind.kind for kind in KINDS.values() if kind.by_request)  # the kinds that a request can make
 _INFO_SIZE = 16  # struct ifinfomsg, whose last field is ifi_change
 _NET_NS_FD, _NEW_IFINDEX, _LINKINFO, _INFO_DATA, _VETH_PEER = 28, 49, 18, 2, 1  # IFLA_*, VETH_INFO_PEER
 _NUMBERS = {13: "txqlen", 27: "group"}  # IFLA_TXQLEN, IFLA_GROUP
 BASE = 0x1002  # IFF_BROADCAST, IFF_MULTICAST
 MACS = itertools.count()  # of links that are made without one: another each time
-_PORT = {2: struct.pack("=H", 32), 3: struct.pack("=I", 2), 4: b"\0"}  # IFLA_BRPORT_PRIORITY, _COST, _MODE (hairpin)
+# Settings of new ports by the kind of master: IFLA_BRPORT_PRIORITY, _COST, _MODE (hairpin); IFLA_VRF_PORT_TABLE.
+_PORTS = {
+    "bridge": {2: struct.pack("=H", 32), 3: struct.pack("=I", 2), 4: b"\0"},
+    "vrf": {1: struct.pack("=I", 10)},
+}
 
 
 class Namespace(Ip):
@@ -178,7 +183,8 @@ class Namespace(Ip):
 
     def move(self, link: Link, there: "Namespace", *, name: str, new_index: int) -> int:
         """Move a link; return its index there. Its old name is kept if it is free there (behaviour.md K3)."""
-        if link.kind == "bridge" or link.is_loopback:
+        kind = find_kind(link.kind)
+        if link.is_loopback or (kind and kind.takes_ports):  # netns_immutable
             raise Refusal(errno.EINVAL, "The interface netns is immutable")
         called = link.name
         if there.is_taken(called):
@@ -232,8 +238,9 @@ class Namespace(Ip):
             self.drop_ipv6(index)
             self.forget_neighbors(index)
             return
-        twins = (item for item in self.links.values() if item.is_up and item.kind == "macvlan")
-        if link.kind == "macvlan" and any((item.lower, item.mac) == (link.lower, link.mac) for item in twins):
+        kind = find_kind(link.kind)
+        twins = [(item.kind, item.lower, item.mac) for item in self.links.values() if item.is_up]
+        if kind and kind.unique_mac and (link.kind, link.lower, link.mac) in twins:
             raise Refusal(errno.EADDRINUSE)
         self.edit(index, flags=link.flags | UP, operstate="UNKNOWN" if link.is_loopback else "UP", carrier=True)
         self.make_own(index)
@@ -251,21 +258,32 @@ class Namespace(Ip):
         upper = self.links.get(master)
         if upper is None or link.is_loopback:
             raise Refusal(errno.EINVAL)
-        if upper.kind != "bridge":
+        kind = find_kind(upper.kind)
+        if kind is None or not kind.takes_ports:
             raise Refusal(errno.EOPNOTSUPP)
-        if link.kind == "bridge":
+        if link.kind == "bridge" == upper.kind:
             raise Refusal(errno.ELOOP, "Can not enslave a bridge to a bridge")
-        self.edit(index, master=master, port_kind="bridge", port=_pack(_PORT))
+        self.edit(index, master=master, port_kind=upper.kind, port=_pack(_PORTS[kind.kind]))
+        self.cycle(index)
+
+    def cycle(self, index: int) -> None:
+        """Set a port down and up if its master does so: cycle_netdev() in drivers/net/vrf.c."""
+        kind = find_kind(self.links[index].port_kind)
+        if kind and kind.cycles_ports and self.links[index].is_up:
+            self.set_up(index, up=False)
+            self.set_up(index, up=True)
 
     def release(self, index: int) -> None:
         """Make a link a port of none, with all that belongs to a port."""
+        self.cycle(index)
         self.edit(index, master=None, port_kind=None, port=b"")
         gone = _neighbor.MASTER
         self.neighbors = [item for item in self.neighbors if item.index != index or not item.flags & gone]
 
     def set_port(self, link: Link, data: bytes) -> None:
         """Change settings of a port."""
-        if link.master is None:
+        kind = find_kind(link.port_kind)
+        if kind is None or not kind.port_settings:
             raise Refusal(errno.EOPNOTSUPP)
         self.edit(link.index, port=_pack(attrs.unpack(link.port) | attrs.unpack(data)))
 
