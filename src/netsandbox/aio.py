@@ -338,9 +338,9 @@ class Sandbox:
 
     async def events(self, *, timeout: float | None = None) -> AsyncGenerator["Event", None]:  # noqa: ASYNC109  as there
         """Yield what changes from the beginning of the loop to its end; see `netsandbox.Sandbox.events`."""
-        heard = await _call(partial(self.sync.events, timeout=timeout), netsandbox.Events.close)
-        with closing(heard):
-            while event := await _call(partial(next, heard, None), stop=heard.close):
+        found = await _call(partial(self.sync.events, timeout=timeout), netsandbox.Events.close)
+        with closing(found):
+            while event := await _call(partial(next, found, None), stop=found.close):
                 yield event
 
     # --- the network ---

@@ -1,20 +1,23 @@
-"""An interface as the kernel has it: a snapshot with verbs, and how it is read."""
+"""What is read back of a sandbox: the snapshot of all of it, and an interface, which is a part of it with verbs."""
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from netsandbox._checks import IPInterface
 from netsandbox._kernel import Kernel
-from netsandbox._plan.convert import is_made, read_route
+from netsandbox._plan.convert import list_neighbors, read_neighbors, read_routes
 from netsandbox._plan.model import InterfaceKey
+from netsandbox._plan.state import Inventory, classify
 from netsandbox._record import Attachment
 from netsandbox.adverts import Adverts
 from netsandbox.errors import InterfaceNotFoundError, KernelError
-from netsandbox.netlink import route as _route
+from netsandbox.netlink.address import Address
 from netsandbox.netlink.link import Link
-from netsandbox.spec import InterfaceSpec, Route, parse_interface
+from netsandbox.netlink.neighbor import NeighborEntry
+from netsandbox.netlink.route import TABLE_MAIN, RouteEntry
+from netsandbox.spec import InterfaceSpec, Neighbor, Route, parse_interface
 
 if TYPE_CHECKING:
     from netsandbox.stats import Statistics
@@ -30,7 +33,7 @@ class Owner(Protocol):
         """Its name."""
 
     def remove_interface(self, interface: "Interface") -> None:
-        """Take an interface out."""
+        """Detach an interface."""
 
     def _kernel(self) -> Kernel: ...
 
@@ -41,17 +44,17 @@ class Owner(Protocol):
 class Interface:
     """An interface of a sandbox, as the kernel had it when it was read.
 
-    It is a snapshot with verbs: `Sandbox.interfaces` reads anew, and an old snapshot still removes the right link,
-    which it knows by number and not by name.
+    The values do not change: `Sandbox.interfaces` reads again. The methods act on the link as it is now, also if it was
+    renamed meanwhile: an interface knows its link by number.
 
-    Of a foreign one (`Sandbox.foreign`) netsandbox knows no source, and does not remove it. Of a missing one
-    (`Sandbox.missing`) there is only what was recorded; its *operstate* is "NOTPRESENT".
+    A foreign interface (`Sandbox.foreign`) has no source, and netsandbox does not remove it. A missing one
+    (`Sandbox.missing`) has only what was recorded; its *operstate* is "NOTPRESENT".
 
     Attributes:
-        source: Name of its link on the host, or of the link that was made; empty for a foreign one.
-        name: Its name in the sandbox; the one it was given, if it is missing.
-        given_name: The name it was given when it was plugged in: another one than *name* if it was renamed inside;
-            empty for a foreign one.
+        source: Name of its link on the host, or of the link that was created; empty for a foreign one.
+        name: Its name in the sandbox; of a missing one, the name it was given.
+        given_name: The name it was given when it was attached: another one than *name* if it was renamed inside; empty
+            for a foreign one.
         index: Its index (ifindex) there.
         kind: Kind of link, such as "veth"; None for hardware.
         mac: Its link-layer address, in lower-case colon notation.
@@ -59,14 +62,14 @@ class Interface:
         addresses: Its IP addresses with their prefix lengths.
         routes: Routes that lead out of it, but for those that come with its addresses.
         master: Name, in the sandbox, of the bridge it is a port of.
-        is_bridge: Whether it is a bridge that was made here.
+        is_bridge: Whether it is a bridge that netsandbox created.
         is_up: Whether it is administratively up.
         operstate: Its operational state (RFC 2863), such as "UP".
         flags: IFF_* bits.
         txqlen: Length of its transmit queue, in packets.
-        id: Its number in the sandbox, never given twice; 0 for a foreign one.
-        dropped: Addresses that were asked for, and are not there although it is plugged in: a setting of this link, or
-            somebody inside, took them away. Only what `Sandbox.add_interface` returns knows of them.
+        id: Its number in the sandbox, never used twice; 0 for a foreign one.
+        dropped: Addresses that were requested and that it does not have: a setting of this link, or a program inside,
+            removed them. Only interfaces that `Sandbox.add_interface` returns have them.
     """
 
     source: str
@@ -87,9 +90,11 @@ class Interface:
     id: int
     dropped: tuple[IPInterface, ...] = field(compare=False)
     _owner: Owner = field(repr=False, compare=False)
+    _link: Link = field(repr=False, compare=False)  # what it was read from: more than is shown here
+    _addresses: tuple[Address, ...] = field(repr=False, compare=False)
 
     def check_owner(self, sandbox: str) -> None:
-        """Refuse it where another sandbox is meant: indexes and numbers of interfaces repeat from one to the other.
+        """Refuse an interface of another sandbox: indexes and numbers are unique only in one sandbox.
 
         Raises:
             InterfaceNotFoundError: It belongs to another sandbox.
@@ -99,12 +104,12 @@ class Interface:
             raise InterfaceNotFoundError(f"use {self.name} of sandbox {sandbox}", reason)
 
     def remove(self) -> None:
-        """Take it out of its sandbox; see `Sandbox.remove_interface`."""
+        """Detach it from its sandbox; see `Sandbox.remove_interface`."""
         self._owner.remove_interface(self)
 
     @property
     def adverts(self) -> Adverts:
-        """What came so far of annotate_errors its neighbors its addresses; nothing of what other processes sent.
+        """How often this process has advertised its addresses to its neighbors so far, and the last error.
 
         Raises:
             SandboxClosedError: The sandbox was closed or destroyed, with which its adverts have ended.
@@ -130,85 +135,138 @@ class Interface:
         return unpack(found.stats)
 
 
-def read_interfaces(
-    owner: Owner, kernel: Kernel, links: Sequence[Link], plugged: Iterable[Attachment]
-) -> tuple[Interface, ...]:
-    """Return interfaces as the kernel has them; those whose link is not among *links* (all there are) are left out."""
-    found = {link.index: link for link in links}
-    return _read(
-        owner, kernel, links, ((found[item.index], item) for item in plugged if item.holds(found.get(item.index)))
-    )
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A sandbox as it was at one moment: each list of the kernel is read once, and the views of it ask for nothing.
+
+    Links are read last: of a link that vanishes in between, no view shows anything.
+
+    Attributes:
+        inventory: Its links and what is recorded of them, told apart.
+        addresses: The addresses of each link, by its index.
+        route_entries: The routes of the main tables.
+        neighbor_entries: The neighbors and forwarding entries; empty if they were not asked for.
+    """
+
+    inventory: Inventory
+    addresses: Mapping[int, Sequence[Address]]
+    route_entries: Sequence[RouteEntry]
+    neighbor_entries: Sequence[NeighborEntry]
+    _owner: Owner
+
+    @classmethod
+    def read(
+        cls, owner: Owner, kernel: Kernel, host: Kernel | None, attachments: Sequence[Attachment], *, neighbors: bool
+    ) -> Self:
+        """Read a sandbox.
+
+        Args:
+            owner: The sandbox.
+            kernel: Its namespace.
+            host: The namespace its links came from; None if it is not at hand.
+            attachments: The interfaces of its record.
+            neighbors: Whether to read neighbors and forwarding entries as well.
+        """
+        entries = list_neighbors(kernel) if neighbors else ()
+        addresses, routes = _read_ip(kernel)
+        return cls(classify(host, kernel, attachments), addresses, routes, entries, owner)
+
+    @property
+    def interfaces(self) -> tuple[Interface, ...]:
+        """What is attached, in the order it was added; see `Sandbox.interfaces`."""
+        links = {link.index: link for link in self.inventory.links}
+        return self._read((links[item.index], item) for item in self.inventory.ours)
+
+    @property
+    def missing(self) -> tuple[Interface, ...]:
+        """What was attached and is not there any more; see `Sandbox.missing`."""
+        without_link = replace(self, addresses={}, route_entries=())  # another link may have its index by now
+        return without_link._read(  # noqa: SLF001  of the same class
+            (Link(item.index, item.name, kind=item.kind, mtu=0, operstate=_NOT_PRESENT), item)
+            for item in self.inventory.missing
+        )
+
+    @property
+    def foreign(self) -> tuple[Interface, ...]:
+        """The links that netsandbox did not attach; see `Sandbox.foreign`."""
+        return self._read((link, None) for link in self.inventory.foreign)
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """The routes of the main tables, but for those that come with addresses; see `Sandbox.routes`."""
+        return read_routes(self.route_entries, self._names)
+
+    @property
+    def neighbors(self) -> tuple[Neighbor, ...]:
+        """The permanent neighbors and the forwarding entries that somebody made; see `Sandbox.neighbors`."""
+        return read_neighbors(self.neighbor_entries, self._names)
+
+    @property
+    def _names(self) -> dict[int, str]:
+        return {link.index: link.name for link in self.inventory.links}
+
+    def _read(self, items: Iterable[tuple[Link, Attachment | None]]) -> tuple[Interface, ...]:
+        names = self._names
+        routes: dict[int | None, list[RouteEntry]] = {}
+        for entry in self.route_entries:
+            routes.setdefault(entry.index, []).append(entry)
+        return tuple(
+            Interface(
+                source=item.source if item else "",
+                name=link.name,
+                given_name=item.name if item else "",
+                index=link.index,
+                kind=link.kind,
+                mac=link.mac,
+                mtu=link.mtu,
+                addresses=tuple(address.interface for address in self.addresses.get(link.index, ())),
+                routes=read_routes(routes.get(link.index, ()), names),
+                master=names.get(link.master) if link.master else None,
+                is_bridge=item is not None and item.is_bridge,
+                is_up=link.is_up,
+                operstate=link.operstate,
+                flags=link.flags,
+                txqlen=link.txqlen,
+                id=item.id if item else 0,
+                dropped=(),
+                _owner=self._owner,
+                _link=link,
+                _addresses=tuple(self.addresses.get(link.index, ())),
+            )
+            for link, item in items
+        )
+
+
+def read_interfaces(owner: Owner, kernel: Kernel, attachments: Sequence[Attachment]) -> tuple[Interface, ...]:
+    """Return interfaces as the kernel has them; those whose link is gone, or is another one, are left out.
+
+    These are three requests, however many interfaces there are. Of a single one the kernel lists only what it has.
+    """
+    addresses, routes = _read_ip(kernel, attachments[0].index if len(attachments) == 1 else 0)
+    links = {link.index: link for link in kernel.links()}
+    ours = tuple(item for item in attachments if item.holds(links.get(item.index)))
+    return Snapshot(Inventory(tuple(links.values()), ours, (), ()), addresses, routes, (), owner).interfaces
 
 
 def with_dropped(wishes: Iterable[InterfaceSpec], made: Iterable[Interface]) -> tuple[Interface, ...]:
-    """Return interfaces as they say which of the addresses that were asked for are not there."""
+    """Return interfaces with those of the wished addresses that are not there as *dropped*."""
     return tuple(
         replace(item, dropped=tuple(wanted for wanted in wish.addresses if wanted not in item.addresses))
         for wish, item in zip(wishes, made, strict=False)  # somebody inside may have taken one away
     )
 
 
-def read_foreign(owner: Owner, kernel: Kernel, links: Sequence[Link], foreign: Iterable[Link]) -> tuple[Interface, ...]:
-    """Return links that somebody else made, of *links* (all there are), as interfaces."""
-    return _read(owner, kernel, links, ((link, None) for link in foreign))
-
-
-def recorded(owner: Owner, plugged: Iterable[Attachment]) -> tuple[Interface, ...]:
-    """Return interfaces whose links are not there, as they were recorded."""
-    return tuple(
-        _interface(owner, Link(item.index, item.name, kind=item.kind, mtu=0, operstate=_NOT_PRESENT), item)
-        for item in plugged
-    )
-
-
-def _read(
-    owner: Owner, kernel: Kernel, links: Sequence[Link], items: Iterable[tuple[Link, Attachment | None]]
-) -> tuple[Interface, ...]:
-    names = {link.index: link.name for link in links}
-    found = []
-    for link, item in items:
-        try:
-            addresses = tuple(address.interface for address in kernel.addresses(link.index))
-            entries = kernel.routes(table=_route.TABLE_MAIN, index=link.index)
-        except KernelError as error:
-            if error.errno != errno.ENODEV:  # it vanished between two looks
-                raise
-            continue
-        routes = tuple(read_route(entry, names) for entry in entries if is_made(entry))
-        master = names.get(link.master) if link.master else None
-        found.append(_interface(owner, link, item, addresses=addresses, routes=routes, master=master))
-    return tuple(found)
-
-
-def _interface(
-    owner: Owner,
-    link: Link,
-    item: Attachment | None,
-    *,
-    addresses: tuple[IPInterface, ...] = (),
-    routes: tuple[Route, ...] = (),
-    master: str | None = None,
-) -> Interface:
-    return Interface(
-        source=item.source if item else "",
-        name=link.name,
-        given_name=item.name if item else "",
-        index=link.index,
-        kind=link.kind,
-        mac=link.mac,
-        mtu=link.mtu,
-        addresses=addresses,
-        routes=routes,
-        master=master,
-        is_bridge=item is not None and item.is_bridge,
-        is_up=link.is_up,
-        operstate=link.operstate,
-        flags=link.flags,
-        txqlen=link.txqlen,
-        id=item.id if item else 0,
-        dropped=(),
-        _owner=owner,
-    )
+def _read_ip(kernel: Kernel, index: int = 0) -> tuple[dict[int, list[Address]], list[RouteEntry]]:
+    """Return the addresses, by link, and the routes of the main tables of a link (0: of all)."""
+    found: dict[int, list[Address]] = {}
+    try:
+        for address in kernel.addresses(index):
+            found.setdefault(address.index, []).append(address)
+        return found, kernel.routes(table=TABLE_MAIN, index=index)
+    except KernelError as error:
+        if error.errno != errno.ENODEV:  # the link has vanished
+            raise
+        return {}, []
 
 
 def key_of(interface: Interface | str, sandbox: str) -> InterfaceKey:

@@ -5,10 +5,11 @@ from ipaddress import IPv4Address, IPv6Address
 
 from netsandbox._checks import IPAddress, IPInterface
 from netsandbox._plan import network as _plans
-from netsandbox._plan.convert import read_neighbors, read_routes
+from netsandbox._plan.convert import list_neighbors, read_neighbors, read_routes
 from netsandbox._run import network as _verbs
 from netsandbox._run.handle import Handle
 from netsandbox.interface import Interface
+from netsandbox.netlink.route import TABLE_MAIN
 from netsandbox.spec import Gateway, Neighbor, Route
 
 
@@ -25,7 +26,8 @@ class Network:
     @property
     def routes(self) -> tuple[Route, ...]:
         """The routes of the main tables, but for those that come with addresses."""
-        return read_routes(self._handle.box, _plans.names(self._handle.box))
+        box = self._handle.box
+        return read_routes(box.routes(table=TABLE_MAIN), _plans.names(box))
 
     @property
     def gateway4(self) -> IPv4Address | None:
@@ -41,8 +43,9 @@ class Network:
 
     @property
     def neighbors(self) -> tuple[Neighbor, ...]:
-        """The permanent neighbours and the bridge forwarding entries."""
-        return read_neighbors(self._handle.box, _plans.names(self._handle.box))
+        """The permanent neighbors and the bridge forwarding entries."""
+        box = self._handle.box
+        return read_neighbors(list_neighbors(box), _plans.names(box))
 
     @property
     def has_ipv6(self) -> bool:

@@ -21,7 +21,7 @@ from netsandbox._run.release import release
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox.adverts import COUNT_MAX, AdvertiseLike, Adverts
 from netsandbox.errors import NetSandboxError, Problem, SpecError
-from netsandbox.interface import Interface, read_foreign, read_interfaces, recorded
+from netsandbox.interface import Interface
 from netsandbox.links import Kind
 from netsandbox.network import Network
 from netsandbox.spec import InterfaceOptions, InterfaceSpec, expect_all
@@ -448,8 +448,7 @@ class Sandbox(Network):
 
         One that was renamed inside has its new name, and the one it was given as *given_name*.
         """
-        found = _interfaces.inventory(self._handle, self._handle.record())
-        return read_interfaces(self, self._handle.box, found.links, found.ours)
+        return _interfaces.snapshot(self).interfaces
 
     @property
     def missing(self) -> tuple[Interface, ...]:
@@ -457,7 +456,7 @@ class Sandbox(Network):
 
         Its link was deleted or moved away inside, or another link is in its place. Removing it forgets it.
         """
-        return recorded(self, _interfaces.inventory(self._handle, self._handle.record()).missing)
+        return _interfaces.snapshot(self).missing
 
     @property
     def foreign(self) -> tuple[Interface, ...]:
@@ -467,8 +466,7 @@ class Sandbox(Network):
         every namespace when their modules are loaded. They are shown, and never moved, renamed or deleted; what is in
         a namespace that `destroy` deletes ends with it.
         """
-        found = _interfaces.inventory(self._handle, self._handle.record())
-        return read_foreign(self, self._handle.box, found.links, found.foreign)
+        return _interfaces.snapshot(self).foreign
 
     # --- interfaces ---
 

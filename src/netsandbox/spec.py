@@ -23,6 +23,8 @@ from netsandbox._checks import (
 from netsandbox.adverts import Advertise, AdvertiseLike, parse_advertise
 from netsandbox.errors import Problem, SpecError
 from netsandbox.links import Kind
+from netsandbox.netlink.neighbor import STATES
+from netsandbox.netlink.route import PROTOCOLS, SCOPES, TABLE_MAIN, TYPES, number_of
 from netsandbox.netlink.settings import TABLE, Settings, only
 
 T = TypeVar("T")
@@ -42,6 +44,14 @@ class Route:
         interface: Name inside the sandbox of the link it leads out of. Of a route that belongs to an interface, and
             of one with *via*, it may be left out; it does not count when routes are compared.
         source: Preferred source address of packets that take it.
+        table: Number of its routing table; 254 is the main one.
+        protocol: Who made it, as ip-route(8) says it: "boot", "static", "kernel", ... It does not count when routes are
+            compared.
+        scope: How far it reaches: "global", "link", "host", ...; what ip-route(8) takes, if left out. It does not count
+            when routes are compared.
+        type: "unicast"; or "unreachable", "blackhole", ...: it leads nowhere.
+
+    Only unicast routes of the main table can be added and removed; others are shown in events.
 
     Raises:
         SpecError: Something of it makes no sense.
@@ -55,6 +65,10 @@ class Route:
     onlink: bool
     interface: str | None = field(compare=False)
     source: IPAddress | None
+    table: int
+    protocol: str = field(compare=False)
+    scope: str = field(compare=False)
+    type: str
 
     def __init__(
         self,
@@ -65,6 +79,10 @@ class Route:
         onlink: bool = False,
         interface: str | None = None,
         source: str | IPAddress | None = None,
+        table: int = TABLE_MAIN,
+        protocol: str = "boot",
+        scope: str | None = None,
+        type: str = "unicast",  # noqa: A002  the word of ip-route(8)
     ) -> None:
         """Take text or ipaddress objects."""
         check = Checks()
@@ -82,14 +100,21 @@ class Route:
             check.wrong("onlink", onlink, "needs via")
         if interface is not None:
             check.add(name_problem("interface", interface))
+        scope = _usual_scope(network.version if network else 4, hop, type) if scope is None else scope
+        _check_route_words(check, table, type, protocol=protocol, scope=scope)
         check.finish()
         _assign(self, to=network, via=hop, metric=metric, onlink=bool(onlink), interface=interface, source=preferred)
+        _assign(self, table=table, protocol=protocol, scope=scope, type=type)
 
     def __str__(self) -> str:
         """Say it as ip(8) does."""
-        words = [str(self.to)]
+        words = [self.type] if self.type != "unicast" else []
+        words.append(str(self.to))
         words += ["via", str(self.via)] if self.via else []
         words += ["dev", self.interface] if self.interface else []
+        words += ["table", str(self.table)] if self.table != TABLE_MAIN else []
+        words += ["proto", self.protocol] if self.protocol != "boot" else []
+        words += ["scope", self.scope] if self.scope != _usual_scope(self.to.version, self.via, self.type) else []
         words += ["metric", str(self.metric)] if self.metric is not None else []
         words += ["src", str(self.source)] if self.source else []
         words += ["onlink"] if self.onlink else []
@@ -98,13 +123,15 @@ class Route:
 
 @dataclass(frozen=True, slots=True, init=False)
 class Neighbor:
-    """A permanent neighbour: an ARP or NDP entry, or a bridge forwarding entry.
+    """A neighbor: an ARP or NDP entry, or a bridge forwarding entry.
 
     Attributes:
-        ip: IP address of the neighbour; of a forwarding entry the tunnel's other end, if there is one.
-        mac: Its link-layer address.
-        interface: Name inside the sandbox of the link it is reached through.
+        ip: IP address of the neighbor; of a forwarding entry the tunnel's other end, if there is one.
+        mac: Its link-layer address; empty, in an event, if it is not known.
+        interface: Name inside the sandbox of the link it is reached through; empty, in an event, if it is not known.
         bridge: Whether it is a forwarding (FDB) entry.
+        state: Its state, as ip-neighbour(8) prints it: "PERMANENT", "REACHABLE", "STALE", ... It does not count when
+            neighbors are compared. Only permanent ones can be added.
 
     Raises:
         SpecError: Something of it makes no sense.
@@ -116,9 +143,16 @@ class Neighbor:
     mac: str
     interface: str
     bridge: bool
+    state: str = field(compare=False)
 
     def __init__(
-        self, ip: str | IPAddress | None = None, mac: str = "", interface: str = "", *, bridge: bool = False
+        self,
+        ip: str | IPAddress | None = None,
+        mac: str = "",
+        interface: str = "",
+        *,
+        bridge: bool = False,
+        state: str = "PERMANENT",
     ) -> None:
         """Take text or ipaddress objects."""
         check = Checks()
@@ -129,8 +163,10 @@ class Neighbor:
             check.wrong("ip", str(address), "is not the address of a host")
         mac = check.mac(mac)
         check.add(name_problem("interface", interface))
+        if not {*str(state).split()} <= {*STATES.values()}:
+            check.wrong("state", state, f"is none of {', '.join(STATES.values())}")
         check.finish()
-        _assign(self, ip=address, mac=mac, interface=interface, bridge=bool(bridge))
+        _assign(self, ip=address, mac=mac, interface=interface, bridge=bool(bridge), state=state)
 
     def __str__(self) -> str:
         """Say it as ip(8) does."""
@@ -411,6 +447,17 @@ def _settings(
     return found
 
 
+def _check_route_words(check: Checks, table: object, type_: object, *, protocol: object, scope: object) -> None:
+    """Refuse what ip-route(8) has no number for."""
+    if not is_int(table, 1, METRIC_MAX):
+        check.wrong("table", table, f"is not a number from 1 to {METRIC_MAX}")
+    if type_ not in TYPES:
+        check.wrong("type", type_, f"is none of {', '.join(TYPES)}")
+    for word, name, names in (("protocol", protocol, PROTOCOLS), ("scope", scope, SCOPES)):
+        if not isinstance(name, str) or number_of(name, names) is None:
+            check.wrong(word, name, f"is neither one of {', '.join(names.values())} nor a number from 0 to 255")
+
+
 def _check_wait(check: Checks, wait: object, limit: object) -> None:
     """Refuse what nobody can wait for, or for so long."""
     if wait not in (None, "up"):
@@ -424,6 +471,8 @@ def _route(check: Checks, value: object) -> Route | None:
     if isinstance(value, Route):
         if value.interface is not None:
             check.wrong("route", str(value), "belongs to this interface; leave its interface out")
+        for problem in unsupported(value):
+            check.wrong("route", str(value), f"{problem.field}: {problem.reason}")
         return value
     try:
         return Route(cast("str", value))
@@ -439,6 +488,28 @@ def _advertise(check: Checks, value: object) -> Advertise:
     except SpecError as error:
         check.problems += error.problems
         return _USUAL
+
+
+def unsupported(route: Route) -> tuple[Problem, ...]:
+    """Return why a route can be shown, but neither added nor removed; nothing if it can."""
+    expected = {"table": TABLE_MAIN, "type": "unicast"}
+    return tuple(
+        Problem(name, getattr(route, name), f"only routes of the {name} {value} can be added and removed")
+        for name, value in expected.items()
+        if getattr(route, name) != value
+    )
+
+
+def unchecked(kind: type[T], **values: object) -> T:
+    """Return a value of a class here, made of fields that the kernel has checked."""
+    made = object.__new__(kind)
+    _assign(made, **values)
+    return made
+
+
+def _usual_scope(version: int, via: IPAddress | None, type_: str) -> str:
+    """Return the scope that ip-route(8) gives a route."""
+    return "link" if version == 4 and via is None and type_ == "unicast" else "global"
 
 
 def _assign(target: object, **values: object) -> None:

@@ -144,7 +144,7 @@ def test_all_includes_sandboxes_created_later(box: Sandbox) -> None:
     assert box.name == "box"
     with monitor("--all") as program:
         with Sandbox.create("later") as later:
-            assert lines(program, 1) == ["later [SANDBOX] new: heard of from now on"]
+            assert lines(program, 1) == ["later [SANDBOX] new: its events follow"]
             later.destroy()
         said = lines(program, 1)
         while "[SANDBOX]" not in said[-1]:

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from netsandbox import Sandbox
+from netsandbox._run.handle import Handle
+from netsandbox._system.transport import Transport
 from tests.kernel import lab
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from netsandbox._record import Record
+    from netsandbox.netlink.message import Message, Request
     from tests.cli.conftest import Result
 
     Cli = Callable[..., Result]
@@ -262,3 +266,52 @@ def test_inspect_shows_changes_made_inside(cli: Cli, box: Sandbox) -> None:
     assert "it is foreign" in cli("detach box", "evil\x1b", status=1).err
     cli("detach box eth1")
     assert cli("inspect box -j").json[0]["missing"] == []
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note what the kernel is asked, and when the record of an open sandbox is read."""
+    found: list[str] = []
+    ask, record = Transport.ask, Handle.record
+
+    def noting_ask(self: Transport, request: Request) -> list[Message]:
+        found.append(request.text)
+        return ask(self, request)
+
+    def noting_record(self: Handle) -> Record:
+        found.append("read the record")
+        return record(self)
+
+    monkeypatch.setattr(Transport, "ask", noting_ask)
+    monkeypatch.setattr(Handle, "record", noting_record)
+    return found
+
+
+def test_inspect_reads_each_list_once(cli: Cli, box: Sandbox, asked: list[str]) -> None:
+    """Under --json as in text, inspect reads the record once and each list of the kernel once."""
+    for name in ("v0", "v1"):
+        lab.veth(name, f"{name}-peer")
+        box.add_interface(name, advertise=0)
+    lab.ip("link add trap type ifb", netns=box.path)
+    for words in ("inspect box -j", "inspect box"):
+        asked.clear()
+        shown = cli(words)
+        assert "trap" in shown.out
+        looks = [text for text in asked if text.startswith("look up link")]  # at the ends on the host
+        assert sorted(item for item in asked if item not in looks) == [
+            "list addresses", "list links", "list neighbors", "list neighbors", "list routes", "read the record",
+        ]  # fmt: skip
+        assert len(looks) <= len(box.interfaces)
+
+
+def test_attach_asks_no_more_for_json(cli: Cli, box: Sandbox, asked: list[str]) -> None:
+    """The JSON of attach is made of what was read back."""
+    numbers = []
+    for option in ("", "-j"):
+        lab.veth()
+        asked.clear()
+        cli(f"attach box v0 --address 10.0.0.2/24 {option}")
+        numbers.append(len(asked))
+        box.remove_interface("eth0")
+        lab.ip("link delete v0")
+    assert numbers[0] == numbers[1]

@@ -21,8 +21,10 @@ from netsandbox import (
     Event,
     Events,
     KernelError,
+    Neighbor,
     NetSandboxError,
     ProtocolError,
+    Route,
     Sandbox,
     SandboxClosedError,
     SpecError,
@@ -34,8 +36,6 @@ from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import Store
 from netsandbox.netlink.address import TENTATIVE, Address
 from netsandbox.netlink.link import Link
-from netsandbox.netlink.neighbor import NeighborEntry
-from netsandbox.netlink.route import RouteEntry
 from tests.kernel import lab
 
 if TYPE_CHECKING:
@@ -139,9 +139,9 @@ def test_route_events(box: Sandbox, events: Events) -> None:
         ("route", "deleted", "br0"),
         ("route", "new", None),
     ]
-    values = [event.value for event in found if isinstance(event.value, RouteEntry)]
+    values = [event.value for event in found if isinstance(event.value, Route)]
     assert [str(value.via) for value in values] == ["10.0.0.8", "10.0.0.9", "10.0.0.9", "None"]
-    assert (values[-1].table, values[-1].type) == (100, 6)  # RTN_BLACKHOLE
+    assert (values[-1].table, values[-1].type) == (100, "blackhole")
 
 
 def test_neighbor_and_fdb_events(box: Sandbox, events: Events) -> None:
@@ -151,13 +151,13 @@ def test_neighbor_and_fdb_events(box: Sandbox, events: Events) -> None:
     found = [event for event in heard(events, box.path) if event.what == "neighbor"]
     assert (found[0].change, found[1].change, found[-1].change) == ("new", "changed", "deleted")
     first, second = (event.value for event in found[:2])
-    assert isinstance(first, NeighborEntry)
-    assert isinstance(second, NeighborEntry)
-    assert (str(first.ip), first.mac, first.states) == ("10.0.0.9", "02:00:00:00:00:09", ("PERMANENT",))
+    assert isinstance(first, Neighbor)
+    assert isinstance(second, Neighbor)
+    assert (str(first.ip), first.mac, first.state) == ("10.0.0.9", "02:00:00:00:00:09", "PERMANENT")
     assert second.mac == "02:00:00:00:00:0a"
     lab.bridge("fdb add 02:00:00:00:00:0b dev br0 self", netns=box.path)
     [event] = heard(events, box.path)
-    assert isinstance(event.value, NeighborEntry)
+    assert isinstance(event.value, Neighbor)
     assert (event.what, event.value.mac, event.value.ip) == ("neighbor", "02:00:00:00:00:0b", None)
 
 
@@ -191,7 +191,7 @@ def test_silently_removed_ipv4_routes_are_reported(box: Sandbox, events: Events,
     assert lab.routes(box.path) == set()
 
     def is_it(event: Event) -> bool:
-        return isinstance(event.value, RouteEntry) and str(event.value.to) == "10.9.0.0/16"
+        return isinstance(event.value, Route) and str(event.value.to) == "10.9.0.0/16"
 
     assert until(events, is_it)[-1].change == "deleted"
 
@@ -330,7 +330,7 @@ def test_an_overrun_of_a_large_sandbox_is_not_resynced(box: Sandbox, monkeypatch
         assert {event.change for event in found if event.what == "sandbox"} == {"overrun"}
         lab.ip("address delete 10.0.0.1/32 dev lo", netns=box.path)
         assert short([next(events)]) == [("address", "deleted", "lo")]
-        assert len(next(iter(events._heard.values())).tracker._known) <= 31
+        assert len(next(iter(events._subscriptions.values())).tracker._known) <= 31
 
 
 @pytest.mark.usefixtures("tiny")
@@ -437,7 +437,7 @@ def test_an_iteration_can_continue_after_its_timeout(box: Sandbox) -> None:
 def test_netlink_messages_of_processes_are_ignored(box: Sandbox) -> None:
     """Netlink messages that a process inside sends are ignored: only the kernel's are events."""
     with box.events(timeout=AMPLE) as events:
-        [one] = events._heard.values()
+        [one] = events._subscriptions.values()
         port = one.listener._socket.getsockname()[0]
 
         def send() -> None:
@@ -528,18 +528,18 @@ def test_a_sandbox_without_its_namespace_is_not_followed(box: Sandbox) -> None:
     path = f"{box.path.rpartition('/')[0]}/gone"
     subprocess.run(["umount", path], check=True)
     with Events(timeout=AMPLE) as events:
-        assert list(events._heard) == ["box"]
+        assert list(events._subscriptions) == ["box"]
     assert any("gone" in line for line in Sandbox.prune())
 
 
 def test_a_followed_sandbox_is_released_once(box: Sandbox) -> None:
     """Releasing a followed sandbox twice closes its descriptors once."""
     events = box.events()
-    [one] = events._heard.values()
+    [one] = events._subscriptions.values()
     events.close()
-    one.let_go()
+    one.end()
     del events
-    one.let_go()
+    one.end()
     assert one.listener.fileno() == -1
 
 
@@ -562,7 +562,7 @@ def test_an_inotify_overflow_rereads_all_records(box: Sandbox) -> None:
         os.write(near, struct.pack("=iIII", -1, 0x4000, 0, 0))  # IN_Q_OVERFLOW
         os.dup2(far, events._records.fileno(), inheritable=False)
         events._read(events._records)
-        assert set(events._heard) == {box.name, "later"}
+        assert set(events._subscriptions) == {box.name, "later"}
         os.close(near)
         os.close(far)
     with Sandbox.open("later") as later:

@@ -46,6 +46,8 @@ from netsandbox import (
     Summary,
     aio,
 )
+from netsandbox.netlink.address import Address
+from netsandbox.netlink.link import Link
 
 
 def sandboxes() -> None:
@@ -202,6 +204,7 @@ def events(box: Sandbox) -> None:
             assert_type(event, Event)
             assert_type(event.what, Literal["link", "address", "route", "neighbor", "sandbox"])
             assert_type((event.sandbox, event.interface, event.master), tuple[str, str | None, str | None])
+            assert_type(event.value, Link | Address | Route | Neighbor | None)
     Events(["box"])  # type: ignore[list-item]
 
 
@@ -210,9 +213,11 @@ def values() -> None:
     assert_type(route.to, IPv4Network | IPv6Network)
     assert_type((route.via, route.source), tuple[IPv4Address | IPv6Address | None, IPv4Address | IPv6Address | None])
     assert_type((route.metric, route.onlink, route.interface), tuple[int | None, bool, str | None])
+    assert_type((route.table, route.protocol, route.scope, route.type), tuple[int, str, str, str])
     neighbor = Neighbor("10.0.0.5", "02:00:00:00:00:05", "eth0")
     assert_type(neighbor.ip, IPv4Address | IPv6Address | None)
     assert_type((neighbor.mac, neighbor.interface, neighbor.bridge), tuple[str, str, bool])
+    assert_type(neighbor.state, str)
     spec = InterfaceSpec("veth1")
     assert_type(spec.source, str | Kind)
     assert_type(spec.addresses, tuple[IPv4Interface | IPv6Interface, ...])

@@ -12,7 +12,7 @@ from netsandbox._plan.model import Plan, Target
 from netsandbox._plan.state import Facts, attach_facts, classify, detach_facts
 from netsandbox._run.execute import execute
 from netsandbox.adverts import Adverts
-from netsandbox.interface import Interface, read_interfaces
+from netsandbox.interface import Interface, Snapshot, read_interfaces
 from netsandbox.netlink import link_requests as requests
 from netsandbox.netlink import neighbor, route
 from netsandbox.testing import FakeKernel, Faults
@@ -54,6 +54,9 @@ class Rig:
     def remove_interface(self, interface: Interface) -> None:
         self.remove(*(item for item in self.plugged if item.id == interface.id))
 
+    def snapshot(self, *, neighbors: bool = False) -> Snapshot:
+        return Snapshot.read(self, self.box, self.host, self.plugged, neighbors=neighbors)
+
     def state(self) -> dict[str, object]:
         """Return the whole state of the host and the sandbox, item by item."""
         found: dict[str, object] = {}
@@ -82,7 +85,7 @@ class Rig:
 
     def add(self, *specs: InterfaceSpec) -> tuple[Interface, ...]:
         plan, made = self.plan(*specs)
-        found = execute(plan, self.world, lambda: read_interfaces(self, self.box, self.box.links(), made))
+        found = execute(plan, self.world, lambda: read_interfaces(self, self.box, made))
         self.plugged += made
         return found
 

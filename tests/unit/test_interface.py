@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,8 +20,8 @@ from netsandbox import (
     Route,
     Statistics,
 )
-from netsandbox._plan.convert import read_neighbors, read_route, read_routes
-from netsandbox.interface import read_foreign, read_interfaces, recorded
+from netsandbox._plan.convert import list_neighbors, read_neighbor, read_neighbors, read_route, read_routes
+from netsandbox.interface import read_interfaces
 from netsandbox.netlink import link_requests as requests
 from netsandbox.netlink import neighbor, route
 from netsandbox.netlink.constants import AF_BRIDGE
@@ -28,6 +29,9 @@ from netsandbox.netlink.neighbor import PERMANENT, SELF, NeighborEntry
 from netsandbox.netlink.settings import Settings
 from tests.unit.rig import Rig, furnished, send
 from tests.unit.values import forwarding, neighbor_entry, route_entry
+
+if TYPE_CHECKING:
+    from netsandbox.netlink.link import Link
 
 MAC = "02:00:00:00:00:99"
 
@@ -44,7 +48,7 @@ def rig() -> Rig:
 
 
 def read(rig: Rig) -> tuple[Interface, ...]:
-    return read_interfaces(rig, rig.box, rig.box.links(), rig.plugged)
+    return read_interfaces(rig, rig.box, rig.plugged)
 
 
 def test_interface_has_the_values_of_the_kernel(rig: Rig) -> None:
@@ -85,9 +89,20 @@ def test_missing_or_different_link_is_left_out(rig: Rig) -> None:
     assert [item.name for item in read(rig)] == ["br0"]
 
 
-def test_a_link_that_vanishes_while_it_is_read_is_left_out(rig: Rig) -> None:
-    rig.faults.fail(2, errno.ENODEV)
-    assert [item.name for item in read(rig)] == ["eth0"]
+def test_a_link_that_vanishes_while_it_is_read_is_left_out(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    bridge, port = rig.plugged
+    now = rig.box.links
+
+    def vanish() -> list[Link]:
+        send(rig.box, requests.delete(bridge.index))
+        return now()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.box, "links", vanish)
+        assert [item.name for item in read(rig)] == ["eth0"]
+    send(rig.box, requests.delete(port.index))
+    rig.faults.fail(1, errno.ENODEV)
+    assert read_interfaces(rig, rig.box, [port]) == ()
 
 
 def test_failure_to_read_is_raised(rig: Rig) -> None:
@@ -127,18 +142,18 @@ def test_renamed_interface_keeps_its_given_name(rig: Rig) -> None:
 def test_foreign_interface_has_no_source(rig: Rig) -> None:
     """An interface that was not attached has the values of the kernel, no source, and the id 0."""
     made = rig.box.add_link("trap", addresses=["10.7.0.2/24"], up=True)
-    (found,) = read_foreign(rig, rig.box, rig.box.links(), [made])
+    (found,) = rig.snapshot().foreign
     assert (found.source, found.given_name, found.id, found.is_bridge) == ("", "", 0, False)
     assert (found.name, found.index, found.mac, found.is_up) == ("trap", made.index, made.mac, True)
     assert ip_interface("10.7.0.2/24") in found.addresses
-    rig.faults.fail(1, errno.ENODEV)
-    assert read_foreign(rig, rig.box, [made], [made]) == ()
 
 
 def test_missing_interface_has_the_recorded_values(rig: Rig) -> None:
     """An interface whose link is missing has the values of the record and the operstate NOTPRESENT."""
     old = read(rig)[1]
-    (found,) = recorded(rig, rig.plugged[1:])
+    send(rig.box, requests.delete(old.index))
+    rig.box.add_link("other", index=old.index, kind="dummy", addresses=["10.7.0.2/24"], up=True)
+    (found,) = rig.snapshot().missing
     assert (found.source, found.name, found.given_name, found.index, found.kind, found.id) == (
         *("v1", "eth0", "eth0"),
         *(old.index, "veth", old.id),
@@ -150,7 +165,7 @@ def test_owner_is_not_in_repr_and_not_compared(rig: Rig) -> None:
     """The sandbox that owns an Interface is not in its repr and is not compared."""
     _, port = read(rig)
     assert "_owner" not in repr(port)
-    assert port == read_interfaces(Rig(), rig.box, rig.box.links(), rig.plugged)[1]
+    assert port == read_interfaces(Rig(), rig.box, rig.plugged)[1]
 
 
 # --- routes ---
@@ -185,7 +200,7 @@ def test_kernel_routes_and_unreachable_ones_are_left_out(rig: Rig) -> None:
     send(rig.box, route.add(route_entry("10.8.0.0/16", None, type=7)))
     send(rig.box, route.add(route_entry("10.7.0.0/16", read(rig)[1].index, table=100)))
     names = {link.index: link.name for link in rig.box.links()}
-    assert read_routes(rig.box, names) == (Route("10.6.0.0/16"),)
+    assert read_routes(rig.box.routes(table=route.TABLE_MAIN), names) == (Route("10.6.0.0/16"),)
 
 
 def test_adverts_come_from_the_sandbox(rig: Rig) -> None:
@@ -212,10 +227,73 @@ def test_static_neighbors_and_fdb_entries_are_read(rig: Rig) -> None:
     ):
         send(rig.box, neighbor.replace(entry))
     names = {link.index: link.name for link in rig.box.links()}
-    assert read_neighbors(rig.box, names) == (
+    entries = list_neighbors(rig.box)
+    assert read_neighbors(entries, names) == (
         Neighbor("10.5.0.9", MAC, "eth0"),
         Neighbor("fd05::9", MAC, "eth0"),
         Neighbor(None, MAC, "eth0", bridge=True),
         Neighbor("10.5.0.9", "02:00:00:00:00:97", "eth0", bridge=True),
     )
-    assert read_neighbors(rig.box, {}) == ()
+    assert read_neighbors(entries, {}) == ()
+
+
+# --- the snapshot ---
+
+
+def calls(rig: Rig) -> list[str]:
+    """Return what has been asked of the sandbox since this was last called."""
+    made = [call.removeprefix("box: ") for call in rig.faults.calls if call.startswith("box: ")]
+    rig.faults.calls.clear()
+    return made
+
+
+def test_each_list_is_read_once(rig: Rig) -> None:
+    """A snapshot reads each list of the kernel once; its views ask for nothing."""
+    rig.box.add_link("trap", up=True)
+    calls(rig)
+    found = rig.snapshot(neighbors=True)
+    assert sorted(calls(rig)) == ["list addresses", "list links", *["list neighbors"] * 2, "list routes"]
+    assert [item.name for item in (*found.interfaces, *found.foreign)] == ["br0", "eth0", "trap"]
+    assert (found.missing, found.neighbors, found.routes) == ((), (), (Route("10.6.0.0/16"),))
+    assert found.interfaces == read(rig)
+    assert len(calls(rig)) == 3
+    assert rig.snapshot().neighbor_entries == ()
+
+
+def test_an_interface_is_read_back_in_three_requests(rig: Rig) -> None:
+    """Reading back takes three requests, for one interface as for several."""
+    calls(rig)
+    for some in (rig.plugged, rig.plugged[1:]):
+        assert [item.id for item in read_interfaces(rig, rig.box, some)] == [item.id for item in some]
+        assert calls(rig) == ["list addresses", "list routes", "list links"]
+    assert read(rig)[1].routes == read_interfaces(rig, rig.box, rig.plugged[1:])[0].routes
+
+
+def test_a_link_without_parts_keeps_its_addresses(rig: Rig) -> None:
+    """A link whose operational state is NOTPRESENT is there, with its addresses, and is not missing."""
+    rig.box.edit_link(rig.plugged[1].index, operstate="NOTPRESENT")
+    found = rig.snapshot()
+    assert found.missing == ()
+    assert ip_interface("10.5.0.2/24") in found.interfaces[1].addresses
+
+
+def test_routes_of_all_kinds_have_the_words_of_ip() -> None:
+    """A route of another table or type is read with the names that ip-route(8) prints."""
+    entry = route_entry("10.8.0.0/16", None, type=7, table=100, protocol=4, scope=0)
+    found = read_route(entry, {})
+    assert (found.table, found.type, found.protocol, found.scope) == (100, "unreachable", "static", "global")
+    assert str(found) == "unreachable 10.8.0.0/16 table 100 proto static"
+    connected = read_route(route_entry("10.0.0.0/24", 7, protocol=2, source=ip_address("10.0.0.1")), {7: "eth0"})
+    assert str(connected) == "10.0.0.0/24 dev eth0 proto kernel src 10.0.0.1"
+    strange = read_route(route_entry("10.0.0.0/24", 7, type=99, protocol=186, scope=7), {7: "eth0"})
+    assert str(strange) == "99 10.0.0.0/24 dev eth0 proto 186 scope 7"
+
+
+def test_a_neighbor_is_read_with_its_state() -> None:
+    """A neighbor has the states that ip-neighbour(8) prints; what is not known of it is empty."""
+    entry = replace(neighbor_entry("10.0.0.7", 7), state=0x06, mac=None)
+    found = read_neighbor(entry, {})
+    assert (found.state, found.mac, found.interface) == ("REACHABLE STALE", "", "")
+    known = read_neighbor(neighbor_entry("10.0.0.7", 7), {7: "eth0"})
+    assert known == Neighbor("10.0.0.7", known.mac, "eth0")
+    assert known.state == "PERMANENT"

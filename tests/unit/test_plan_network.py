@@ -75,7 +75,7 @@ def test_link_is_given_by_name_or_interface(rig: Rig, handle: tuple[Kernel, Targ
     """A link is given by its name or as an Interface; one that does not exist raises InterfaceNotFoundError."""
     rig.host.add_link("v1", index=20)
     rig.add(InterfaceSpec("v1"))
-    interface = read_interfaces(rig, rig.box, rig.box.links(), rig.plugged)[0]
+    interface = read_interfaces(rig, rig.box, rig.plugged)[0]
     assert _network.link(*handle, key_of(interface, "web")).index == interface.index
     assert _network.link(*handle, InterfaceKey.of("eth1")).index == 8
     rig.remove()
@@ -361,3 +361,22 @@ def test_every_operation_names_the_sandbox(rig: Rig, handle: tuple[Kernel, Targe
         plan = make()
         assert plan.operation.endswith(" of sandbox web")
         assert plan.sandbox == rig.name
+
+
+def test_routes_and_neighbors_that_are_only_shown_are_refused(handle: tuple[Kernel, Target]) -> None:
+    """Routes of other tables and types, and neighbors that are not permanent, are neither added nor removed."""
+    for plan in (_network.add_route, _network.remove_route):
+        with pytest.raises(SpecError, match="table 100: only routes of the table 254 can be added and removed"):
+            plan(*handle, Route("10.9.0.0/16", via="10.0.0.1", table=100))
+        with pytest.raises(SpecError, match="type 'blackhole': only routes of the type unicast"):
+            plan(*handle, Route("10.9.0.0/16", type="blackhole"))
+    with pytest.raises(SpecError, match="state 'STALE': only permanent neighbors can be added"):
+        _network.add_neighbor(*handle, Neighbor("10.0.0.9", "02:00:00:00:00:99", "eth0", state="STALE"))
+
+
+def test_a_route_is_added_with_its_protocol_and_scope(rig: Rig, handle: tuple[Kernel, Target]) -> None:
+    """The protocol and the scope that are asked for are programmed."""
+    wish = Route("10.9.0.0/16", interface="eth0", protocol="static", scope="global")
+    assert carried_out(rig, _network.add_route(*handle, wish)) == ["ip -n web route add 10.9.0.0/16 dev eth0 proto 4"]
+    [made] = [item for item in rig.box.routes(table=route.TABLE_MAIN) if item.protocol == 4]
+    assert (made.scope, made.protocol) == (0, 4)

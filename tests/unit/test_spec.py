@@ -653,3 +653,56 @@ def test_random_route_or_neighbor_is_valid_or_refused(one: Any, two: Any, three:
         assert str(Route(one, two, metric=three, interface=four, onlink=flag))
     with suppress(SpecError):
         assert str(Neighbor(one, two, three, bridge=flag))
+
+
+# What is shown of routes and neighbors besides what can be asked for
+
+
+def test_a_route_says_its_table_type_protocol_and_scope() -> None:
+    """A route has the words of ip-route(8); those that were left out are those of an ordinary route."""
+    usual = Route("10.0.0.0/8", "10.1.0.1")
+    assert (usual.table, usual.type, usual.protocol, usual.scope) == (254, "unicast", "boot", "global")
+    assert [Route(to).scope for to in ("10.0.0.0/8", "fd00::/8")] == ["link", "global"]
+    assert Route("10.0.0.0/8", type="unreachable").scope == "global"
+    special = Route("10.0.0.0/8", table=100, protocol="186", scope="host", type="prohibit")
+    assert str(special) == "prohibit 10.0.0.0/8 table 100 proto 186 scope host"
+    assert special not in {Route("10.0.0.0/8"), Route("10.0.0.0/8", table=100), Route("10.0.0.0/8", type="prohibit")}
+    assert Route("10.0.0.0/8", protocol="static", scope="global") == Route("10.0.0.0/8")
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "reason"),
+    [
+        ({"table": 0}, "table", "is not a number from 1 to 4294967295"),
+        ({"table": "main"}, "table", "is not a number from 1 to 4294967295"),
+        ({"type": "nowhere"}, "type", "is none of unspec, unicast, local, broadcast, anycast, multicast, blackhole,"),
+        ({"protocol": "bgp"}, "protocol", "is neither one of kernel, boot, static, ra, dhcp nor a number from 0 to "),
+        ({"protocol": 4}, "protocol", "is neither one of kernel"),
+        ({"scope": "256"}, "scope", "is neither one of global, site, link, host, nowhere nor a number from 0 to 255"),
+    ],
+    ids=str,
+)
+def test_words_that_ip_does_not_know_are_refused(options: dict[str, object], field: str, reason: str) -> None:
+    """A route refuses tables, types, protocols and scopes for which ip-route(8) has no number."""
+    [found] = problems(Route, "10.0.0.0/8", **options)
+    assert found[:2] == (field, options[field])
+    assert str(found[2]).startswith(reason)
+
+
+def test_an_interface_takes_ordinary_routes_only() -> None:
+    """Routes of an interface are unicast routes of the main table."""
+    wish = Route("10.0.0.0/8", table=100, type="throw")
+    assert problems(spec, routes=[wish]) == [
+        ("route", str(wish), "table: only routes of the table 254 can be added and removed"),
+        ("route", str(wish), "type: only routes of the type unicast can be added and removed"),
+    ]
+
+
+def test_the_state_of_a_neighbor_is_shown_and_not_compared() -> None:
+    """A neighbor has the states that ip-neighbour(8) prints; they do not count when neighbors are compared."""
+    one = Neighbor("10.0.0.5", MAC, "eth0", state="REACHABLE")
+    assert (one.state, Neighbor("10.0.0.5", MAC, "eth0").state) == ("REACHABLE", "PERMANENT")
+    assert one == Neighbor("10.0.0.5", MAC, "eth0", state="NOARP PERMANENT")
+    for state in ("reachable", 7):
+        [found] = problems(Neighbor, "10.0.0.5", MAC, "eth0", state=state)
+        assert found[:2] == ("state", state)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from netsandbox import Event, KernelError
+from netsandbox import Event, KernelError, Neighbor, Route
 from netsandbox._events import tracker
 from netsandbox._events.tracker import EventTracker
 from netsandbox.netlink import address, attrs, link, neighbor, route
@@ -88,18 +88,18 @@ def test_neighbor_is_reported_new_changed_and_deleted(known: EventTracker) -> No
     """A neighbor is reported as new, changed and deleted; a repeated notification gives no event."""
     entry = neighbor_entry("10.0.0.7", 7)
     said = [
-        known.hear(say(neighbor.NEWNEIGH, entry)),
-        known.hear(say(neighbor.NEWNEIGH, entry)),
-        known.hear(say(neighbor.NEWNEIGH, replace(entry, mac="02:00:00:00:00:07"))),
-        known.hear(say(neighbor.DELNEIGH, entry)),
-        known.hear(say(neighbor.DELNEIGH, entry)),
+        known.receive(say(neighbor.NEWNEIGH, entry)),
+        known.receive(say(neighbor.NEWNEIGH, entry)),
+        known.receive(say(neighbor.NEWNEIGH, replace(entry, mac="02:00:00:00:00:07"))),
+        known.receive(say(neighbor.DELNEIGH, entry)),
+        known.receive(say(neighbor.DELNEIGH, entry)),
     ]
     assert [event and event.change for event in said] == ["new", None, "changed", "deleted", None]
-    assert said[0] == Event("web", "neighbor", "new", "v0", entry)
+    assert said[0] == Event("web", "neighbor", "new", "v0", Neighbor("10.0.0.7", entry.mac or "", "v0"))
 
 
 def test_link_event_has_the_name_of_a_known_master(known: EventTracker) -> None:
-    event = known.hear(say_link(link.NEWLINK, 9, "p0", attrs.pack_u32(10, 7)))
+    event = known.receive(say_link(link.NEWLINK, 9, "p0", attrs.pack_u32(10, 7)))
     assert event
     assert (event.interface, event.master, event.change) == ("p0", "v0", "new")
 
@@ -121,26 +121,26 @@ def test_irrelevant_notifications_give_no_event(known: EventTracker) -> None:
         Message(link.NEWLINK, 0, 0, b""),
         say_link(link.NEWLINK, 7, "v0", family=10),
     ):
-        assert known.hear(message) is None
+        assert known.receive(message) is None
 
 
 def test_replaced_route_is_reported_as_changed(kernel: FakeKernel, known: EventTracker) -> None:
     """A route that replaces another is reported as changed, and a late RTM_DELROUTE of the other gives no event."""
     old, new = route_entry("10.9.0.0/16", 7, "10.0.0.9"), route_entry("10.9.0.0/16", 7, "10.0.0.8")
     send(kernel, route.replace(new))
-    event = known.hear(say(route.NEWROUTE, new, flags=F_REPLACE))
+    event = known.receive(say(route.NEWROUTE, new, flags=F_REPLACE))
     assert event
-    assert (event.change, event.value) == ("changed", new)
+    assert (event.change, event.value) == ("changed", Route("10.9.0.0/16", "10.0.0.8"))
     assert known.compare(kernel) == []
-    assert known.hear(say(route.DELROUTE, old)) is None
+    assert known.receive(say(route.DELROUTE, old)) is None
 
 
 @pytest.mark.parametrize("gone", [True, False], ids=["gone", "down"])
 def test_link_down_or_deleted_makes_the_state_stale(known: EventTracker, gone: bool) -> None:  # noqa: FBT001
     """The state is stale once a link with IPv4 routes is down or deleted: the kernel removes routes silently."""
-    known.hear(say_link(link.NEWLINK, 9, "v9", flags=0))
+    known.receive(say_link(link.NEWLINK, 9, "v9", flags=0))
     assert not known.is_stale
-    known.hear(say_link(link.DELLINK if gone else link.NEWLINK, 7, "v0", flags=0))
+    known.receive(say_link(link.DELLINK if gone else link.NEWLINK, 7, "v0", flags=0))
     assert known.is_stale
 
 
@@ -149,13 +149,13 @@ def test_deleted_source_address_makes_the_state_stale(
     kernel: FakeKernel, known: EventTracker, source: str | None
 ) -> None:
     """The state is stale once the source address of an IPv4 route is deleted: the route goes silently."""
-    known.hear(say(address.NEWADDR, address_entry("10.5.0.1/32", 9)))
-    known.hear(say(address.NEWADDR, address_entry("fd00::1/64", 7)))
-    known.hear(say(address.DELADDR, address_entry("fd00::1/64", 7)))
+    known.receive(say(address.NEWADDR, address_entry("10.5.0.1/32", 9)))
+    known.receive(say(address.NEWADDR, address_entry("fd00::1/64", 7)))
+    known.receive(say(address.DELADDR, address_entry("fd00::1/64", 7)))
     entry = route_entry("10.7.0.0/16", 7, source=ip_address(source) if source else None)
-    known.hear(say(route.NEWROUTE, entry))
+    known.receive(say(route.NEWROUTE, entry))
     assert not known.is_stale
-    known.hear(say(address.DELADDR, address_entry("10.5.0.1/32", 9)))
+    known.receive(say(address.DELADDR, address_entry("10.5.0.1/32", 9)))
     assert known.is_stale is bool(source)
     known.compare(kernel)
     assert not known.is_stale
@@ -163,7 +163,7 @@ def test_deleted_source_address_makes_the_state_stale(
 
 def test_deleted_next_hop_makes_the_state_stale(known: EventTracker) -> None:
     """The state is stale after RTM_DELROUTE of an unknown route, which may be one next hop of several."""
-    assert known.hear(say(route.DELROUTE, route_entry("fd09::/64", 7, "fd00::1"))) is None
+    assert known.receive(say(route.DELROUTE, route_entry("fd09::/64", 7, "fd00::1"))) is None
     assert known.is_stale
 
 
@@ -174,8 +174,8 @@ def test_bridge_port_state_change_is_reported(known: EventTracker) -> None:
         return attrs.nest(12, attrs.pack_u8(1, number))
 
     info = attrs.nest(18, attrs.pack_text(4, "bridge"), attrs.pack(5, attrs.pack_u8(1, 1)))
-    assert known.hear(say_link(link.NEWLINK, 9, "p0", attrs.pack_u32(10, 7), info))
-    event = known.hear(say_link(link.NEWLINK, 9, "p0", port(3), family=7))
+    assert known.receive(say_link(link.NEWLINK, 9, "p0", attrs.pack_u32(10, 7), info))
+    event = known.receive(say_link(link.NEWLINK, 9, "p0", port(3), family=7))
     assert event
     assert isinstance(event.value, link.Link)
     assert (event.change, event.master, event.value.port_state) == ("changed", "v0", "FORWARDING")
@@ -186,7 +186,7 @@ def test_bridge_port_state_change_is_reported(known: EventTracker) -> None:
         say_link(link.NEWLINK, 7, "v0", port(3), family=7),  # not a port
         say_link(link.NEWLINK, 99, "p9", port(3), family=7),
     ):
-        assert known.hear(message) is None
+        assert known.receive(message) is None
 
 
 def test_number_of_known_entries_is_limited(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,8 +197,8 @@ def test_number_of_known_entries_is_limited(kernel: FakeKernel, monkeypatch: pyt
     monkeypatch.setattr(tracker, "KNOWN", size)
     many = [neighbor_entry(f"10.0.0.{number}", 7) for number in range(10, 20)]
     for _ in range(2):  # an entry over the limit is new each time
-        assert {event and event.change for event in map(known.hear, (say(28, item) for item in many))} == {"new"}
-    assert {event and event.change for event in map(known.hear, (say(29, item) for item in many))} == {"deleted"}
+        assert {event and event.change for event in map(known.receive, (say(28, item) for item in many))} == {"new"}
+    assert {event and event.change for event in map(known.receive, (say(29, item) for item in many))} == {"deleted"}
     assert (len(known._known), known.knows_all) == (size, False)
     kernel.add_link("v1", index=8)
     assert known.compare(kernel) == []
@@ -221,3 +221,17 @@ def test_dump_over_the_size_limit_counts_as_unknown(kernel: FakeKernel, known: E
 def test_neighbor_states_have_the_names_of_ip() -> None:
     """The states of a neighbor have the names that ip(8) prints."""
     assert replace(neighbor_entry("10.0.0.7", 7), state=0x06).states == ("REACHABLE", "STALE")
+
+
+def test_events_show_routes_and_neighbors_as_the_sandbox_does(known: EventTracker) -> None:
+    """What an event is about is a `Route` or `Neighbor`, as of `Sandbox.routes` and `Sandbox.neighbors`."""
+    event = known.receive(say(route.NEWROUTE, route_entry("10.8.0.0/16", None, type=7, table=100)))
+    assert event == Event("web", "route", "new", None, Route("10.8.0.0/16", type="unreachable", table=100))
+    event = known.receive(say(route.NEWROUTE, route_entry("10.8.0.0/16", 7, protocol=4)))
+    assert event
+    assert isinstance(event.value, Route)
+    assert (event.value.interface, event.value.protocol) == ("v0", "static")
+    event = known.receive(say(neighbor.NEWNEIGH, replace(neighbor_entry("10.0.0.7", 99), state=0x20, mac=None)))
+    assert event
+    assert isinstance(event.value, Neighbor)
+    assert (event.interface, event.value.interface, event.value.mac, event.value.state) == (None, "", "", "FAILED")

@@ -1,4 +1,4 @@
-"""An iterator of what changes in one, several or all sandboxes: one socket for each, and one wait for all of them."""
+"""An iterator over the changes in one, several or all sandboxes: one socket for each, and one wait for all of them."""
 
 import errno
 import threading
@@ -21,31 +21,31 @@ from netsandbox.errors import KernelError, Problem, ProtocolError, SpecError
 
 
 class Events:
-    """What changes in sandboxes from now on, as `Event` values, in the kernel's order within each sandbox.
+    """The changes in sandboxes from now on, as `Event` values, in the kernel's order within each sandbox.
 
         for event in box.events():
             print(event.what, event.change, event.interface)
 
-    It is an iterator, and is closed in the end: by ``with``, or by `close`, also from another thread, which ends an
-    iteration that waits. Several threads may iterate: each event goes to one of them.
+    Close the iterator at the end: by ``with``, or by `close`. Another thread may call `close`; this ends an iteration
+    that waits. Several threads may iterate: each event goes to one of them.
 
-    A sandbox that is closed (the object that was given) or destroyed (by anyone) is told by a last event
-    ("sandbox", "deleted"), and let go of at once. When none is left, the iteration ends; of all sandboxes it does not,
-    as others may come.
+    When a sandbox is closed (the object that was given) or destroyed (by any process), a last event
+    ("sandbox", "deleted") reports it, and its socket is closed. When no sandbox is left, the iteration ends. An
+    iteration over all sandboxes goes on, as others may be created.
 
-    More may happen in a sandbox than is read in time. What the kernel had no room for is lost: that is told by an event
-    ("sandbox", "overrun"). Then the sandbox is looked at, and the differences to what was known are told, and after
-    them ("sandbox", "resynced"). Of a sandbox with more than 10,000 links, addresses, routes and neighbors, that many
-    are remembered: of what was lost there it is only told that it was, and what has changed may be called "new".
+    If more happens in a sandbox than is read in time, the kernel drops messages. The event ("sandbox", "overrun")
+    reports this. Then the sandbox is read, its differences from what was known are reported as events, and
+    ("sandbox", "resynced") follows them. At most 10,000 links, addresses, routes and neighbors of a sandbox are
+    remembered. If it has more, lost changes are not found again, and an event may call a changed thing "new".
 
-    Names inside are chosen by whoever is inside: they are data, to be escaped before they are shown.
+    Programs inside a sandbox choose the names of its links: escape them before you show them.
     """
 
     def __init__(self, boxes: Iterable[Opened] | None = None, *, timeout: float | None = None) -> None:
-        """Begin to hear; what happens from here on is told.
+        """Subscribe to the changes from here on.
 
         Args:
-            boxes: The sandboxes; None: all that have a record in the runtime directory, also those that come later.
+            boxes: The sandboxes; None: all that have a record in the runtime directory, also those created later.
             timeout: After how many seconds without an event an iteration ends (a new one goes on); None: never.
 
         Raises:
@@ -58,8 +58,8 @@ class Events:
         self._takes_all = boxes is None
         self._store = RecordFiles()
         self._queue: deque[Event] = deque()
-        self._heard: dict[str, _Heard] = {}  # by what their records are kept under
-        self._unmet: set[str] = set()  # the keys of those whose records have changed since they were met
+        self._subscriptions: dict[str, _Subscription] = {}  # by the keys of their records
+        self._changed: set[str] = set()  # keys of records that have changed since they were read
         self._lock = threading.RLock()  # guards what is here; it is not held while waiting
         self._waiting = 0
         self._records: Records | None = None
@@ -69,22 +69,22 @@ class Events:
             if boxes is None:
                 self._watch_records()
                 for key in self._store.names():
-                    self._meet(key)
-                self._queue.clear()  # those that are there are not told
+                    self._read_record(key)
+                self._queue.clear()  # those that are there already are not reported
             else:
-                self._begin([box._handle for box in boxes])  # noqa: SLF001  a part of the library
+                self._subscribe([box._handle for box in boxes])  # noqa: SLF001  a part of the library
         except BaseException:
             self.close()
             raise
 
-    def _begin(self, handles: Iterable[Handle]) -> None:
-        """Hear of sandboxes that are open."""
+    def _subscribe(self, handles: Iterable[Handle]) -> None:
+        """Subscribe to sandboxes that are open."""
         for handle in handles:
             if not handle.target.is_host and not self._records:
                 self._watch_records()
-            if handle.key not in self._heard:
+            if handle.key not in self._subscriptions:
                 identity = None if handle.target.is_host else handle.box.identity
-                handle.listen(partial(self._add, handle.key, handle.name, identity))
+                handle.subscribe(partial(self._add, handle.key, handle.name, identity))
 
     def __iter__(self) -> Self:
         """Return itself."""
@@ -101,15 +101,15 @@ class Events:
         """Return the next event; None if there is none for some *seconds* (None: no limit), or if there will be none.
 
         Raises:
-            KernelError: A sandbox cannot be looked at; it is tried again after its next message, or, if it is a new
-                one, after the next change of any.
+            KernelError: A sandbox cannot be read. It is tried again after its next message, or, if it is a new one,
+                after the next change of any record.
         """
         deadline = after(seconds)
         while True:
             with self._lock:
                 event = self._queue.popleft() if self._queue else None
                 if self._waiting and (self._queue or self._is_over):
-                    self._waiter.ring()  # there is something for the next one who waits
+                    self._waiter.ring()  # there is something for the next thread that waits
                 if event or self._is_over:
                     return event
                 self._waiting += 1
@@ -124,18 +124,18 @@ class Events:
                     self._read(thing)
 
     def close(self) -> None:
-        """Hear no more, and end an iteration that waits; closing again does nothing."""
+        """Close all sockets, and end an iteration that waits; closing again does nothing."""
         with self._lock:
             if self._is_closed:
                 return
             self._is_closed = True
-            for heard in tuple(self._heard.values()):
-                self._release(heard)
+            for subscription in tuple(self._subscriptions.values()):
+                self._unsubscribe(subscription)
             if self._records:
                 self._waiter.remove(self._records)
                 self._records.close()
             self._queue.clear()
-            if self._waiting:  # the last one who waits closes it
+            if self._waiting:  # the last thread that waits closes it
                 self._waiter.ring()
             else:
                 self._waiter.close()
@@ -156,21 +156,21 @@ class Events:
             warnings.warn("an iterator of events was not closed", ResourceWarning, source=self, stacklevel=2)
             self.close()
 
-    def let_go(self, heard: "_Heard") -> None:
-        """Hear no more of a sandbox, and tell so."""
+    def _end(self, subscription: "_Subscription") -> None:
+        """Unsubscribe from a sandbox, and report that it is deleted."""
         with self._lock:
-            if self._heard.get(heard.key) is heard:
-                self._release(heard)
-                self._queue.append(Event(heard.tracker.name, "sandbox", "deleted"))
+            if self._subscriptions.get(subscription.key) is subscription:
+                self._unsubscribe(subscription)
+                self._queue.append(Event(subscription.tracker.name, "sandbox", "deleted"))
                 self._waiter.ring()
 
     @property
     def _is_over(self) -> bool:
-        """Whether nothing will be heard any more."""
-        return self._is_closed or not (self._heard or self._takes_all)
+        """Whether no event can come any more."""
+        return self._is_closed or not (self._subscriptions or self._takes_all)
 
     def _leave(self) -> None:
-        """Wait no more; the last one to leave a closed iterator closes what is waited with."""
+        """Count a thread that waits no more; the last one to leave a closed iterator closes the waiter."""
         with self._lock:
             self._waiting -= 1
             if self._is_closed and not self._waiting:
@@ -180,94 +180,94 @@ class Events:
         self._records = Records(self._store)
         self._waiter.add(self._records)
 
-    def _add(self, key: str, name: str, identity: tuple[int, int] | None, listener: Listener) -> "_Heard":
-        """Hear of a sandbox from now on; what is there already is known, and not told."""
+    def _add(self, key: str, name: str, identity: tuple[int, int] | None, listener: Listener) -> "_Subscription":
+        """Subscribe to a sandbox from now on; what is there already is remembered, and not reported."""
         with self._lock:
-            heard = self._heard[key] = _Heard(self, key, name, identity, listener)
-            self._waiter.add(heard)
-            self._compare(heard, is_first=True)
-        return heard
+            made = self._subscriptions[key] = _Subscription(self, key, name, identity, listener)
+            self._waiter.add(made)
+            self._compare(made, is_first=True)
+        return made
 
-    def _release(self, heard: "_Heard") -> None:
-        del self._heard[heard.key]
-        self._waiter.remove(heard)
-        heard.listener.close()
+    def _unsubscribe(self, subscription: "_Subscription") -> None:
+        del self._subscriptions[subscription.key]
+        self._waiter.remove(subscription)
+        subscription.listener.close()
 
     def _read(self, thing: Readable) -> None:
         """Read what has become readable, and queue the events."""
         if isinstance(thing, Records) and not self._is_closed:
             changed = thing.changed()
-            self._unmet |= {*self._heard, *self._store.names()} if changed is None else changed
-            self._meet_all()
-        elif isinstance(thing, _Heard) and self._heard.get(thing.key) is thing:
-            self._hear(thing)
+            self._changed |= {*self._subscriptions, *self._store.names()} if changed is None else changed
+            self._read_records()
+        elif isinstance(thing, _Subscription) and self._subscriptions.get(thing.key) is thing:
+            self._receive(thing)
 
-    def _hear(self, heard: "_Heard") -> None:
-        """Queue what the kernel tells of a sandbox; when it has no more to tell, find out what it did not tell."""
-        received = heard.listener.receive()
-        self._queue.extend(filter(None, map(heard.tracker.hear, received.messages)))
+    def _receive(self, subscription: "_Subscription") -> None:
+        """Queue what the kernel reports of a sandbox; after its last message, find out what it did not report."""
+        received = subscription.listener.receive()
+        self._queue.extend(filter(None, map(subscription.tracker.receive, received.messages)))
         if received.overran:
-            self._overran(heard)
-        if received.is_all and (heard.overran or heard.tracker.is_stale):
-            self._compare(heard)
+            self._overran(subscription)
+        if received.is_all and (subscription.overran or subscription.tracker.is_stale):
+            self._compare(subscription)
 
-    def _overran(self, heard: "_Heard") -> None:
-        if not heard.overran:
-            self._queue.append(Event(heard.tracker.name, "sandbox", "overrun"))
-        heard.overran = True
+    def _overran(self, subscription: "_Subscription") -> None:
+        if not subscription.overran:
+            self._queue.append(Event(subscription.tracker.name, "sandbox", "overrun"))
+        subscription.overran = True
 
-    def _compare(self, heard: "_Heard", *, is_first: bool = False) -> None:
+    def _compare(self, subscription: "_Subscription", *, is_first: bool = False) -> None:
         """Queue how a sandbox differs from what is known of it; if it changes all the time, after its next message."""
         try:
-            with closing(LinuxKernel(heard.listener.namespace())) as kernel:
-                events = heard.tracker.compare(kernel)
+            with closing(LinuxKernel(subscription.listener.namespace())) as kernel:
+                events = subscription.tracker.compare(kernel)
         except KernelError as error:
             if error.errno != errno.EINTR:
                 raise
-            self._overran(heard)
+            self._overran(subscription)
             return
         if not is_first:
             self._queue.extend(events)
-        if heard.overran and heard.tracker.knows_all:
-            self._queue.append(Event(heard.tracker.name, "sandbox", "resynced"))
-        heard.overran = False
+        if subscription.overran and subscription.tracker.knows_all:
+            self._queue.append(Event(subscription.tracker.name, "sandbox", "resynced"))
+        subscription.overran = False
 
-    def _meet_all(self) -> None:
-        """Meet all whose records have changed; those that cannot be met now are kept for the next change of any."""
+    def _read_records(self) -> None:
+        """Read all records that have changed; those of sandboxes that cannot be opened are kept for the next change."""
         errors = []
-        for key in tuple(self._unmet):
+        for key in tuple(self._changed):
             try:
-                self._meet(key)
+                self._read_record(key)
             except KernelError as error:
                 errors.append(error)
             else:
-                self._unmet.discard(key)
+                self._changed.discard(key)
         if errors:
             raise errors[0]
 
-    def _meet(self, key: str) -> None:
-        """Let go of a sandbox whose record is gone or is of another; hear of one that is new, if all are wanted."""
-        heard = self._heard.get(key)
+    def _read_record(self, key: str) -> None:
+        """Unsubscribe from a sandbox whose record is gone or another's; subscribe to a new one, if all are wanted."""
+        known = self._subscriptions.get(key)
         try:
             record = self._store.load(key)
-        except ProtocolError:  # it is damaged: what is heard of goes on
+        except ProtocolError:  # it is damaged: an existing subscription goes on
             return
-        if heard and heard.identity and not (record and record.netns == heard.identity):
-            self.let_go(heard)
-        if record and self._takes_all and key not in self._heard and not self._store.is_host(key):
+        if known and known.identity and not (record and record.netns == known.identity):
+            self._end(known)
+        if record and self._takes_all and key not in self._subscriptions and not self._store.is_host(key):
             listener = listen_at(record.path, record.netns, follow=not record.pinned)
             if listener:  # else it is not pinned yet: its record is written again when it is
                 self._queue.append(Event(record.name, "sandbox", "new"))
                 self._add(key, record.name, record.netns, listener)
 
 
-class _Heard:
-    """A sandbox that is heard of."""
+class _Subscription:
+    """The subscription to the changes in one sandbox."""
 
     def __init__(
         self, events: Events, key: str, name: str, identity: tuple[int, int] | None, listener: Listener
     ) -> None:
-        self._events = ref(events)  # no cycle: what is forgotten is closed at once
+        self._events = ref(events)  # no cycle: an iterator without references is closed at once
         self.key = key
         self.identity = identity  # of its namespace; None of a host's own, which nobody destroys
         self.listener = listener
@@ -275,11 +275,11 @@ class _Heard:
         self.overran = False
 
     def fileno(self) -> int:
-        """Return the descriptor that tells when there is something to hear."""
+        """Return the descriptor that becomes readable when there is a message."""
         return self.listener.fileno()
 
-    def let_go(self) -> None:
-        """Hear no more of it."""
+    def end(self) -> None:
+        """End the subscription, and report that the sandbox is deleted."""
         events = self._events()
         if events:
-            events.let_go(self)
+            events._end(self)  # noqa: SLF001  a part of it

@@ -1,8 +1,8 @@
-"""What changes in a sandbox: messages of the kernel to events, and what is known of it by then. Pure.
+"""From the kernel's messages about a sandbox to events, by what is known of it. Pure.
 
-The kernel says "new" of what is new and of what has changed; and of some things that go it says nothing: of IPv4 routes
-whose link or source address goes (fib_sync_down_dev() in net/ipv4/fib_semantics.c), and of all that a full receive
-buffer had no room for. So it is remembered what is there, and compared with what a look shows.
+The kernel sends the same message for a new thing and for a changed one. It sends none for IPv4 routes that go with
+their link or source address (fib_sync_down_dev() in net/ipv4/fib_semantics.c), and a full receive buffer loses
+messages. So the tracker remembers what there is, and compares it with what the kernel lists.
 """
 
 import errno
@@ -13,6 +13,7 @@ from typing import Literal
 
 from netsandbox._checks import IPAddress
 from netsandbox._kernel import Kernel
+from netsandbox._plan.convert import list_neighbors, read_neighbor, read_route
 from netsandbox.errors import KernelError
 from netsandbox.netlink import address as _address
 from netsandbox.netlink import link as _link
@@ -24,12 +25,14 @@ from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import F_REPLACE, Message
 from netsandbox.netlink.neighbor import NOARP, NeighborEntry
 from netsandbox.netlink.route import RouteEntry
+from netsandbox.spec import Neighbor, Route
 
 KNOWN = 10_000  # how many things are remembered of one sandbox: somebody inside may make any number
 _DELETED = 1  # the last bit of RTM_DEL*; that of RTM_NEW* is 0
 _MULTIPATH, _VIA, _VLAN, _PROXY = 9, 18, 5, 8  # RTA_MULTIPATH, RTA_VIA, NDA_VLAN, NTF_PROXY
 
-Value = Link | Address | RouteEntry | NeighborEntry
+Entry = Link | Address | RouteEntry | NeighborEntry  # what is remembered
+Value = Link | Address | Route | Neighbor  # what an event shows of it
 Key = tuple[object, ...]
 
 
@@ -41,13 +44,13 @@ class Event:
         sandbox: Name of the sandbox.
         what: "link", "address", "route" (of all tables but the local one), "neighbor" (bridge forwarding entries are
             some as well), or "sandbox".
-        change: "new", "changed" or "deleted". Of a sandbox: "new" (it is heard of from now on), "deleted" (it was
-            closed or destroyed, and is heard of no more), "overrun" (more happened than could be told: events were
-            lost) and "resynced" (all that the lost ones told has been told).
+        change: "new", "changed" or "deleted". Of a sandbox: "new" (its events follow), "deleted" (it was closed or
+            destroyed; no more events follow), "overrun" (more happened than could be read: events were lost) and
+            "resynced" (all differences since then have been reported).
         interface: Name of the link concerned; None if there is none, or if it is not known.
-        value: What is new, what it has become, or what it was: a `Link`, `Address`, `RouteEntry` or `NeighborEntry`,
-            as the kernel describes it, without what is not decoded. None of a sandbox.
-        master: Of a link, the name of that which it is a port of.
+        value: What is new, what it has become, or what it was: a `Link` or `Address` as the kernel describes it,
+            without the attributes that are not decoded, or a `Route` or `Neighbor`. None of a sandbox.
+        master: Of a link, the name of the link it is a port of.
     """
 
     sandbox: str
@@ -59,24 +62,24 @@ class Event:
 
 
 class EventTracker:
-    """Turns what the kernel says of a sandbox into events.
+    """Turns the kernel's messages about a sandbox into events.
 
     Attributes:
         name: The sandbox.
-        is_stale: Whether something may have gone without a word: `compare` finds out.
-        knows_all: Whether all there is could be remembered.
+        is_stale: Whether something may have gone without a message: `compare` finds out.
+        knows_all: Whether everything in the sandbox could be remembered.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.is_stale = False
-        self._known: dict[Key, Value] = {}
+        self._known: dict[Key, Entry] = {}
         self.knows_all = True
 
-    def hear(self, message: Message) -> Event | None:
-        """Return the event that a message tells; None if it tells nothing that is new, or nothing that we tell."""
+    def receive(self, message: Message) -> Event | None:
+        """Return the event of a message; None if nothing has changed by it, or nothing that is reported."""
         if message.kind & ~_DELETED == _link.NEWLINK and message.body[:1] == bytes([AF_BRIDGE]):
-            return self._hear_port(message)
+            return self._receive_port(message)
         found = _read(message)
         if found is None:
             return None
@@ -85,20 +88,20 @@ class EventTracker:
             return self._forget(key, value)
         if message.flags & F_REPLACE and isinstance(value, RouteEntry):
             same = [other for other in self._known if other[:_ROUTE_KEY] == key[:_ROUTE_KEY] and other != key]
-            for other in same:  # replaced, of which the kernel does not say that it went
+            for other in same:  # it was replaced: the kernel sends no message that it is deleted
                 self._known.setdefault(key, self._known.pop(other))
-        return self._learn(key, value)
+        return self._remember(key, value)
 
     def compare(self, kernel: Kernel) -> list[Event]:
-        """Return as events how what there is differs from what is known; from then on, that is known.
+        """Return as events how the sandbox differs from what is known, and remember what it is now.
 
-        Of a sandbox with KNOWN things or more, differences are not found.
+        In a sandbox with more than KNOWN things, differences are not found.
 
         Raises:
-            KernelError: It cannot be looked at, or the lists changed under the reading (EINTR).
+            KernelError: It cannot be read, or the lists changed under the reading (EINTR).
         """
         try:
-            there = dict(islice(_look(kernel), KNOWN + 1))
+            there = dict(islice(_list(kernel), KNOWN + 1))
             self.knows_all = len(there) <= KNOWN
         except KernelError as error:
             if error.errno != errno.EMSGSIZE:
@@ -106,21 +109,21 @@ class EventTracker:
             there, self.knows_all = {}, False
         if self.knows_all:
             gone = [(key, value) for key, value in reversed(self._known.items()) if key not in there]
-            events = [*starmap(self._forget, gone), *starmap(self._learn, there.items())]
+            events = [*starmap(self._forget, gone), *starmap(self._remember, there.items())]
         else:
             self._known, events = there, []
         self.is_stale = False
         return [event for event in events if event]
 
-    def _hear_port(self, message: Message) -> Event | None:
-        """Return the event that a change of nothing but a bridge port is."""
-        told = _link.unpack(message).digest()
-        known = self._known.get(("link", told.index))
-        if message.kind & _DELETED or not told.port or not isinstance(known, Link) or known.port_kind != "bridge":
+    def _receive_port(self, message: Message) -> Event | None:
+        """Return the event of a message about a bridge port, which says nothing else of the link."""
+        new = _link.unpack(message).digest()
+        known = self._known.get(("link", new.index))
+        if message.kind & _DELETED or not new.port or not isinstance(known, Link) or known.port_kind != "bridge":
             return None
-        return self._learn(("link", told.index), replace(known, port=told.port))
+        return self._remember(("link", new.index), replace(known, port=new.port))
 
-    def _learn(self, key: Key, value: Value) -> Event | None:
+    def _remember(self, key: Key, value: Entry) -> Event | None:
         known = self._known.get(key)
         if known == value or _is_implied(value):
             return None
@@ -129,59 +132,58 @@ class EventTracker:
         else:
             self._known[key] = value
         if isinstance(value, Link) and not value.is_up:
-            self._doubt(value.index, None)
+            self._suspect_routes(value.index, None)
         return self._event("changed" if known else "new", value)
 
-    def _forget(self, key: Key, value: Value) -> Event | None:
+    def _forget(self, key: Key, value: Entry) -> Event | None:
         known = self._known.get(key)
-        if known is None and self.knows_all:  # told before, by a look; or one way of several that a route has
+        if known is None and self.knows_all:  # `compare` has reported it; or it is one next hop of several of a route
             self.is_stale = self.is_stale or isinstance(value, RouteEntry)
             return None
         event = self._event("deleted", value)
         self._known.pop(key, None)
         if isinstance(value, Link):
-            self._doubt(value.index, None)
+            self._suspect_routes(value.index, None)
         elif isinstance(value, Address) and value.interface.version == 4:
-            self._doubt(value.index, value.interface.ip)
+            self._suspect_routes(value.index, value.interface.ip)
         return event
 
-    def _doubt(self, index: int, source: IPAddress | None) -> None:
-        """Have it found out whether IPv4 routes have gone with their link or source address."""
+    def _suspect_routes(self, index: int, source: IPAddress | None) -> None:
+        """Note that IPv4 routes may have gone with their link or source address."""
         routes = (item for item in self._known.values() if isinstance(item, RouteEntry) and item.to.version == 4)
         self.is_stale = self.is_stale or any(
             index == item.index or (source and source == item.source) for item in routes
         )
 
-    def _event(self, change: Literal["new", "changed", "deleted"], value: Value) -> Event:
-        what = _WHAT[type(value)]
+    def _event(self, change: Literal["new", "changed", "deleted"], value: Entry) -> Event:
         if isinstance(value, Link):
-            return Event(self.name, what, change, value.name, value, self._name(value.master))
-        return Event(self.name, what, change, self._name(value.index), value)
+            return Event(self.name, "link", change, value.name, value, self._name(value.master))
+        name = self._name(value.index)
+        names = {value.index or 0: name} if name else {}
+        if isinstance(value, RouteEntry):
+            return Event(self.name, "route", change, name, read_route(value, names))
+        if isinstance(value, NeighborEntry):
+            return Event(self.name, "neighbor", change, name, read_neighbor(value, names))
+        return Event(self.name, "address", change, name, value)
 
     def _name(self, index: int | None) -> str | None:
         link = self._known.get(("link", index))
         return link.name if isinstance(link, Link) else None
 
 
-_WHAT: dict[type, Literal["link", "address", "route", "neighbor"]] = {
-    Link: "link",
-    Address: "address",
-    RouteEntry: "route",
-    NeighborEntry: "neighbor",
-}
 _ROUTE_KEY = 6  # how many items of a route's key are the same of those that replace each other
 
 
-def _of_link(value: Link) -> tuple[Key, Value]:
+def _of_link(value: Link) -> tuple[Key, Entry]:
     return ("link", value.index), value.digest()
 
 
-def _of_address(value: Address) -> tuple[Key, Value]:
+def _of_address(value: Address) -> tuple[Key, Entry]:
     return ("address", value.index, value.interface, value.peer), replace(value, rest=())
 
 
-def _of_route(value: RouteEntry) -> tuple[Key, Value] | None:
-    """Return a route; none of the local table, which comes with addresses, nor what the kernel learns by itself."""
+def _of_route(value: RouteEntry) -> tuple[Key, Entry] | None:
+    """Return a route; None of the local table, which comes with addresses, and of what the kernel learns by itself."""
     if value.table == _route.TABLE_LOCAL or value.flags & _route.CLONED:
         return None
     key = ("route", value.table, value.to, value.tos, value.metric, value.source_length, value.index, value.via)
@@ -189,10 +191,11 @@ def _of_route(value: RouteEntry) -> tuple[Key, Value] | None:
     return key, replace(value, flags=value.flags & _route.ONLINK, rest=rest)
 
 
-def _of_neighbor(value: NeighborEntry) -> tuple[Key, Value] | None:
-    """Return a neighbour; none of the groups that a link listens to, and none that we answer for (a proxy).
+def _of_neighbor(value: NeighborEntry) -> tuple[Key, Entry] | None:
+    """Return a neighbor; None of a multicast group that a link listens to, and of a proxy entry.
 
-    The kernel lists the ones, and does not tell of them; with the others it is the other way round.
+    The kernel lists the groups and sends no messages about them; it sends messages about proxies and does not list
+    them.
     """
     if value.flags & _PROXY:
         return None
@@ -205,20 +208,20 @@ def _of_neighbor(value: NeighborEntry) -> tuple[Key, Value] | None:
     return key, replace(value, rest=())
 
 
-def _is_implied(value: Value) -> bool:
-    """Whether it is a neighbour whose MAC follows from its IP address: the kernel does not tell of those that come."""
+def _is_implied(value: Entry) -> bool:
+    """Whether it is a neighbor whose MAC follows from its IP address: the kernel sends no message about a new one."""
     return isinstance(value, NeighborEntry) and value.family != AF_BRIDGE and bool(value.state & NOARP)
 
 
-def _read(message: Message) -> tuple[Key, Value] | None:
-    """Return what a message tells of, and what it is known under; None of what we do not tell."""
+def _read(message: Message) -> tuple[Key, Entry] | None:
+    """Return what a message is about, and the key to remember it by; None of what is not reported."""
     kind, family = message.kind & ~_DELETED, message.body[:1]
     families, read = _READERS.get(kind, (b"", None))
     return read(message) if read and family and family in families else None
 
 
 _IP = bytes([AF_INET, AF_INET6])
-_READERS: dict[int, tuple[bytes, Callable[[Message], tuple[Key, Value] | None]]] = {
+_READERS: dict[int, tuple[bytes, Callable[[Message], tuple[Key, Entry] | None]]] = {
     _link.NEWLINK: (b"\0", lambda message: _of_link(_link.unpack(message))),
     _address.NEWADDR: (_IP, lambda message: _of_address(_address.unpack(message))),
     _route.NEWROUTE: (_IP, lambda message: _of_route(_route.unpack(message))),
@@ -229,9 +232,8 @@ _READERS: dict[int, tuple[bytes, Callable[[Message], tuple[Key, Value] | None]]]
 }
 
 
-def _look(kernel: Kernel) -> Iterator[tuple[Key, Value]]:
-    """Yield all there is, links first: they have the names."""
+def _list(kernel: Kernel) -> Iterator[tuple[Key, Entry]]:
+    """Yield everything in a sandbox, links first: they have the names."""
     yield from map(_of_link, kernel.links())
     yield from map(_of_address, kernel.addresses())
-    neighbors = chain(kernel.neighbors(), kernel.neighbors(AF_BRIDGE))
-    yield from filter(None, chain(map(_of_route, kernel.routes()), map(_of_neighbor, neighbors)))
+    yield from filter(None, chain(map(_of_route, kernel.routes()), map(_of_neighbor, list_neighbors(kernel))))

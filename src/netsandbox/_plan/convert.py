@@ -1,19 +1,17 @@
 """Routes and neighbors, from the values that users see to those of netlink and back. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from netsandbox._kernel import Kernel
 from netsandbox.errors import SpecError
 from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
-from netsandbox.netlink.constants import AF_BRIDGE, AF_INET, AF_INET6, RT_SCOPE_LINK, RT_SCOPE_UNIVERSE
+from netsandbox.netlink.constants import AF_BRIDGE, AF_INET, AF_INET6
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.neighbor import NeighborEntry
-from netsandbox.netlink.route import RouteEntry
-from netsandbox.spec import Neighbor, Route
-
-_IPV6_METRIC = 1024  # IP6_RT_PRIO_USER: what the kernel makes of no metric
+from netsandbox.netlink.route import PROTOCOLS, SCOPES, RouteEntry, name_of, number_of
+from netsandbox.spec import Neighbor, Route, unchecked
 
 
 def route_entry(route: Route, index: int) -> RouteEntry:
@@ -24,44 +22,69 @@ def route_entry(route: Route, index: int) -> RouteEntry:
         via=route.via,
         metric=route.metric or 0,
         source=route.source,
-        scope=RT_SCOPE_UNIVERSE if route.via or route.to.version == 6 else RT_SCOPE_LINK,
+        protocol=number_of(route.protocol, PROTOCOLS) or 0,
+        scope=number_of(route.scope, SCOPES) or 0,
         flags=_route.ONLINK if route.onlink else 0,
     )
 
 
-def read_routes(kernel: Kernel, names: Mapping[int, str]) -> tuple[Route, ...]:
-    """Return the routes of the main tables, but for those that come with addresses."""
-    return tuple(read_route(entry, names) for entry in kernel.routes(table=_route.TABLE_MAIN) if is_made(entry))
+def read_routes(entries: Iterable[RouteEntry], names: Mapping[int, str]) -> tuple[Route, ...]:
+    """Return routes as values for users, but for those that come with addresses and those that lead nowhere."""
+    return tuple(
+        read_route(entry, names)
+        for entry in entries
+        if entry.type == _route.UNICAST and entry.protocol != _route.KERNEL
+    )
 
 
 def read_route(entry: RouteEntry, names: Mapping[int, str]) -> Route:
     """Return a route as a value for users; *names* are those of the links by index."""
-    usual = _IPV6_METRIC if entry.family == AF_INET6 else 0
-    return Route(
-        entry.to,
-        entry.via,
+    usual = _route.IPV6_METRIC if entry.family == AF_INET6 else 0
+    return unchecked(
+        Route,
+        to=entry.to,
+        via=entry.via,
         metric=None if entry.metric == usual else entry.metric,
         onlink=bool(entry.flags & _route.ONLINK) and entry.via is not None,
         interface=names.get(entry.index or 0),
         source=entry.source,
+        table=entry.table,
+        protocol=name_of(entry.protocol, PROTOCOLS),
+        scope=name_of(entry.scope, SCOPES),
+        type=_route.TYPES[entry.type] if entry.type < len(_route.TYPES) else str(entry.type),
     )
 
 
-def read_neighbors(kernel: Kernel, names: Mapping[int, str]) -> tuple[Neighbor, ...]:
-    """Return the permanent neighbours, and the bridge forwarding entries that somebody made."""
+def list_neighbors(kernel: Kernel) -> tuple[NeighborEntry, ...]:
+    """Return all neighbors, and the forwarding entries of bridges and tunnels after them."""
+    return (*kernel.neighbors(), *kernel.neighbors(AF_BRIDGE))
+
+
+def read_neighbors(entries: Iterable[NeighborEntry], names: Mapping[int, str]) -> tuple[Neighbor, ...]:
+    """Return the permanent neighbors, and the bridge forwarding entries that somebody made."""
     found = []
-    for entry in (*kernel.neighbors(), *kernel.neighbors(AF_BRIDGE)):
+    for entry in entries:
         bridge = entry.family == AF_BRIDGE
         # In a bridge's own table, "permanent" are the addresses of its ports, made by the kernel; "static" are others'.
         made = _neighbor.NOARP if bridge and not entry.flags & _neighbor.SELF else _neighbor.PERMANENT
         if entry.state & made and entry.mac and entry.index in names:
             with suppress(SpecError):  # multicast, or where a vxlan sends what it does not know: nobody's address
-                found.append(Neighbor(entry.ip, entry.mac, names[entry.index], bridge=bridge))
+                found.append(
+                    Neighbor(entry.ip, entry.mac, names[entry.index], bridge=bridge, state=" ".join(entry.states))
+                )
     return tuple(found)
 
 
-def is_made(entry: RouteEntry) -> bool:
-    return entry.type == _route.UNICAST and entry.protocol != _route.KERNEL
+def read_neighbor(entry: NeighborEntry, names: Mapping[int, str]) -> Neighbor:
+    """Return a neighbor as a value for users; *names* are those of the links by index."""
+    return unchecked(
+        Neighbor,
+        ip=entry.ip,
+        mac=entry.mac or "",
+        interface=names.get(entry.index, ""),
+        bridge=entry.family == AF_BRIDGE,
+        state=" ".join(entry.states),
+    )
 
 
 def neighbor_entry(wish: Neighbor, found: Link) -> NeighborEntry:

@@ -24,7 +24,7 @@ from netsandbox.netlink.constants import AF_BRIDGE, AF_INET, AF_INET6
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.neighbor import NeighborEntry
 from netsandbox.netlink.route import RouteEntry
-from netsandbox.spec import Gateway, Neighbor, Route, best_gateways
+from netsandbox.spec import Gateway, Neighbor, Route, best_gateways, unsupported
 
 _TWEAKS = {
     "net.ipv4.vs.conn_reuse_mode": "0",
@@ -106,6 +106,7 @@ def unset_gateway(kernel: Kernel, target: Target, version: int) -> Plan:
 
 def add_route(kernel: Kernel, target: Target, wish: Route) -> Plan:
     """Plan to add a route."""
+    _refuse_unsupported(wish)
     index = (
         link(kernel, target, InterfaceKey.of(wish.interface)).index
         if wish.interface
@@ -119,6 +120,7 @@ def add_route(kernel: Kernel, target: Target, wish: Route) -> Plan:
 
 def remove_route(kernel: Kernel, target: Target, wish: Route) -> Plan:
     """Plan to delete the preferred one of the routes that *wish* describes; what it leaves open matches anything."""
+    _refuse_unsupported(wish)
     known = names(kernel)
     for item in main_routes(kernel):
         found = read_route(item, known)
@@ -172,7 +174,9 @@ def _lost_with(kernel: Kernel, gone: Address, known: list[Address]) -> tuple[lis
 
 
 def add_neighbor(kernel: Kernel, target: Target, wish: Neighbor) -> Plan:
-    """Plan to set a neighbour."""
+    """Plan to set a neighbor."""
+    if wish.state != "PERMANENT":
+        raise SpecError([Problem("state", wish.state, "only permanent neighbors can be added")])
     found = link(kernel, target, InterfaceKey.of(wish.interface))
     new = neighbor_entry(wish, found)
     return _neighbor_plan(target, found, _known(kernel, new), new)
@@ -222,6 +226,12 @@ def _settings(kernel: Kernel, target: Target, operation: str, wanted: Mapping[st
     changes = {path: (old[path], new) for path, new in wanted.items() if path in old and old[path] != new}
     steps = (SetSysctl(target.netns, 0, "", before, after, path) for path, (before, after) in changes.items())
     return plan_of(target, f"{operation} of sandbox {target.name}", None, *steps)
+
+
+def _refuse_unsupported(wish: Route) -> None:
+    problems = unsupported(wish)
+    if problems:
+        raise SpecError(problems)
 
 
 def _route_plan(kernel: Kernel, target: Target, new: RouteEntry | None, old: RouteEntry | None, words: str) -> Plan:

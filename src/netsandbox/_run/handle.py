@@ -23,15 +23,15 @@ from netsandbox._system.store import boot
 from netsandbox.errors import NetSandboxError, SandboxClosedError, SandboxNotFoundError
 
 T = TypeVar("T")
-H = TypeVar("H", bound="Subscriber")
+S = TypeVar("S", bound="Subscription")
 Make = Callable[[Record], Operation[T]]  # what a verb comes to, given the sandbox's record
 HOST_NAME = "host"
 
 
-class Subscriber(Protocol):
-    """Something that has a socket in a sandbox."""
+class Subscription(Protocol):
+    """Something that listens to the changes in a sandbox, by a socket in it."""
 
-    def let_go(self) -> None:
+    def end(self) -> None:
         """Close the socket."""
 
 
@@ -62,7 +62,7 @@ class Handle:
         self.target = replace(called, mark=records.mark(self.key))
         self.recovered: tuple[str, ...] = ()
         self.adverts = Announcements(box)
-        self._subscribers: WeakSet[Subscriber] = WeakSet()
+        self._subscriptions: WeakSet[Subscription] = WeakSet()
         self._using = threading.RLock()  # held while the descriptors must not be closed
 
     @property
@@ -158,12 +158,12 @@ class Handle:
             fd = self.box.duplicate()
         return namespace.run_in(fd, function, own=True)
 
-    def listen(self, make: Callable[[Listener], H]) -> H:
+    def subscribe(self, make: Callable[[Listener], S]) -> S:
         """Return what *make* makes of a socket that receives what changes inside; it is closed with this handle."""
         with self._using:
-            subscriber = make(listen(self.box.fd))
-            self._subscribers.add(subscriber)
-        return subscriber
+            made = make(listen(self.box.fd))
+            self._subscriptions.add(made)
+        return made
 
     # --- the end ---
 
@@ -197,8 +197,8 @@ class Handle:
             return identity
 
     def _end_subscriptions(self) -> None:
-        for subscriber in tuple(self._subscribers):
-            subscriber.let_go()
+        for subscription in tuple(self._subscriptions):
+            subscription.end()
 
 
 class Opened(Protocol):

@@ -19,9 +19,10 @@ from netsandbox._record import Attachment, Record
 from netsandbox._run.handle import Handle, Make, Opened
 from netsandbox._run.lifecycle import plan_destruction
 from netsandbox._run.transaction import Operation, is_orphan_veth
+from netsandbox._system.kernel import LinuxKernel
 from netsandbox.adverts import AdvertiseLike, parse_advertise
 from netsandbox.errors import InterfaceNotFoundError, Problem, SpecError
-from netsandbox.interface import Interface, Owner, read_interfaces, with_dropped
+from netsandbox.interface import Interface, Owner, Snapshot, read_interfaces, with_dropped
 from netsandbox.links import Kind
 from netsandbox.spec import InterfaceOptions, InterfaceSpec, expect_all, parse_interface, salvage
 
@@ -79,8 +80,7 @@ def attach(
 
 def _read_back(box: Box, made: Sequence[Attachment]) -> tuple[Interface, ...]:
     """Return what was attached, as the kernel has it."""
-    kernel = box._handle.box  # noqa: SLF001  as above
-    found = read_interfaces(box, kernel, kernel.links(), made)
+    found = read_interfaces(box, box._handle.box, made)  # noqa: SLF001  as above
     there = {item.id for item in found}
     lost = [item.source for item in made if item.id not in there]
     if lost:
@@ -155,10 +155,21 @@ def destroy(box: Box, *, wait: bool = False) -> Make[Sequence[int]]:  # noqa: AR
     return make
 
 
-def inventory(handle: Handle, record: Record) -> Inventory:
-    """Tell the links of a sandbox apart; from another host than theirs, without a look at their other ends."""
-    host = handle.host if handle.host.identity == record.host else None
-    return classify(host, handle.box, record.interfaces)
+def snapshot(box: Box, *, neighbors: bool = False) -> Snapshot:
+    """Read a sandbox: its record, and each list of the kernel once; *neighbors*: also those and forwarding entries."""
+    handle = box._handle  # noqa: SLF001  as above
+    record = handle.record()
+    return Snapshot.read(box, handle.box, _host(handle, record), record.interfaces, neighbors=neighbors)
+
+
+def _inventory(handle: Handle, record: Record) -> Inventory:
+    """Tell the links of a sandbox apart."""
+    return classify(_host(handle, record), handle.box, record.interfaces)
+
+
+def _host(handle: Handle, record: Record) -> LinuxKernel | None:
+    """Return the namespace that the links came from; None if the sandbox was opened with another host."""
+    return handle.host if handle.host.identity == record.host else None
 
 
 def _find(handle: Handle, record: Record, interface: Interface | str, verb: str) -> tuple[Attachment, ...]:
@@ -169,7 +180,7 @@ def _find(handle: Handle, record: Record, interface: Interface | str, verb: str)
             raise _not_found(handle, verb, interface.name, _FOREIGN)
         asked = (interface.id, interface.index, interface.source)
         return tuple(item for item in record.interfaces if (item.id, item.index, item.source) == asked)
-    link, found = handle.box.link(parse_interface(interface)), inventory(handle, record)
+    link, found = handle.box.link(parse_interface(interface)), _inventory(handle, record)
     chosen = tuple(item for item in found.ours if link and item.index == link.index)
     chosen = chosen or tuple(item for item in found.missing if item.name == interface)
     chosen = chosen or tuple(item for item in found.ours if not link and item.name == interface)

@@ -59,20 +59,6 @@ class SetAddress(Exchange[Address]):
         return True
 
 
-def route_words(entry: RouteEntry, link: str) -> str:
-    """Return a route that leads out of a link (empty: of none) in the words of ip-route(8)."""
-    family = ":" in str(entry.to)
-    words = str(entry.to) if entry.type == _route.UNICAST else f"{_route.TYPES[entry.type]} {entry.to}"
-    words += f" via {entry.via}" if entry.via else ""
-    words += f" dev {link}" if link else ""
-    words += f" table {entry.table}" if entry.table != _route.TABLE_MAIN else ""
-    words += f" proto {entry.protocol}" if entry.protocol != _route.BOOT else ""
-    words += f" scope {entry.scope}" if entry.scope and not family else ""
-    words += f" metric {entry.metric}" if entry.metric else ""
-    words += f" src {entry.source}" if entry.source else ""
-    return words + (" onlink" if entry.flags & _route.ONLINK else "")
-
-
 class SetRoute(Exchange[RouteEntry]):
     """Add, replace or delete a route."""
 
@@ -82,7 +68,7 @@ class SetRoute(Exchange[RouteEntry]):
         """Say the ip(8) command it equals."""
         entry = self.new or self.old
         verb = "delete" if self.new is None else "replace" if self.old else "add"
-        return ip(self.netns, f"route {verb} {entry and route_words(entry, quote(self.link) if self.link else '')}")
+        return ip(self.netns, f"route {verb} {entry and entry.words(quote(self.link) if self.link else '')}")
 
     def apply(self, world: World) -> bool:
         """Add, replace or delete the route."""
@@ -96,7 +82,7 @@ class SetRoute(Exchange[RouteEntry]):
             kernel.send(_route.replace(self.new) if self.old else _route.add(self.new))
         except KernelError as error:
             if error.errno == errno.ENETUNREACH and self.index and not kernel.link(self.index):
-                raise KernelError(errno.ENODEV, f"set route {self.new}", "its link is gone") from error
+                raise KernelError(errno.ENODEV, f"set route {self.new.words(self.link)}", "its link is gone") from error
             raise
         return True
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from netsandbox.cli import output
+from netsandbox.cli import console
 from netsandbox.errors import NetSandboxError
 
 if TYPE_CHECKING:
@@ -51,20 +51,20 @@ def _run(words: Sequence[str], *, as_json: bool) -> int:
     except ModuleNotFoundError as error:
         if error.name != "click":
             raise
-        output.complain("error: the command line needs the package click: pip install 'netsandbox[cli]'")
+        console.complain("error: the command line needs the package click: pip install 'netsandbox[cli]'")
         return FAILED
     try:
         status = netsandbox.main(words, prog_name="netsandbox", standalone_mode=False)
     except click.ClickException as error:
         if as_json:
-            output.data(output.failure("usage", error.format_message()))
+            console.data(console.failure("usage", error.format_message()))
         else:
             _tell_usage(error)
         return error.exit_code
     except click.Abort:
         return INTERRUPTED
     except NetSandboxError as error:
-        output.tell(error, as_json=as_json)
+        console.tell(error, as_json=as_json)
         return USAGE if error.code == "usage" else FAILED
     return status if isinstance(status, int) else 0
 
@@ -97,7 +97,7 @@ def _tell_usage(error: "click.ClickException") -> None:
     if isinstance(error, UsageError) and error.ctx:
         path = error.ctx.command_path
         sys.stderr.write(f"{error.ctx.get_usage()}\nTry '{path} --help' for help.\n")
-    output.complain(f"error: {' '.join(error.format_message().split())}")
+    console.complain(f"error: {' '.join(error.format_message().split())}")
 
 
 def _tell_system(error: OSError, *, as_json: bool) -> None:
@@ -107,13 +107,13 @@ def _tell_system(error: OSError, *, as_json: bool) -> None:
     """
     try:
         if as_json:
-            output.data(output.failure("system", str(error), number=error.errno))
+            console.data(console.failure("system", str(error), number=error.errno))
         sys.stdout.flush()
     except OSError:
         as_json = False
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be written goes there
     if not as_json and not isinstance(error, BrokenPipeError):
-        output.complain(f"error: {error}")
+        console.complain(f"error: {error}")
 
 
 def _fill_streams() -> None:

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 import click
 
 from netsandbox.adverts import COUNT_MAX, AdvertiseLike
-from netsandbox.cli import output
+from netsandbox.cli import console
 from netsandbox.cli.app import (
     Settings,
     complete_interface,
     dry_run_option,
     json_option,
+    opened,
     pass_settings,
     sandbox_argument,
 )
-from netsandbox.cli.opening import opened
 from netsandbox.interface import Interface
 from netsandbox.sandbox import Sandbox
 
@@ -48,9 +48,9 @@ def advertise(
         box.wait_for_adverts()
         found = [(item.name, item.adverts) for item in box.interfaces if item.adverts.sent or item.adverts.error]
     if settings.json:
-        output.data([{"ifname": name, "sent": told.sent, "error": told.error} for name, told in found])
+        console.data([{"ifname": name, "sent": told.sent, "error": told.error} for name, told in found])
     else:
-        output.table(("NAME", "SENT", "ERROR"), [(name, told.sent, told.error or "-") for name, told in found])
+        console.table(("NAME", "SENT", "ERROR"), [(name, told.sent, told.error or "-") for name, told in found])
     return 0 if all(told.sent for _, told in found) else _FAILED
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 import click
 
-from netsandbox.cli import output
+from netsandbox.cli import console
 from netsandbox.errors import NetSandboxError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 COMMANDS = {  # name -> module.function, imported when it is used
     "create": "sandboxes.create",
     "adopt": "sandboxes.adopt",
-    "ls": "listing.ls",
+    "ls": "ls.ls",
     "inspect": "sandboxes.inspect",
     "attach": "interfaces.attach",
     "detach": "interfaces.detach",
@@ -63,7 +63,7 @@ class Settings:
 
     def show_plan(self, commands: tuple[str, ...]) -> None:
         """Print the commands of a plan: for a shell, or as a JSON list."""
-        output.commands(commands, as_json=self.json)
+        console.commands(commands, as_json=self.json)
 
 
 class Commands(click.Group):
@@ -99,6 +99,18 @@ def _setting(name: str) -> Callable[[click.Context, click.Parameter, bool], None
             setattr(ctx.ensure_object(Settings), name, True)
 
     return remember
+
+
+def opened(name: str, *, dry_run: bool = False) -> "Sandbox":
+    """Open a sandbox, and print what was recovered; a dry run recovers nothing."""
+    from netsandbox.sandbox import Sandbox  # noqa: PLC0415  ls needs none of it
+
+    if dry_run:
+        return Sandbox._open_as_it_is(name)  # noqa: SLF001  a part of the library
+    box = Sandbox.open(name)
+    for words in box.recovered:
+        console.complain(words)
+    return box
 
 
 def json_option(function: Function) -> Function:
@@ -176,7 +188,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         found = version("netsandbox")
     except PackageNotFoundError:
         found = "(not installed)"
-    output.text(f"netsandbox {found}")
+    console.text(f"netsandbox {found}")
     ctx.exit()
 
 

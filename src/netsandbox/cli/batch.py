@@ -15,11 +15,10 @@ import click
 from netsandbox import _bulk
 from netsandbox._run.lifecycle import locate
 from netsandbox._run.transaction import Records
-from netsandbox.cli import advertise, bulk, output, text, view
-from netsandbox.cli.app import Settings, usage
-from netsandbox.cli.opening import opened
-from netsandbox.cli.output import LineProblem
-from netsandbox.cli.wishes import asked, wish_options
+from netsandbox.cli import advertise, bulk, console, render_json, render_text
+from netsandbox.cli.app import Settings, opened, usage
+from netsandbox.cli.attach_options import asked, wish_options
+from netsandbox.cli.console import LineProblem
 from netsandbox.errors import Problem, SpecError
 from netsandbox.interface import Interface, with_dropped
 from netsandbox.sandbox import Sandbox
@@ -85,7 +84,7 @@ def _carry_out(settings: Settings, wishes: Mapping[str, Sequence[Wish]], *, crea
 
     def finish() -> None:
         for box, line in advertise.finish(due):
-            output.complain(f"{box.name}: {line}")
+            console.complain(f"{box.name}: {line}")
         due.clear()
         held.close()
 
@@ -96,7 +95,7 @@ def _carry_out(settings: Settings, wishes: Mapping[str, Sequence[Wish]], *, crea
         with ExitStack() as stack:
             box = stack.enter_context(Sandbox.create(name, interfaces=specs) if create else opened(name))
             made = with_dropped(specs, box.interfaces) if create else box.add_interfaces(specs)
-            shown = view.interfaces(box, made) if settings.json else []
+            shown = [render_json.interface(item) for item in made] if settings.json else []
             due.extend((box, item, line.advertised) for item, line in zip(made, lines, strict=False))
             held.push(stack.pop_all())
         return _Done(name, box.path, made, shown)
@@ -108,9 +107,9 @@ def _carry_out(settings: Settings, wishes: Mapping[str, Sequence[Wish]], *, crea
         for item in done:
             for made in item.made:
                 if not settings.json:
-                    output.text(f"{item.name} {text.line(made)}")
-                for line in text.dropped(made):
-                    output.complain(f"{item.name}: {line}")
+                    console.text(f"{item.name} {render_text.line(made)}")
+                for line in render_text.dropped(made):
+                    console.complain(f"{item.name}: {line}")
         status = bulk.conclude(settings, done, _Done.json)
         finish()
     return status
@@ -120,9 +119,9 @@ class _Done(NamedTuple):
     name: str
     path: str
     made: Sequence[Interface]
-    shown: Sequence[view.Json]
+    shown: Sequence[render_json.Json]
 
-    def json(self) -> view.Json:
+    def json(self) -> render_json.Json:
         return {"name": self.name, "path": self.path, "interfaces": self.shown}
 
 

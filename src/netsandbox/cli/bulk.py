@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
 from netsandbox._bulk import Progress, Summary
-from netsandbox.cli import FAILED, output
+from netsandbox.cli import FAILED, console
 from netsandbox.cli.app import Settings
 
 T = TypeVar("T")
@@ -19,26 +19,26 @@ def watched(what: str, total: int, settings: Settings) -> Iterator[Progress | No
     with ExitStack() as stack:
         progress = None
         if total >= MANY and not settings.json and sys.stderr.isatty():
-            from netsandbox.cli import terminal  # noqa: PLC0415  rich takes longer to import than all the rest
+            from netsandbox.cli import console_rich  # noqa: PLC0415  rich takes longer to import than all the rest
 
-            progress = stack.enter_context(terminal.bar(what, total))
+            progress = stack.enter_context(console_rich.bar(what, total))
         try:
             yield progress
         except (KeyboardInterrupt, SystemExit) as error:  # SystemExit: SIGTERM, see `main`
             stack.close()
             for note in getattr(error, "__notes__", ()):
-                output.complain(note)
+                console.complain(note)
             raise
 
 
 def conclude(settings: Settings, summary: Summary[T], show: Callable[[T], object]) -> int:
     """Tell what became of each, and return the exit status: 1 if one failed."""
     if settings.json:
-        failed = [{"sandbox": name, **output.report(error)} for name, error in summary.failed.items()]
-        output.data({"done": [show(item) for item in summary], "failed": failed})
+        failed = [{"sandbox": name, **console.report(error)} for name, error in summary.failed.items()]
+        console.data({"done": [show(item) for item in summary], "failed": failed})
     else:
         for error in summary.failed.values():
-            output.tell(error, as_json=False)
+            console.tell(error, as_json=False)
         if summary.failed:
-            output.complain(summary)
+            console.complain(summary)
     return FAILED if summary.failed else 0

@@ -3,7 +3,7 @@
 import click
 from click.shell_completion import get_completion_class
 
-from netsandbox.cli import app, output
+from netsandbox.cli import app, console
 
 
 @click.command
@@ -19,4 +19,4 @@ def completion(shell: str) -> None:
     kind = get_completion_class(shell)
     if kind:
         for line in kind(app.netsandbox, {}, "netsandbox", "_NETSANDBOX_COMPLETE").source().splitlines():
-            output.text(line)
+            console.text(line)

@@ -17,7 +17,7 @@ import click
 from netsandbox._system import namespace
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import Store
-from netsandbox.cli import output
+from netsandbox.cli import console
 from netsandbox.cli.app import Settings, json_option, pass_settings
 from netsandbox.errors import KernelError, NetSandboxError
 from netsandbox.links import KINDS
@@ -58,10 +58,10 @@ def doctor(settings: Settings) -> int:
     checks = examine()
     usable = all(check.status != "failed" for check in checks)
     if settings.json:
-        output.data({"usable": usable, "checks": [check._asdict() for check in checks]})
+        console.data({"usable": usable, "checks": [check._asdict() for check in checks]})
     else:
-        output.table(("CHECK", "STATUS", "FOUND", "WHAT TO DO"), checks, prose=2)
-        output.complain("usable" if usable else "error: not usable as it is; see the checks that failed")
+        console.table(("CHECK", "STATUS", "FOUND", "WHAT TO DO"), checks, prose=2)
+        console.complain("usable" if usable else "error: not usable as it is; see the checks that failed")
     return 0 if usable else 1
 
 

@@ -6,9 +6,8 @@ import sys
 
 import click
 
-from netsandbox.cli import output
-from netsandbox.cli.app import Settings, json_option, pass_settings, sandbox_argument
-from netsandbox.cli.opening import opened
+from netsandbox.cli import console
+from netsandbox.cli.app import Settings, json_option, opened, pass_settings, sandbox_argument
 
 NOT_FOUND, NOT_RUNNABLE = 127, 126  # as shells have it: POSIX.1-2024, 2.8.2
 _RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)  # the interpreter ignores them, and a program would inherit that
@@ -38,7 +37,7 @@ def execute(settings: Settings, sandbox: str, command: tuple[str, ...]) -> int:
             box.run(os.execvp, words[0], words)
         except OSError as error:
             if settings.json:
-                output.data(output.failure("exec", f"run {words[0]}: {error.strerror}", number=error.errno))
+                console.data(console.failure("exec", f"run {words[0]}: {error.strerror}", number=error.errno))
             else:
-                output.complain(f"error: run {words[0]}: {error.strerror}")
+                console.complain(f"error: run {words[0]}: {error.strerror}")
             return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUNNABLE

@@ -4,19 +4,19 @@ from typing import Any
 
 import click
 
-from netsandbox.cli import advertise, output, text, view
+from netsandbox.cli import advertise, console, render_json, render_text
 from netsandbox.cli.app import (
     Settings,
     complete_interface,
     complete_sandbox,
     dry_run_option,
     json_option,
+    opened,
     pass_settings,
     sandbox_argument,
     usage,
 )
-from netsandbox.cli.opening import opened
-from netsandbox.cli.wishes import asked, wish_options
+from netsandbox.cli.attach_options import asked, wish_options
 
 
 @click.command
@@ -63,13 +63,13 @@ def attach(
         if made is None:
             return 0
         if settings.json:
-            output.data(view.interfaces(box, [made])[0])
+            console.data(render_json.interface(made))
         else:
-            output.text(text.line(made))
-        for line in text.dropped(made):
-            output.complain(line)
+            console.text(render_text.line(made))
+        for line in render_text.dropped(made):
+            console.complain(line)
         for _, line in advertise.finish([(box, made, "advertise" in keywords)]):
-            output.complain(line)
+            console.complain(line)
     return 0
 
 

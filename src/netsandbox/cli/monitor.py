@@ -7,79 +7,73 @@ import click
 
 from netsandbox._events.iterator import Events
 from netsandbox._events.tracker import Event
-from netsandbox._steps.ip import route_words
-from netsandbox.cli import output, view
-from netsandbox.cli.app import Settings, complete_sandbox, json_option, pass_settings, usage
-from netsandbox.cli.opening import opened
+from netsandbox.cli import console, render_json
+from netsandbox.cli.app import Settings, complete_sandbox, json_option, opened, pass_settings, usage
 from netsandbox.netlink.address import Address
-from netsandbox.netlink.constants import AF_BRIDGE
 from netsandbox.netlink.link import Link
-from netsandbox.netlink.neighbor import NeighborEntry
-from netsandbox.netlink.route import RouteEntry
+from netsandbox.spec import Neighbor, Route
 
 _LABELS = {"link": "LINK", "address": "ADDR", "route": "ROUTE", "neighbor": "NEIGH", "sandbox": "SANDBOX"}
 _MARKS = {
-    "new": "new: heard of from now on",
+    "new": "new: its events follow",
     "deleted": "Deleted: closed or destroyed",
-    "overrun": "overrun: more happened than could be told, and some of it is lost",
-    "resynced": "resynced: what is different since then has been told",
+    "overrun": "overrun: more happened than could be read, and events were lost",
+    "resynced": "resynced: all differences since then are shown",
 }
 
 
 @click.command
 @click.argument("sandboxes", metavar="[SANDBOX]...", nargs=-1, shell_complete=complete_sandbox)
-@click.option("-a", "--all", "everything", is_flag=True, help="All sandboxes, also those that come later.")
+@click.option("-a", "--all", "everything", is_flag=True, help="All sandboxes, also those created later.")
 @click.option("-c", "--count", metavar="N", type=click.IntRange(min=1), help="End after N events.")
 @json_option
 @pass_settings
 def monitor(settings: Settings, sandboxes: tuple[str, ...], *, everything: bool, count: int | None) -> None:
-    """Show what changes in sandboxes, until interrupted.
+    """Show the changes in sandboxes, until interrupted.
 
-    Links, addresses, routes and neighbors come, change and go: a line for each, in the words of ip monitor, or under
-    --json a JSON object. It ends when the last SANDBOX is destroyed.
+    Prints a line for each new, changed or deleted link, address, route and neighbor, in the words of ip monitor; with
+    --json, a JSON object a line. Ends when the last SANDBOX is destroyed.
     """
     if everything == bool(sandboxes):
         usage("Name sandboxes, or say --all." if not sandboxes else "--all means every sandbox: name none.")
     with ExitStack() as stack:
         boxes = [stack.enter_context(opened(name)) for name in dict.fromkeys(sandboxes)]
         events = stack.enter_context(Events(None if everything else boxes))
-        output.complain(f"listening to {', '.join(box.name for box in boxes) or 'all sandboxes'}")
+        console.complain(f"listening to {', '.join(box.name for box in boxes) or 'all sandboxes'}")
         for number, event in enumerate(events, 1):
             if settings.json:
-                output.data(view.event(event))
+                console.data(render_json.event(event))
             else:
-                output.text(f"{event.sandbox} [{_LABELS[event.what]}] {_line(event)}")
+                console.text(f"{event.sandbox} [{_LABELS[event.what]}] {_line(event)}")
                 sys.stdout.flush()
             if number == count:
                 return
 
 
 def _line(event: Event) -> str:
-    """Return an event in the words of ip monitor, which says "Deleted", but does not tell new from changed."""
+    """Return an event in the words of ip monitor, which prints "Deleted", but prints new and changed alike."""
     if event.value is None:
         return _MARKS[event.change]
     return ("Deleted " if event.change == "deleted" else "") + _words(event, event.value)
 
 
-def _words(event: Event, value: Link | Address | RouteEntry | NeighborEntry) -> str:
-    if isinstance(value, RouteEntry):
-        words = route_words(value, event.interface or "")
-        return words if value.to.prefixlen else words.replace(str(value.to), "default", 1)
+def _words(event: Event, value: Link | Address | Route | Neighbor) -> str:
+    if isinstance(value, Route):
+        return str(value) if value.to.prefixlen else str(value).replace(str(value.to), "default", 1)
+    if isinstance(value, Neighbor):
+        if value.bridge:
+            return f"{value.mac} dev {value.interface}" + (f" dst {value.ip}" if value.ip else "")
+        words = f"{value.ip} dev {value.interface}" + (f" lladdr {value.mac}" if value.mac else "")
+        return f"{words} {value.state}".rstrip()
     name = event.interface or f"if{value.index}"
     if isinstance(value, Link):
-        words = f"{value.index}: {name}: <{','.join(view.flags(value.flags))}> mtu {value.mtu}"
+        words = f"{value.index}: {name}: <{','.join(render_json.flags(value.flags))}> mtu {value.mtu}"
         words += f" master {event.master}" if event.master else ""
         words += f" state {value.operstate}"
         words += f" port {value.port_state.lower()}" if value.port_state else ""
-        return words + (f" link/{view.link_type(value.type)} {value.mac}" if value.mac else "")
-    if isinstance(value, Address):
-        said = view.address(value)
-        words = f"{value.index}: {name} {said['family']} {value.interface}"
-        words += f" peer {value.peer}" if value.peer else ""
-        words += f" brd {value.broadcast}" if value.broadcast else ""
-        return " ".join((f"{words} scope {said['scope']}", *(key for key, item in said.items() if item is True)))
-    entry = value.mac if value.ip is None or value.family == AF_BRIDGE else value.ip
-    words = f"{entry} dev {name}"
-    if value.family == AF_BRIDGE:
-        return words + (f" dst {value.ip}" if value.ip else "")
-    return " ".join((words + (f" lladdr {value.mac}" if value.mac else ""), *value.states))
+        return words + (f" link/{render_json.link_type(value.type)} {value.mac}" if value.mac else "")
+    shown = render_json.address(value)
+    words = f"{value.index}: {name} {shown['family']} {value.interface}"
+    words += f" peer {value.peer}" if value.peer else ""
+    words += f" brd {value.broadcast}" if value.broadcast else ""
+    return " ".join((f"{words} scope {shown['scope']}", *(key for key, item in shown.items() if item is True)))

@@ -5,17 +5,17 @@ from typing import Any
 
 import click
 
-from netsandbox.cli import output, text, view, words
+from netsandbox.cli import console, parse_ip, render_json, render_text
 from netsandbox.cli.app import (
     Settings,
     complete_interface,
     dry_run_option,
     json_option,
+    opened,
     pass_settings,
     sandbox_argument,
     usage,
 )
-from netsandbox.cli.opening import opened
 from netsandbox.errors import KernelError
 from netsandbox.sandbox import Sandbox
 from netsandbox.spec import Neighbor
@@ -71,9 +71,9 @@ def gateway(  # noqa: PLR0917  click hands them over by name
         else:
             found = [item for item in box.routes if family in {None, item.to.version}]
             if settings.json:
-                output.data(view.gateways(found))
+                console.data(render_json.gateways(found))
             else:
-                text.routes(item for item in found if not item.to.prefixlen)
+                render_text.routes(item for item in found if not item.to.prefixlen)
 
 
 @click.command
@@ -104,11 +104,11 @@ def route(settings: Settings, /, sandbox: str, action: str, to: tuple[str, ...],
         if verb == "list":
             found = box.routes
             if settings.json:
-                output.data([view.route(item) for item in found])
+                console.data([render_json.route(item) for item in found])
             else:
-                text.routes(found)
+                render_text.routes(found)
         else:
-            settings.change(box, box.add_route if verb == "add" else box.remove_route, words.route(to, options))
+            settings.change(box, box.add_route if verb == "add" else box.remove_route, parse_ip.route(to, options))
 
 
 @click.command
@@ -135,11 +135,11 @@ def neighbor(settings: Settings, /, sandbox: str, action: str, ip: tuple[str, ..
         if verb == "list":
             found = box.neighbors
             if settings.json:
-                output.data([view.neighbor(item) for item in found])
+                console.data([render_json.neighbor(item) for item in found])
             else:
-                text.neighbors(found)
+                render_text.neighbors(found)
             return
-        values = words.neighbor(ip, options)
+        values = parse_ip.neighbor(ip, options)
         wish = Neighbor(**values) if values["mac"] or verb == "add" else _known(box, values)
         settings.change(box, box.add_neighbor if verb == "add" else box.remove_neighbor, wish)
 
@@ -176,8 +176,8 @@ def address(settings: Settings, sandbox: str, action: str, interface: str | None
         if interface and address:
             settings.change(box, box.add_address if verb == "add" else box.remove_address, interface, address)
             return
-        found = [view.find(box, interface)] if interface else box.interfaces
+        found = [render_json.find(box, interface)] if interface else box.interfaces
         if settings.json:
-            output.data(view.interfaces(box, found))
+            console.data([render_json.interface(item) for item in found])
         else:
-            text.addresses(found)
+            render_text.addresses(found)

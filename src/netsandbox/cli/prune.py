@@ -2,7 +2,7 @@
 
 import click
 
-from netsandbox.cli import output
+from netsandbox.cli import console
 from netsandbox.cli.app import Settings, dry_run_option, json_option, pass_settings
 from netsandbox.sandbox import Sandbox
 
@@ -19,7 +19,7 @@ def prune(settings: Settings) -> None:
     """
     done = Sandbox.prune(dry_run=settings.dry_run)
     if settings.json:
-        output.data(list(done))
+        console.data(list(done))
     else:
         for words in done:
-            output.text(words)
+            console.text(words)

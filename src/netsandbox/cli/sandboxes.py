@@ -3,17 +3,17 @@
 import click
 
 from netsandbox import _bulk
-from netsandbox.cli import bulk, output, text
+from netsandbox.cli import bulk, console, render_text
 from netsandbox.cli.app import (
     Settings,
     complete_sandbox,
     dry_run_option,
     json_option,
+    opened,
     pass_settings,
     sandbox_argument,
     usage,
 )
-from netsandbox.cli.opening import opened
 from netsandbox.sandbox import Sandbox
 
 
@@ -70,7 +70,7 @@ def adopt(settings: Settings, path: str, name: str | None) -> None:
 
 def _show_made(settings: Settings, box: Sandbox) -> None:
     if settings.json:
-        output.data(_made(box))
+        console.data(_made(box))
 
 
 def _made(box: Sandbox) -> dict[str, str]:
@@ -88,11 +88,11 @@ def inspect(settings: Settings, sandbox: str) -> None:
     """
     with opened(sandbox) as box:
         if settings.json:
-            from netsandbox.cli import view  # noqa: PLC0415
+            from netsandbox.cli import render_json  # noqa: PLC0415
 
-            output.data([view.sandbox(box)])
+            console.data([render_json.sandbox(box)])
         else:
-            text.sandbox(box)
+            render_text.sandbox(box)
 
 
 @click.command
@@ -123,7 +123,7 @@ def destroy(settings: Settings, names: tuple[str, ...], *, everything: bool) -> 
     with bulk.watched("destroying", len(wanted), settings) as progress:
         gone = Sandbox.destroy_many(wanted, wait=True, progress=progress)
     for words in (words for box in gone for words in box.recovered):
-        output.complain(words)
+        console.complain(words)
     return bulk.conclude(settings, gone, lambda box: {"name": box.name})
 
 

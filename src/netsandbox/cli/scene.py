@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from netsandbox._system.kernel import LinuxKernel
-from netsandbox.cli import output, text, view
+from netsandbox.cli import console, render_json, render_text
 from netsandbox.cli.isolation import isolate
 from netsandbox.cli.ping import ping
 from netsandbox.errors import NetSandboxError
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
     try:
         good = scene.play()
     except NetSandboxError as error:
-        output.tell(error, as_json=scene.as_json)
+        console.tell(error, as_json=scene.as_json)
         return 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -105,7 +105,7 @@ class Scene:
             box.add_interface("veth-spare", mac="02:00:00:00:00:99", addresses=["10.8.0.2/24"], routes=routes)
         except NetSandboxError as error:
             lines = [error.message, *(f"undone: {command}" for command in error.undone)]
-            self.tell("rollback", *lines, value=output.report(error))
+            self.tell("rollback", *lines, value=console.report(error))
         same = state(host, "veth-spare") == before and box.interfaces == inside
         words = "as before: name, index, MAC, MTU, state, settings" if same else "NOT as before"
         self.tell("rolled_back", f"veth-spare on the host and the interfaces of {box.name} are {words}", value=same)
@@ -120,15 +120,15 @@ class Scene:
         good = not left and {*names} == whole
         self.tell("left", f"sandboxes left: {' '.join(left) or 'none'}; on the host: {' '.join(names)}", value=left)
         if self.as_json:
-            output.data(self.found)
+            console.data(self.found)
         return good
 
-    # --- annotate_errors ---
+    # --- showing ---
 
     def say(self, heading: str) -> None:
         """Begin a part."""
         if not self.as_json:
-            output.heading(heading)
+            console.heading(heading)
 
     def tell(self, key: str, *lines: str, value: object = None) -> None:
         """Tell lines, or note the value under a key."""
@@ -136,15 +136,15 @@ class Scene:
             self.found[key] = lines[0] if value is None else value
         else:
             for line in lines:
-                output.text(f"  {line}")
+                console.text(f"  {line}")
 
     def show_interfaces(self, name: str, box: Sandbox) -> None:
         """Show the interfaces of a sandbox."""
         if self.as_json:
-            self.found.setdefault("interfaces", {})[name] = view.interfaces(box, box.interfaces)
+            self.found.setdefault("interfaces", {})[name] = [render_json.interface(item) for item in box.interfaces]
         else:
             for item in box.interfaces:
-                output.text(f"  {name}: {text.line(item)}")
+                console.text(f"  {name}: {render_text.line(item)}")
 
     def ping(self, box: Sandbox, end: str, address: str) -> float | None:
         """Ping an address from a sandbox."""
@@ -152,7 +152,7 @@ class Scene:
         if self.as_json:
             self.found.setdefault("pings", []).append({"from": box.name, "to": end, "address": address, "ms": time})
         else:
-            output.text(f"  {box.name} -> {end} {address}: " + ("NO ANSWER" if time is None else f"{time:.2f} ms"))
+            console.text(f"  {box.name} -> {end} {address}: " + ("NO ANSWER" if time is None else f"{time:.2f} ms"))
         return time
 
     def show_statistics(self, name: str, box: Sandbox) -> None:
@@ -160,11 +160,11 @@ class Scene:
         for item in box.interfaces:
             counted = item.statistics()
             if self.as_json:
-                self.found.setdefault("statistics", {})[name] = view.statistics(item, counted)
+                self.found.setdefault("statistics", {})[name] = render_json.statistics(item, counted)
             else:
                 words = f"{counted.rx_packets} packets ({counted.rx_bytes} bytes) in"
                 words += f", {counted.tx_packets} packets ({counted.tx_bytes} bytes) out"
-                output.text(f"  {name} {item.name}: {words}, {counted.rx_errors + counted.tx_errors} errors")
+                console.text(f"  {name} {item.name}: {words}, {counted.rx_errors + counted.tx_errors} errors")
 
 
 def state(kernel: LinuxKernel, name: str) -> object:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 
 import click
 
-from netsandbox.cli import output, view
-from netsandbox.cli.app import Settings, complete_interface, json_option, pass_settings, sandbox_argument
-from netsandbox.cli.opening import opened
+from netsandbox.cli import console, render_json
+from netsandbox.cli.app import Settings, complete_interface, json_option, opened, pass_settings, sandbox_argument
 from netsandbox.errors import InterfaceNotFoundError
 from netsandbox.interface import Interface
 from netsandbox.sandbox import Sandbox
@@ -46,7 +45,7 @@ def stats(  # noqa: PLR0917  click hands them over by name
 def _read(box: Sandbox, name: str | None) -> Reading:
     """Read the counters; an interface that vanishes meanwhile is left out, unless it is the one that was named."""
     if name is not None:
-        item = view.find(box, name)
+        item = render_json.find(box, name)
         return {item.id: (item, item.statistics())}
     found = {}
     for item in box.interfaces:
@@ -63,16 +62,16 @@ def _watch(settings: Settings, read: Callable[[], Reading], *, interval: float, 
     then = time.monotonic()
     screen = None
     if sys.stdout.isatty() and not settings.json:
-        from netsandbox.cli import terminal  # noqa: PLC0415  rich takes longer to import than all the rest
+        from netsandbox.cli import console_rich  # noqa: PLC0415  rich takes longer to import than all the rest
 
-        screen = terminal.live()
+        screen = console_rich.live()
     try:
         for number in itertools.count(1):
             now = read()
             elapsed = time.monotonic() - then
             if screen:
                 headers, rows = _table(now, before, elapsed)
-                screen.update(terminal.table(headers, output.escaped(rows)), refresh=True)
+                screen.update(console_rich.table(headers, console.escaped(rows)), refresh=True)
             else:
                 _show(settings, now, before, elapsed)
             if number == count:
@@ -86,9 +85,9 @@ def _watch(settings: Settings, read: Callable[[], Reading], *, interval: float, 
 
 def _show(settings: Settings, now: Reading, before: Reading, elapsed: float) -> None:
     if settings.json:
-        output.data([view.statistics(item, counters) for item, counters in now.values()])
+        console.data([render_json.statistics(item, counters) for item, counters in now.values()])
     else:
-        output.table(*_table(now, before, elapsed))
+        console.table(*_table(now, before, elapsed))
 
 
 def _table(now: Reading, before: Reading, elapsed: float) -> tuple[tuple[str, ...], list[list[str]]]:

@@ -5,6 +5,7 @@ Source: rtnetlink(7), include/uapi/linux/rtnetlink.h.
 
 import struct
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace as _replace
 from functools import lru_cache
@@ -20,6 +21,10 @@ TABLE_MAIN, TABLE_LOCAL = 254, 255  # RT_TABLE_*
 BOOT, KERNEL = 3, 2  # RTPROT_*: who made it; ip(8) says "boot" of what it makes
 UNICAST = 1  # RTN_UNICAST
 ONLINK, CLONED = 4, 0x200  # RTNH_F_ONLINK, RTM_F_CLONED
+IPV6_METRIC = 1024  # IP6_RT_PRIO_USER: what the kernel makes of no metric
+# Names of ip-route(8); a number without one is written in digits.
+SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}  # RT_SCOPE_*
+PROTOCOLS = {2: "kernel", 3: "boot", 4: "static", 9: "ra", 16: "dhcp"}  # RTPROT_*
 TYPES = (  # RTN_*
     "unspec",
     "unicast",
@@ -87,6 +92,18 @@ class RouteEntry:
         """Whether it is a default route of the main table."""
         return not self.to.prefixlen and self.table == TABLE_MAIN and self.type == UNICAST
 
+    def words(self, link: str) -> str:
+        """Return it in the words of ip-route(8); it leads out of *link* (empty: of none)."""
+        words = str(self.to) if self.type == UNICAST else f"{TYPES[self.type]} {self.to}"
+        words += f" via {self.via}" if self.via else ""
+        words += f" dev {link}" if link else ""
+        words += f" table {self.table}" if self.table != TABLE_MAIN else ""
+        words += f" proto {self.protocol}" if self.protocol != BOOT else ""
+        words += f" scope {self.scope}" if self.scope and self.family == AF_INET else ""
+        words += f" metric {self.metric}" if self.metric else ""
+        words += f" src {self.source}" if self.source else ""
+        return words + (" onlink" if self.flags & ONLINK else "")
+
     def pack(self) -> bytes:
         """Return the body of the message that describes it; the inverse of unpack."""
         table = self.table if self.table < 256 else 0
@@ -103,6 +120,19 @@ class RouteEntry:
             parts.append(attrs.pack(_PREFSRC, self.source.packed))
         parts += (attrs.pack(kind, data) for kind, data in self.rest)
         return b"".join(parts)
+
+
+def name_of(number: int, names: Mapping[int, str]) -> str:
+    """Return the name of a scope or protocol (*names*: `SCOPES` or `PROTOCOLS`); of one without a name, its digits."""
+    return names.get(number, str(number))
+
+
+def number_of(name: str, names: Mapping[int, str]) -> int | None:
+    """Return the number of a scope or protocol; None if there is none: the inverse of `name_of`."""
+    found = next((number for number, known in names.items() if known == name), None)
+    if found is None and name.isdecimal() and name.isascii() and int(name) < 256:
+        return int(name)
+    return found
 
 
 def unpack(message: Message) -> RouteEntry:

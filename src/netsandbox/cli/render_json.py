@@ -1,4 +1,4 @@
-"""Sandboxes and what is in them as JSON, under the names that ``ip -j`` and ``bridge -j`` give the same things.
+"""Renders sandboxes, interfaces, routes and neighbors as JSON, with the names that ``ip -j`` and ``bridge -j`` use.
 
 Source: print_linkinfo() and print_addrinfo() in iproute2's ip/ipaddress.c, print_route() in ip/iproute.c.
 """
@@ -7,13 +7,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from netsandbox._events.tracker import Event
+from netsandbox._run.interfaces import snapshot
 from netsandbox.errors import InterfaceNotFoundError
 from netsandbox.interface import Interface
 from netsandbox.netlink.address import Address
-from netsandbox.netlink.constants import AF_BRIDGE
 from netsandbox.netlink.link import Link
-from netsandbox.netlink.neighbor import NeighborEntry
-from netsandbox.netlink.route import ONLINK, TABLE_MAIN, TYPES, UNICAST, RouteEntry
+from netsandbox.netlink.route import IPV6_METRIC, SCOPES, TABLE_MAIN, name_of
 from netsandbox.sandbox import Sandbox
 from netsandbox.spec import Neighbor, Route
 from netsandbox.stats import Statistics
@@ -43,9 +42,7 @@ _FLAGS = (
     (0x40000, "ECHO"),
 )
 _ADDRESS_FLAGS = ((0x04, "optimistic"), (0x08, "dadfailed"), (0x20, "deprecated"), (0x40, "tentative"), (0x02, "nodad"))
-_PROTOCOLS = {2: "kernel", 3: "boot", 4: "static", 9: "ra", 16: "dhcp"}  # RTPROT_*; include/uapi/linux/rtnetlink.h
 _TYPES = {1: "ether", 772: "loopback", 65534: "none"}  # ARPHRD_*; include/uapi/linux/if_arp.h
-_SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}  # RT_SCOPE_*
 
 
 def flags(bits: int) -> list[str]:
@@ -65,54 +62,44 @@ def address(item: Address) -> Json:
         made["address"] = str(item.peer)
     if item.broadcast:
         made["broadcast"] = str(item.broadcast)
-    made["scope"] = _SCOPES.get(item.scope, str(item.scope))
+    made["scope"] = name_of(item.scope, SCOPES)
     return made | {name: True for bit, name in _ADDRESS_FLAGS if item.flags & bit}
 
 
 def route(item: Route) -> Json:
     """Return a route; ``family`` is ours: ip(8) is asked for one family at a time."""
-    whole = item.to.prefixlen == item.to.max_prefixlen
-    made: Json = {"dst": str(item.to.network_address if whole else item.to) if item.to.prefixlen else "default"}
-    if item.via:
-        made["gateway"] = str(item.via)
-    if item.interface:
-        made["dev"] = item.interface
-    if item.source:
-        made["prefsrc"] = str(item.source)
-    if item.metric is not None:
-        made["metric"] = item.metric
-    made["flags"] = ["onlink"] if item.onlink else []
-    return made | {"family": "inet" if item.to.version == 4 else "inet6"}
-
-
-def neighbor(item: Neighbor) -> Json:
-    """Return a neighbour as ``ip -j neighbor`` does, or a forwarding entry as ``bridge -j fdb`` does."""
-    ip = {"dst": str(item.ip)} if item.ip else {}
-    if item.bridge:
-        return {"mac": item.mac, "ifname": item.interface, **ip}
-    return {**ip, "dev": item.interface, "lladdr": item.mac, "state": ["PERMANENT"]}
-
-
-def _route(item: RouteEntry, name: str | None) -> Json:
-    """Return a route of any kind, as the kernel has it, which leads out of the link *name*."""
-    whole = item.to.prefixlen == item.to.max_prefixlen
+    whole, version = item.to.prefixlen == item.to.max_prefixlen, item.to.version
+    metric = _metric(item)
     return {
-        **({"type": TYPES[item.type]} if item.type != UNICAST and item.type < len(TYPES) else {}),
+        **({"type": item.type} if item.type != "unicast" else {}),
         "dst": str(item.to.network_address if whole else item.to) if item.to.prefixlen else "default",
         **({"gateway": str(item.via)} if item.via else {}),
-        **({"dev": name} if name else {}),
+        **({"dev": item.interface} if item.interface else {}),
         **({"table": item.table} if item.table != TABLE_MAIN else {}),
-        "protocol": _PROTOCOLS.get(item.protocol, str(item.protocol)),
-        "scope": _SCOPES.get(item.scope, str(item.scope)),
+        "protocol": item.protocol,
+        "scope": item.scope,
         **({"prefsrc": str(item.source)} if item.source else {}),
-        **({"metric": item.metric} if item.metric else {}),
-        "flags": ["onlink"] if item.flags & ONLINK else [],
-        "family": "inet" if item.to.version == 4 else "inet6",
+        **({"metric": metric} if metric else {}),
+        "flags": ["onlink"] if item.onlink else [],
+        "family": "inet" if version == 4 else "inet6",
     }
 
 
-def _link(item: Link, master: str | None) -> Json:
-    """Return a link as ``ip -j -d link`` does, as far as events have it."""
+def _metric(item: Route) -> int:
+    """Return the metric that counts: without one, the kernel's own."""
+    return item.metric if item.metric is not None else IPV6_METRIC if item.to.version == 6 else 0
+
+
+def neighbor(item: Neighbor) -> Json:
+    """Return a neighbor as ``ip -j neighbor`` does, or a forwarding entry as ``bridge -j fdb`` does."""
+    dst, name = {"dst": str(item.ip)} if item.ip else {}, item.interface or None
+    if item.bridge:
+        return {"mac": item.mac, "ifname": name, **dst}
+    return {**dst, "dev": name, **({"lladdr": item.mac} if item.mac else {}), "state": item.state.split()}
+
+
+def link(item: Link, master: str | None) -> Json:
+    """Return a link as ``ip -j -d link`` does."""
     return {
         "ifindex": item.index,
         "ifname": item.name,
@@ -120,6 +107,7 @@ def _link(item: Link, master: str | None) -> Json:
         "mtu": item.mtu,
         **({"master": master} if master else {}),
         "operstate": item.operstate,
+        "txqlen": item.txqlen,
         "link_type": link_type(item.type),
         **({"address": item.mac} if item.mac else {}),
         **({"altnames": list(item.altnames)} if item.altnames else {}),
@@ -133,29 +121,21 @@ def _info(item: Link) -> Json:
     return {**({"info_kind": item.kind} if item.kind else {}), **port}
 
 
-def _entry(item: NeighborEntry, name: str | None) -> Json:
-    """Return a neighbour as ``ip -j neighbor`` does, or a forwarding entry as ``bridge -j fdb`` does."""
-    mac, dst = {"lladdr": item.mac} if item.mac else {}, {"dst": str(item.ip)} if item.ip else {}
-    if item.family == AF_BRIDGE:
-        return {"mac": item.mac, "ifname": name, **dst}
-    return {**dst, "dev": name, **mac, "state": list(item.states)}
-
-
 def event(item: Event) -> Json:
-    """Return an event; what it is about stands under its kind, as ``ip -j`` has it."""
+    """Return an event; its value stands under its kind, as ``ip -j`` prints it."""
     made: Json = {"sandbox": item.sandbox, "what": item.what, "change": item.change}
     match item.value:
         case None:
             return made
         case Link():
-            told = _link(item.value, item.master)
+            shown = link(item.value, item.master)
         case Address():
-            told = {"ifindex": item.value.index, "ifname": item.interface} | address(item.value)
-        case RouteEntry():
-            told = _route(item.value, item.interface)
-        case NeighborEntry():
-            told = _entry(item.value, item.interface)
-    return made | {item.what: told}
+            shown = {"ifindex": item.value.index, "ifname": item.interface} | address(item.value)
+        case Route():
+            shown = route(item.value)
+        case Neighbor():
+            shown = neighbor(item.value)
+    return made | {item.what: shown}
 
 
 def link_type(number: int) -> str:
@@ -163,23 +143,11 @@ def link_type(number: int) -> str:
     return _TYPES.get(number, f"[{number}]")
 
 
-def interface(item: Interface, link: Link, addresses: Iterable[Address]) -> Json:
+def interface(item: Interface) -> Json:
     """Return an interface as ``ip -j address`` does; ``source``, ``given_name`` (if renamed), ``routes`` are ours."""
-    made: Json = {
-        "ifindex": item.index,
-        "ifname": item.name,
-        "flags": flags(item.flags),
-        "mtu": item.mtu,
-        **({"master": item.master} if item.master else {}),
-        "operstate": item.operstate,
-        "txqlen": item.txqlen,
-        "link_type": link_type(link.type),
-    }
-    if item.mac:
-        made["address"] = item.mac
-    if item.kind:
-        made["linkinfo"] = {"info_kind": item.kind}
-    made["addr_info"] = [address(entry) for entry in addresses]
+    # Its link and addresses as they were read, with all that `Interface` leaves out.
+    made = link(item._link, item.master)  # noqa: SLF001
+    made["addr_info"] = [address(entry) for entry in item._addresses]  # noqa: SLF001
     if item.source:
         made["source"] = item.source
     if item.given_name not in {"", item.name}:
@@ -199,38 +167,28 @@ def missing(item: Interface) -> Json:
     }
 
 
-def interfaces(box: Sandbox, items: Iterable[Interface]) -> list[Json]:
-    """Return interfaces, with the addresses they have now."""
-    kernel = box._kernel()  # noqa: SLF001  the flags, broadcast and scope of addresses, which Interface leaves out
-    found = []
-    for item in items:
-        link = kernel.link(item.index)
-        if link is not None:
-            found.append(interface(item, link, kernel.addresses(item.index)))
-    return found
-
-
 def gateways(routes: Iterable[Route]) -> dict[str, Json | None]:
     """Return the default route of each family that counts: the one of the lowest metric."""
     found: dict[str, Json | None] = {"ipv4": None, "ipv6": None}
     defaults = [item for item in routes if not item.to.prefixlen]
-    for item in sorted(defaults, key=lambda item: item.metric or 0, reverse=True):
+    for item in sorted(defaults, key=_metric, reverse=True):
         found[f"ipv{item.to.version}"] = {"gateway": str(item.via) if item.via else None, "dev": item.interface}
     return found
 
 
 def sandbox(box: Sandbox) -> Json:
-    """Return all there is to know of a sandbox."""
-    routes = box.routes
+    """Return everything in a sandbox, as it was at one moment."""
+    found = snapshot(box, neighbors=True)
+    routes = found.routes
     return {
         "name": box.name,
         "path": box.path,
-        "interfaces": interfaces(box, box.interfaces),
-        "missing": [missing(item) for item in box.missing],
-        "foreign": interfaces(box, box.foreign),
+        "interfaces": [interface(item) for item in found.interfaces],
+        "missing": [missing(item) for item in found.missing],
+        "foreign": [interface(item) for item in found.foreign],
         "gateways": gateways(routes),
         "routes": [route(item) for item in routes],
-        "neighbors": [neighbor(item) for item in box.neighbors],
+        "neighbors": [neighbor(item) for item in found.neighbors],
     }
 
 

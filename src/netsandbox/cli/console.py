@@ -1,7 +1,7 @@
-"""What is shown: stdout is data, as text or as JSON; stderr is for people.
+"""Prints: stdout is data, as text or as JSON; stderr is for people.
 
-Names and texts may come from inside a sandbox, where anybody may have chosen them. In text, whatever does not print is
-shown as an escape, so that it cannot steer a terminal; in JSON, all but ASCII is escaped anyway.
+Names and texts may come from inside a sandbox, where any program may have chosen them. In text, a character that does
+not print is shown as an escape, so that it cannot control a terminal. In JSON, all but ASCII is escaped anyway.
 """
 
 import json
@@ -62,9 +62,9 @@ def commands(lines: Iterable[str], *, as_json: bool) -> None:
 def heading(words: str) -> None:
     """Print the heading of a part."""
     if sys.stdout.isatty():
-        from netsandbox.cli import terminal  # noqa: PLC0415  rich takes longer to import than all the rest
+        from netsandbox.cli import console_rich  # noqa: PLC0415  rich takes longer to import than all the rest
 
-        terminal.heading(escape(words))
+        console_rich.heading(escape(words))
     else:
         text(f"== {words}")
         sys.stdout.flush()
@@ -83,9 +83,9 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, title: st
     if not cells:
         return
     if sys.stdout.isatty():
-        from netsandbox.cli import terminal  # noqa: PLC0415  rich takes longer to import than all the rest
+        from netsandbox.cli import console_rich  # noqa: PLC0415  rich takes longer to import than all the rest
 
-        terminal.show(terminal.table(headers, cells, title=title, prose=prose))
+        console_rich.show(console_rich.table(headers, cells, title=title, prose=prose))
         return
     if title:
         text(title)

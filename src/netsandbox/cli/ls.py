@@ -1,9 +1,9 @@
-"""The command that lists sandboxes; it is to be quick, and imports nothing of the library but the runtime directory."""
+"""The command that lists sandboxes. To be quick, it imports only the runtime directory of the library."""
 
 import click
 
 from netsandbox._system.store import Store
-from netsandbox.cli import output
+from netsandbox.cli import console
 from netsandbox.cli.app import Settings, json_option, pass_settings
 
 
@@ -17,8 +17,8 @@ def ls(settings: Settings, *, everything: bool) -> None:
     ours = store.names()
     names = sorted({*ours, *store.pinned()}) if everything else ours
     if settings.json:
-        output.data([{"name": name, "managed": name in ours} if everything else {"name": name} for name in names])
+        console.data([{"name": name, "managed": name in ours} if everything else {"name": name} for name in names])
     elif everything:
-        output.table(["NAME", "MADE BY"], [(name, "netsandbox" if name in ours else "others") for name in names])
+        console.table(["NAME", "MADE BY"], [(name, "netsandbox" if name in ours else "others") for name in names])
     else:
-        output.table(["NAME"], [(name,) for name in names])
+        console.table(["NAME"], [(name,) for name in names])

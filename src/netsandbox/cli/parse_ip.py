@@ -1,4 +1,4 @@
-"""Routes and neighbors in the words of ip(8): ``10.0.0.0/8 via 10.0.0.1 metric 5``."""
+"""Parses routes and neighbors in the words of ip(8): ``10.0.0.0/8 via 10.0.0.1 metric 5``."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a terminal shows, by rich, which is imported with this module."""
+"""Tables, headings and progress bars on a terminal, by rich, which is imported with this module."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence

@@ -1,11 +1,11 @@
-"""What attach asks for, on its own or in a line of a batch: the options that say it, and the wish they come to."""
+"""The options of attach, on the command line or in a line of a batch, and the interface they ask for."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
-from netsandbox.cli import advertise, kinds, words
+from netsandbox.cli import advertise, kinds, parse_ip
 from netsandbox.cli.app import complete_link, usage
 from netsandbox.errors import Problem, SpecError
 from netsandbox.links import KINDS, Dummy, Kind
@@ -75,7 +75,7 @@ def asked(source: str | None, options: dict[str, Any]) -> tuple[str | Kind, dict
     for given in keywords.pop("routes", ()):
         parts = given.split()
         try:
-            routes.append(given if len(parts) == 1 and given != "default" else words.route(parts, {}))
+            routes.append(given if len(parts) == 1 and given != "default" else parse_ip.route(parts, {}))
         except SpecError as error:
             problems += (Problem("route", given, _reason(problem)) for problem in error.problems)
     keywords["routes"] = routes

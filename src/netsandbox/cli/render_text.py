@@ -1,8 +1,10 @@
-"""Sandboxes and what is in them as text for people."""
+"""Renders sandboxes, interfaces, routes and neighbors as text for people."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
-from netsandbox.cli import output
+from netsandbox._run.interfaces import snapshot
+from netsandbox.cli import console
 from netsandbox.interface import Interface
 from netsandbox.sandbox import Sandbox
 from netsandbox.spec import Neighbor, Route
@@ -11,7 +13,7 @@ INTERFACE_HEADERS = ("NAME", "SOURCE", "KIND", "STATE", "MAC", "MTU", "MASTER", 
 
 
 def line(item: Interface) -> str:
-    """Return an interface and its settings in words."""
+    """Return an interface and its settings on one line."""
     words = [item.name, "source", item.source, "kind", item.kind or "-", "state", item.operstate]
     words += ["mac", item.mac] if item.mac else []
     words += ["mtu", str(item.mtu)]
@@ -24,7 +26,7 @@ def line(item: Interface) -> str:
 
 
 def dropped(made: Interface) -> list[str]:
-    """Return what has to be said of addresses that a setting took away."""
+    """Return a line for each address that a setting removed."""
     why = "was dropped: it is gone now that all settings are made"
     return [f"{made.name}: {address} {why}" for address in made.dropped]
 
@@ -34,20 +36,20 @@ def _quoted(words: str) -> str:
 
 
 def _without_link(route: Route) -> str:
-    return str(Route(route.to, route.via, metric=route.metric, onlink=route.onlink, source=route.source))
+    return str(replace(route, interface=None))
 
 
 def sandbox(box: Sandbox) -> None:
-    """Show all there is to know of a sandbox."""
-    found = box.routes
-    output.text(f"sandbox {box.name} at {box.path}")
-    ours = box.interfaces
+    """Show everything in a sandbox, as it was at one moment."""
+    found = snapshot(box, neighbors=True)
+    console.text(f"sandbox {box.name} at {box.path}")
+    ours = found.interfaces
     interfaces(ours, title="interfaces")
-    changed(ours, box.missing)
-    interfaces(box.foreign, title="foreign: not plugged in by netsandbox, and left alone")
-    routes([item for item in found if item.to.prefixlen == 0], title="gateways")
-    routes([item for item in found if item.to.prefixlen], title="routes")
-    neighbors(box.neighbors, title="neighbors")
+    changed(ours, found.missing)
+    interfaces(found.foreign, title="foreign: not plugged in by netsandbox, and left alone")
+    routes([item for item in found.routes if item.to.prefixlen == 0], title="gateways")
+    routes([item for item in found.routes if item.to.prefixlen], title="routes")
+    neighbors(found.neighbors, title="neighbors")
 
 
 def interfaces(items: Iterable[Interface], *, title: str = "") -> None:
@@ -65,14 +67,14 @@ def interfaces(items: Iterable[Interface], *, title: str = "") -> None:
         )
         for item in items
     ]
-    output.table(INTERFACE_HEADERS, rows, title=title)
+    console.table(INTERFACE_HEADERS, rows, title=title)
 
 
 def changed(ours: Iterable[Interface], missing: Iterable[Interface]) -> None:
     """Show which interfaces were renamed inside, and which are missing."""
     renamed = [(item.given_name, item.name, item.source) for item in ours if item.name != item.given_name]
     gone = [(item.name, "-", item.source) for item in missing]
-    output.table(("PLUGGED IN AS", "NOW", "SOURCE"), [*renamed, *gone], title="renamed or missing")
+    console.table(("PLUGGED IN AS", "NOW", "SOURCE"), [*renamed, *gone], title="renamed or missing")
 
 
 def routes(items: Iterable[Route], *, title: str = "") -> None:
@@ -88,16 +90,16 @@ def routes(items: Iterable[Route], *, title: str = "") -> None:
         )
         for item in items
     ]
-    output.table(("TO", "VIA", "INTERFACE", "METRIC", "SOURCE", "FLAGS"), rows, title=title)
+    console.table(("TO", "VIA", "INTERFACE", "METRIC", "SOURCE", "FLAGS"), rows, title=title)
 
 
 def neighbors(items: Iterable[Neighbor], *, title: str = "") -> None:
     """Show neighbors and forwarding entries."""
     rows = [(item.ip or "-", item.mac, item.interface, "bridge" if item.bridge else "-") for item in items]
-    output.table(("IP", "MAC", "INTERFACE", "TABLE"), rows, title=title)
+    console.table(("IP", "MAC", "INTERFACE", "TABLE"), rows, title=title)
 
 
 def addresses(items: Iterable[Interface]) -> None:
     """Show the addresses of interfaces, one a line."""
     rows = [(item.name, address) for item in items for address in item.addresses]
-    output.table(("INTERFACE", "ADDRESS"), rows)
+    console.table(("INTERFACE", "ADDRESS"), rows)
