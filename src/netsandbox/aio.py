@@ -259,7 +259,7 @@ class Sandbox:
     recover = staticmethod(_static(_Sync.recover))
     prune = staticmethod(_static(_Sync.prune))
     plan_create = staticmethod(_Sync.plan_create)
-    plan_adopt = staticmethod(_Sync.plan_adopt)
+    plan_adopt = staticmethod(_static(_Sync.plan_adopt))
     close = _verb(_Sync.close)
     aclose = close
     destroy = _verb(_Sync.destroy)

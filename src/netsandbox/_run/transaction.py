@@ -32,6 +32,7 @@ Recovery can itself be interrupted, and is then repeated: a step looks before it
 the record stays pending, and the next `begin` tries again.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -56,6 +57,8 @@ class Records(Store):
     """The runtime directory, with its records as values."""
 
     def __init__(self) -> None:
+        if sys.platform != "linux":
+            raise NetSandboxError(f"network namespaces are a part of Linux; this is {sys.platform}")
         super().__init__()
         self._latest: tuple[bytes, Record] | None = None  # what this object read or wrote last: it need not be parsed
 

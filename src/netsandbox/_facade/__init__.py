@@ -1,0 +1,1 @@
+"""The parts of `Sandbox`, by what they are about: documentation and delegation."""
