@@ -59,13 +59,13 @@ def test_a_source_that_is_nowhere_is_told(box: Sandbox) -> None:
 def test_a_source_that_is_plugged_in_already_is_told_and_where(box: Sandbox) -> None:
     veth()
     box.add_interface("v0")
-    with fails(box, SpecError, match="already plugged in as eth0"):
+    with fails(box, SpecError, match="already attached as eth0"):
         box.add_interface("v0")
 
 
 def test_a_source_that_is_inside_but_not_plugged_in_is_told(box: Sandbox) -> None:
     ip("link add stray type bridge", netns=box.path)
-    with fails(box, SpecError, match="is inside already, but was not plugged in"):
+    with fails(box, SpecError, match="is inside already, but was not attached"):
         box.add_interface("stray")
 
 
@@ -79,7 +79,7 @@ def test_a_master_that_is_no_bridge_is_refused(box: Sandbox) -> None:
     veth()
     veth("v1", "p1")
     box.add_interface("v1")
-    with fails(box, SpecError, match="master 'v1': is no bridge"):
+    with fails(box, SpecError, match="master 'v1': is not a bridge"):
         box.add_interface("v0", master="v1")
 
 
