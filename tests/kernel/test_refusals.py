@@ -60,13 +60,13 @@ def test_a_source_that_is_attached_already_is_refused(box: Sandbox) -> None:
     """A source that is attached already is refused, and the error names its interface."""
     veth()
     box.add_interface("v0")
-    with fails(box, SpecError, match="already plugged in as eth0"):
+    with fails(box, SpecError, match="already attached as eth0"):
         box.add_interface("v0")
 
 
 def test_a_foreign_link_inside_is_refused_as_a_source(box: Sandbox) -> None:
     ip("link add stray type bridge", netns=box.path)
-    with fails(box, SpecError, match="is inside already, but was not plugged in"):
+    with fails(box, SpecError, match="is inside already, but was not attached"):
         box.add_interface("stray")
 
 
@@ -80,7 +80,7 @@ def test_a_master_that_is_no_bridge_is_refused(box: Sandbox) -> None:
     veth()
     veth("v1", "p1")
     box.add_interface("v1")
-    with fails(box, SpecError, match="master 'v1': is no bridge"):
+    with fails(box, SpecError, match="master 'v1': is not a bridge"):
         box.add_interface("v0", master="v1")
 
 

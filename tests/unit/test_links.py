@@ -147,8 +147,8 @@ RULES = [
     (lambda: Veth("v", host_mtu=67), "host_mtu 67: is not a number from 68 to 65535"),
     (lambda: Veth("v", host_mtu=1000, ipv6=True), "host_mtu 1000: is below 1280, the least that IPv6 needs"),
     (lambda: Veth("v", ipv6="no"), "ipv6 'no': is neither True nor False"),  # type: ignore[arg-type]
-    (lambda: Veth("v", hairpin=True), "master None: is needed for hairpin, isolated and learning"),
-    (lambda: Veth("v", learning=False), "master None: is needed"),
+    (lambda: Veth("v", hairpin=True), "master None: is required for hairpin, isolated and learning"),
+    (lambda: Veth("v", learning=False), "master None: is required"),
     (lambda: Bridge("b", forward_delay=199), "forward_delay 199: is not a number from 200 to 3000"),
     (lambda: Bridge("b", stp=1), "stp 1: is neither True nor False"),  # type: ignore[arg-type]
     (lambda: Bridge("b", priority=True), "priority True: is not a number from 0 to 65535"),
@@ -156,15 +156,15 @@ RULES = [
     (lambda: Bridge("b", mcast_router=3), "mcast_router 3: is not a number from 0 to 2"),
     (lambda: Bridge("b", mcast_query_interval=99), "mcast_query_interval 99: is not a number from 100 to 8640000"),
     (lambda: Bridge("b", mcast_igmp_version=1), "mcast_igmp_version 1: is not a number from 2 to 3"),
-    (lambda: Bridge("b", vlan_protocol="802.1x"), "vlan_protocol '802.1x': is none of 802.1q, 802.1ad"),  # type: ignore[arg-type]
+    (lambda: Bridge("b", vlan_protocol="802.1x"), "vlan_protocol '802.1x': is not one of 802.1q, 802.1ad"),  # type: ignore[arg-type]
     (
         lambda: Bridge("b", group_address="01:80:c2:00:00:03"),
         "group_address '01:80:c2:00:00:03': is neither 01:80:c2:00:00:00 nor from 01:80:c2:00:00:04 to",
     ),
     (lambda: Bridge("b", group_address=7), "group_address 7: is neither"),  # type: ignore[arg-type]
-    (lambda: Macvlan("wan", mode="x"), "mode 'x': is none of private, vepa, bridge, passthru, source"),  # type: ignore[arg-type]
-    (lambda: Macvlan("wan", macs=[MAC]), "mode 'bridge': is to be source with macs"),
-    (lambda: Macvlan("wan", nopromisc=True), "nopromisc True: is for mode passthru"),
+    (lambda: Macvlan("wan", mode="x"), "mode 'x': is not one of private, vepa, bridge, passthru, source"),  # type: ignore[arg-type]
+    (lambda: Macvlan("wan", macs=[MAC]), "mode 'bridge': is not source, which macs requires"),
+    (lambda: Macvlan("wan", nopromisc=True), "nopromisc True: requires mode passthru"),
     (lambda: Macvlan("wan", "source", 5), "macs 5: are not the addresses of up to 1000 hosts"),  # type: ignore[arg-type]
     (lambda: Macvlan("wan", "source", [5]), "macs [5]: are not the addresses"),  # type: ignore[list-item]
     (lambda: Macvlan("wan", "source", "00:00:00:00:00:00"), "macs '00:00:00:00:00:00': are not the addresses"),
@@ -184,19 +184,19 @@ RULES = [
     (lambda: Vlan("wan", 5, egress_qos="0:1"), "egress_qos '0:1': does not map"),  # type: ignore[arg-type]
     (lambda: Vlan("wan", 5, egress_qos=[(True, 1)]), "egress_qos [(True, 1)]: does not map"),
     (lambda: Vlan("wan", 5, egress_qos=dict.fromkeys(range(1001), 1)), "1000 at most"),
-    (lambda: Ipvlan("wan", mode="l4"), "mode 'l4': is none of l2, l3, l3s"),  # type: ignore[arg-type]
-    (lambda: Ipvlan("wan", flag="x"), "flag 'x': is none of bridge, private, vepa"),  # type: ignore[arg-type]
+    (lambda: Ipvlan("wan", mode="l4"), "mode 'l4': is not one of l2, l3, l3s"),  # type: ignore[arg-type]
+    (lambda: Ipvlan("wan", flag="x"), "flag 'x': is not one of bridge, private, vepa"),  # type: ignore[arg-type]
     (lambda: Ipvlan("a/b"), f"link 'a/b': {HELD}"),
     (lambda: Vlan("wan", 4095), "id 4095: is not a number from 0 to 4094"),
     (lambda: Vlan("wan", None), "id None: is not a number from 0 to 4094"),  # type: ignore[arg-type]
-    (lambda: Vlan("wan", 5, protocol="qinq"), "protocol 'qinq': is none of 802.1q, 802.1ad"),  # type: ignore[arg-type]
+    (lambda: Vlan("wan", 5, protocol="qinq"), "protocol 'qinq': is not one of 802.1q, 802.1ad"),  # type: ignore[arg-type]
     (lambda: Vlan("..", 5), f"link '..': {TAKEN}"),
     (lambda: Vxlan(2**24), "id 16777216: is not a number from 0 to 16777215"),
     (lambda: Vxlan(None), "id None: is not a number from 0 to 16777215"),  # type: ignore[arg-type]
     (lambda: Vxlan(1, port=0), "port 0: is not a number from 1 to 65535"),
     (lambda: Vxlan(1, port=65536), "port 65536: is not a number from 1 to 65535"),
     (lambda: Vxlan(1, link="a b"), f"link 'a b': {HELD}"),
-    (lambda: Vxlan(1, group="239.1.1.1"), "link None: is needed with a group"),
+    (lambda: Vxlan(1, group="239.1.1.1"), "link None: is required with a group"),
     (lambda: Vxlan(1, link="wan", group="10.0.0.1"), "group '10.0.0.1': is not the address of a multicast group"),
     (lambda: Vxlan(1, remote="239.1.1.1"), "remote '239.1.1.1': is not the address of a host"),
     (lambda: Vxlan(1, remote="fe80::1%wan"), "remote 'fe80::1%wan': is not the address of a host"),
@@ -204,24 +204,24 @@ RULES = [
     (lambda: Vxlan(1, remote=167772161), "remote 167772161: is not the address of a host"),  # type: ignore[arg-type]
     (
         lambda: Vxlan(1, link="wan", group="239.1.1.1", remote="10.0.0.1"),
-        "remote '10.0.0.1': goes not together with a group",
+        "remote '10.0.0.1': cannot be combined with a group",
     ),
     (lambda: Vxlan(1, remote="10.0.0.1", local="fd00::1"), "local 'fd00::1': is not of the family of 10.0.0.1"),
     (lambda: Vxlan(1, source_ports=(9, 8)), "source_ports (9, 8): are not two numbers from 1 to 65535, the lower one"),
     (lambda: Vxlan(1, source_ports=(0, 8)), "source_ports (0, 8): are not two numbers"),
     (lambda: Vxlan(1, source_ports=(8,)), "source_ports (8,): are not two numbers"),  # type: ignore[arg-type]
     (lambda: Vxlan(1, source_ports=8), "source_ports 8: are not two numbers"),  # type: ignore[arg-type]
-    (lambda: Vxlan(1, df="on"), "df 'on': is none of unset, set, inherit"),  # type: ignore[arg-type]
-    (lambda: Vxlan(1, remote="10.0.0.1", label=5), "label 5: is for IPv6 alone: an end with an IPv6 address is needed"),
+    (lambda: Vxlan(1, df="on"), "df 'on': is not one of unset, set, inherit"),  # type: ignore[arg-type]
+    (lambda: Vxlan(1, remote="10.0.0.1", label=5), "label 5: requires an end with an IPv6 address"),
     (lambda: Vxlan(1, remote="fd00::1", label=2**20), "label 1048576: is not a number from 0 to 1048575"),
-    (lambda: Vxlan(1, ttl=5, ttl_inherit=True), "ttl 5: goes not together with ttl_inherit"),
-    (lambda: Vxlan(1, external=True), "id 1: is not 0, as that of external ones is"),
-    (lambda: Vxlan(1, vnifilter=True), "vnifilter True: is for external ones"),
-    (lambda: Vxlan(1, external=False, gpe=True), "gpe True: is for external ones"),
+    (lambda: Vxlan(1, ttl=5, ttl_inherit=True), "ttl 5: cannot be combined with ttl_inherit"),
+    (lambda: Vxlan(1, external=True), "id 1: is not 0, which external requires"),
+    (lambda: Vxlan(1, vnifilter=True), "vnifilter True: requires external"),
+    (lambda: Vxlan(1, external=False, gpe=True), "gpe True: requires external"),
     (lambda: Vrf("red", 0), "table 0: is not a number from 1 to 4294967295"),
     (lambda: Vrf("a b", 1), f"source 'a b': {HELD}"),
     (lambda: Tap(owner=-1), "owner -1: is not a number from 0 to 4294967294"),
-    (lambda: Tap(mode="xxx"), "mode 'xxx': is none of tap, tun"),  # type: ignore[arg-type]
+    (lambda: Tap(mode="xxx"), "mode 'xxx': is not one of tap, tun"),  # type: ignore[arg-type]
 ]
 
 
@@ -238,8 +238,8 @@ def test_invalid_options_of_a_kind_are_refused(make: Callable[[], Kind], text: s
     [
         (lambda: Veth("v", mode="bridge"), "keyword 'mode': is not known; known are host, master, host_mac"),  # type: ignore[call-arg]
         (lambda: Veth("v", hairpn=True), "keyword 'hairpn': is not known; did you mean 'hairpin'?"),  # type: ignore[call-arg]
-        (lambda: Vlan("wan"), "id None: is needed"),  # type: ignore[call-arg]
-        (lambda: Macvlan(mode="vepa"), "link None: is needed"),  # type: ignore[call-arg]
+        (lambda: Vlan("wan"), "id None: is required"),  # type: ignore[call-arg]
+        (lambda: Macvlan(mode="vepa"), "link None: is required"),  # type: ignore[call-arg]
         (lambda: Dummy(mac="x"), "keyword 'mac': is not known"),
     ],
 )
@@ -537,3 +537,24 @@ def test_a_kind_is_imported_when_it_is_used() -> None:
     program = "import sys; from netsandbox import Sandbox; print(*(name for name in sys.modules if '.links.' in name))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) == {f"netsandbox.links.{name}" for name in ("base", "options", "veth")}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "text", "value"),
+    [
+        (Bridge, "priority", "7", 7),
+        (Bridge, "priority", "seven", "seven"),
+        (Bridge, "stp", "on", True),
+        (Bridge, "stp", "0", False),
+        (Bridge, "stp", "perhaps", "perhaps"),
+        (Bridge, "vlan_protocol", "802.1q", "802.1q"),
+        (Macvlan, "macs", f"{MAC},{OTHER}", [MAC, OTHER]),
+        (Vlan, "egress_qos", "0:1,6:7", [(0, 1), (6, 7)]),
+        (Vlan, "egress_qos", "5", 5),
+        (Vxlan, "source_ports", "8-9", (8, 9)),
+        (Vxlan, "source_ports", "8", 8),
+    ],
+)
+def test_text_is_parsed_by_the_type_of_its_option(kind: type[Kind], name: str, text: str, value: object) -> None:
+    """The command line turns text into the values that the option accepts; other text stays, to be refused."""
+    assert kind.declared[name].parse(text) == value

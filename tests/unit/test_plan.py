@@ -356,15 +356,15 @@ def test_all_contradictions_are_reported_at_once(rig: Rig) -> None:
         InterfaceSpec(Bridge("br2")),
         InterfaceSpec(Bridge("br2"), master="c"),
     ) == [
-        "source 'a': is already plugged in as eth0",
+        "source 'a': is already attached as eth0",
         "mtu 1000: is below 1280, the least that IPv6 needs",
         "master 'nowhere': no bridge or vrf of that source is attached",
         "source 'b': is given twice",
         "source 'gone': no such link on the host",
-        "master 'a': is no bridge or vrf",
-        "source 'stray': is inside already, but was not plugged in",
+        "master 'a': is not a bridge or vrf",
+        "source 'stray': is inside already, but was not attached",
         "master 'br': has vanished from web",
-        "source 'br': is already plugged in as eth1",
+        "source 'br': is already attached as eth1",
         "source 'br2': is given twice",
         "master 'c': no bridge or vrf of that source is attached",
     ]
@@ -395,7 +395,7 @@ def test_attached_source_is_refused_despite_a_namesake(rig: Rig) -> None:
     """A source that is attached already is refused, even if the host has a new link of the same name."""
     rig.add(InterfaceSpec("a"))
     rig.host.add_link("a")
-    assert _problems(rig, InterfaceSpec("a")) == ["source 'a': is already plugged in as eth0"]
+    assert _problems(rig, InterfaceSpec("a")) == ["source 'a': is already attached as eth0"]
 
 
 # --- the host as a sandbox ---

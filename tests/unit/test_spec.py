@@ -133,10 +133,10 @@ def test_a_bad_mac_is_refused(mac: object, reason: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        (Macvlan("wan", "passthru"), "is that of the link below in mode passthru"),
-        (Ipvlan("wan"), "is that of the link below"),
-        (Vxlan(0, external=True, gpe=True), "is none with gpe"),
-        (Tap("tun"), "is none in mode tun"),
+        (Macvlan("wan", "passthru"), "is that of the lower link in mode passthru"),
+        (Ipvlan("wan"), "is that of the lower link"),
+        (Vxlan(0, external=True, gpe=True), "cannot be set with gpe: it has no MAC"),
+        (Tap("tun"), "cannot be set in mode tun: it has no MAC"),
     ],
 )
 def test_mac_that_the_kernel_would_ignore_is_refused(kind: Kind, reason: str) -> None:

@@ -47,13 +47,13 @@ def find_problems(
         if kind and not kind.key:
             pass  # any number of them
         elif source in known:
-            problems.append(Problem("source", name, f"is already plugged in as {known[source].name}"))
+            problems.append(Problem("source", name, f"is already attached as {known[source].name}"))
         elif source in before:
             problems.append(Problem("source", name, "is given twice"))
         elif isinstance(spec.source, str) and not state:
             missing += 1
             inside = facts.named(name) and not target.is_host
-            reason = "is inside already, but was not plugged in" if inside else "no such link on the host"
+            reason = "is inside already, but was not attached" if inside else "no such link on the host"
             problems.append(Problem("source", name, reason))
         problems += _check_source(spec, target, state)
         problems += _check_master(spec, target, facts, known, before)
@@ -105,7 +105,7 @@ def _check_master(
     if spec.master not in before:
         yield Problem("master", spec.master, f"no {_masters()} of that source is attached")
     elif not before[spec.master]:
-        yield Problem("master", spec.master, f"is no {_masters()}")
+        yield Problem("master", spec.master, f"is not a {_masters()}")
     elif master and not master.holds(facts.link(master.index)):
         yield Problem("master", spec.master, f"has vanished from {target.name}")
 

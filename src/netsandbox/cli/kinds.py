@@ -26,7 +26,7 @@ def make(word: str, source: str | None, settings: Iterable[str]) -> Kind:
     problems = keyword_problems([key for key, _, _ in given], _options(kind))
     problems += [Problem("set", key, "is not of the form KEY=VALUE") for key, equals, _ in given if not equals]
     if source is None and field:
-        problems.append(Problem("source", source, f"is needed: the {field} of the {word}"))
+        problems.append(Problem("source", source, f"is required: the {field} of the {word}"))
     elif source is not None and not field:
         problems.append(Problem("source", source, f"is not for --type {word}: --name is its name inside"))
     if problems:

@@ -42,7 +42,7 @@ KINDS: Mapping[str, "type[Kind]"] = _Kinds()
 
 
 def find_kind(name: str | None) -> "type[Kind] | None":
-    """Return the kind that the kernel calls *name*; None: it is none of those that can be made here."""
+    """Return the kind that the kernel calls *name*; None: it is not one of those that can be made here."""
     found = KINDS.get(_WORDS.get(name or "", name or ""))
     return found if found and found.kind == name else None
 

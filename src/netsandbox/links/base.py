@@ -71,7 +71,7 @@ class Kind:
         if given or options:  # copies are made without
             for name in known[len(given) :]:
                 if name in cls.required and name not in options:
-                    check.wrong(name, None, "is needed")
+                    check.wrong(name, None, "is required")
         check.finish()
         return object.__new__(cls)
 

@@ -75,14 +75,14 @@ class Macvlan(Kind):
 
     def _check(self, check: Checks) -> None:
         if self.macs is not None and self.mode != "source":
-            check.wrong("mode", self.mode, "is to be source with macs")
+            check.wrong("mode", self.mode, "is not source, which macs requires")
         if self.nopromisc and self.mode != "passthru":
-            check.wrong("nopromisc", self.nopromisc, "is for mode passthru")
+            check.wrong("nopromisc", self.nopromisc, "requires mode passthru")
 
     @property
     def mac_rule(self) -> str | None:
         """In mode passthru it has that of the lower link."""
-        return "is that of the link below in mode passthru" if self.mode == "passthru" else None
+        return "is that of the lower link in mode passthru" if self.mode == "passthru" else None
 
 
 class _BareChoice(Choice):
@@ -121,4 +121,4 @@ class Ipvlan(Kind):
     @property
     def mac_rule(self) -> str | None:
         """It has that of the lower link."""
-        return "is that of the link below"
+        return "is that of the lower link"

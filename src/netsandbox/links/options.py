@@ -228,10 +228,10 @@ class Choice(Option):
         super().__init__(attr, doc, size=size, order=order, word=word, before=before)
         self.choices = choices
         self.values = ", ".join(choices)
-        self.rule = f"is none of {self.values}"
+        self.rule = f"is not one of {self.values}"
 
     def problem(self, value: object) -> str | None:
-        """Return that it is none of the words."""
+        """Return that it is not one of the words."""
         return None if isinstance(value, str) and value in self.choices else self.rule
 
     def number(self, value: str) -> int:

@@ -37,7 +37,7 @@ class Tap(Kind):
     @property
     def mac_rule(self) -> str | None:
         """In mode tun it has none."""
-        return "is none in mode tun" if self.mode == "tun" else None
+        return "cannot be set in mode tun: it has no MAC" if self.mode == "tun" else None
 
     @property
     def source_name(self) -> str:

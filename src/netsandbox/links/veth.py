@@ -47,7 +47,7 @@ class Veth(Kind):
         if self.ipv6 is True and is_int(self.host_mtu, MTU_MIN, MTU_MAX):
             check.mtu(self.host_mtu, ipv6=True, field="host_mtu")
         if self.master is None and (self.hairpin is True or self.isolated is True or self.learning is False):
-            check.wrong("master", None, "is needed for hairpin, isolated and learning: they are settings of its port")
+            check.wrong("master", None, "is required for hairpin, isolated and learning: they are settings of its port")
 
     @property
     def needs(self) -> tuple[tuple[str, str], ...]:

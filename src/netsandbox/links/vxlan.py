@@ -123,35 +123,35 @@ class Vxlan(Kind):
 
     def _check(self, check: Checks) -> None:
         if self.group is not None and self.link is None:
-            check.wrong("link", self.link, "is needed with a group")
+            check.wrong("link", self.link, "is required with a group")
         if self.group is not None and self.remote is not None:
-            check.wrong("remote", self.remote, "goes not together with a group")
+            check.wrong("remote", self.remote, "cannot be combined with a group")
         known = self.declared
         ends = {name: getattr(self, name) for name in ("group", "remote", "local")}
         valid = [ip_address(end) for name, end in ends.items() if end is not None and not known[name].problem(end)]
         if len({address.version for address in valid}) > 1:
             check.wrong("local", self.local, f"is not of the family of {valid[0]}")
         if self.label and not known["label"].problem(self.label) and not any(end.version == 6 for end in valid):
-            check.wrong("label", self.label, "is for IPv6 alone: an end with an IPv6 address is needed")
+            check.wrong("label", self.label, "requires an end with an IPv6 address")
         self._check_modes(check)
 
     def _check_modes(self, check: Checks) -> None:
         if self.ttl is not None and self.ttl_inherit:
-            check.wrong("ttl", self.ttl, "goes not together with ttl_inherit")
+            check.wrong("ttl", self.ttl, "cannot be combined with ttl_inherit")
         if self.external is not True:
             for word in ("vnifilter", "gpe"):
                 if getattr(self, word):
-                    check.wrong(word, getattr(self, word), "is for external ones")
+                    check.wrong(word, getattr(self, word), "requires external")
             return
         if self.id:
-            check.wrong("id", self.id, "is not 0, as that of external ones is")
+            check.wrong("id", self.id, "is not 0, which external requires")
         if self.learning is None:  # as ip(8) does
             object.__setattr__(self, "learning", False)
 
     @property
     def mac_rule(self) -> str | None:
         """With *gpe* it has none."""
-        return "is none with gpe" if self.gpe else None
+        return "cannot be set with gpe: it has no MAC" if self.gpe else None
 
     @classmethod
     def words(cls, options: Options) -> str:
