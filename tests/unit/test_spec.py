@@ -653,3 +653,9 @@ def test_random_route_or_neighbor_is_valid_or_refused(one: Any, two: Any, three:
         assert str(Route(one, two, metric=three, interface=four, onlink=flag))
     with suppress(SpecError):
         assert str(Neighbor(one, two, three, bridge=flag))
+
+
+def test_options_offer_each_setting_of_the_table() -> None:
+    """Each setting that a user can give is a keyword of InterfaceSpec; one that a user cannot give is not."""
+    for name, row in TABLE.items():
+        assert (name in InterfaceOptions.__annotations__) == (row.when != "never")

@@ -30,6 +30,7 @@ class Setting(NamedTuple):
         read: Returns the value that a payload holds.
         parse: Returns the value that a user gave, in its usual form; raises a ValueError with what is wrong with it.
         doc: What it is, in a line.
+        form: Class of its values.
         when: When a user can give it.
         spellings: Further names of its option on the command line.
         usual: What a link has unless something else was set; None: that depends on the link.
@@ -42,6 +43,7 @@ class Setting(NamedTuple):
     read: Callable[[bytes], Value | None]
     parse: Callable[[Any], Value]
     doc: str
+    form: type[int] | type[str] = str
     when: Literal["always", "at birth", "never"] = "always"
     spellings: tuple[str, ...] = ()
     usual: Value | None = None
@@ -58,7 +60,7 @@ def _number(number: int, word: str, least: int, most: int, doc: str, **more: Any
             return value
         raise ValueError(f"is not a number from {least} to {most}")
 
-    return _row(number, word, attrs.pack_u32, attrs.to_int, parse, doc, **more)
+    return _row(number, word, attrs.pack_u32, attrs.to_int, parse, doc, int, **more)
 
 
 def _read_mac(data: bytes) -> str | None:
