@@ -659,3 +659,20 @@ def test_options_offer_each_setting_of_the_table() -> None:
     """Each setting that a user can give is a keyword of InterfaceSpec; one that a user cannot give is not."""
     for name, row in TABLE.items():
         assert (name in InterfaceOptions.__annotations__) == (row.when != "never")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("txqlen", -1, "is not a number from 0 to 2147483647"),
+        ("txqlen", 2**31, "is not a number from 0 to 2147483647"),
+    ],
+)
+def test_a_setting_out_of_bounds_is_refused(name: str, value: object, reason: str) -> None:
+    """The kernel, or ip(8), would refuse the value, or take another one."""
+    assert problems(spec, **{name: value}) == [(name, value, reason)]
+
+
+@pytest.mark.parametrize(("name", "value"), [("txqlen", 0), ("txqlen", 2**31 - 1)])
+def test_a_setting_in_bounds_is_taken(name: str, value: object) -> None:
+    assert getattr(spec(**{name: value}).settings, name) == value

@@ -114,7 +114,13 @@ class Settings:
         with_birth=False,
     )
     txqlen: int | None = _number(
-        IFLA.TXQLEN, "txqueuelen", 0, 2**32 - 1, "Length of the transmit queue, in packets.", when="never", usual=1000
+        IFLA.TXQLEN,
+        "txqueuelen",
+        0,
+        2**31 - 1,
+        "Length of the transmit queue, in packets.",
+        spellings=("txqueuelen",),
+        usual=1000,
     )
     group: int | None = _number(IFLA.GROUP, "group", 0, 2**32 - 1, "Number of the link group.", when="never", usual=0)
 
