@@ -18,6 +18,7 @@ SHOWN: dict[str, tuple[int | str, str, int | str]] = {  # setting: its value, an
     "mac": ("02:00:00:00:00:42", "address", "02:00:00:00:00:42"),
     "mtu": (1400, "mtu", 1400),
     "txqlen": (77, "txqlen", 77),
+    "group": (7, "group", "7"),
 }
 ALWAYS = [name for name in SHOWN if TABLE[name].when == "always"]
 BAD = {"net.ipv4.conf.IFNAME.no_such_setting": "1"}

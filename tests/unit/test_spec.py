@@ -666,6 +666,7 @@ def test_options_offer_each_setting_of_the_table() -> None:
     [
         ("txqlen", -1, "is not a number from 0 to 2147483647"),
         ("txqlen", 2**31, "is not a number from 0 to 2147483647"),
+        ("group", 2**31, "is not a number from 0 to 2147483647"),
     ],
 )
 def test_a_setting_out_of_bounds_is_refused(name: str, value: object, reason: str) -> None:
@@ -673,6 +674,6 @@ def test_a_setting_out_of_bounds_is_refused(name: str, value: object, reason: st
     assert problems(spec, **{name: value}) == [(name, value, reason)]
 
 
-@pytest.mark.parametrize(("name", "value"), [("txqlen", 0), ("txqlen", 2**31 - 1)])
+@pytest.mark.parametrize(("name", "value"), [("txqlen", 0), ("txqlen", 2**31 - 1), ("group", 2**31 - 1)])
 def test_a_setting_in_bounds_is_taken(name: str, value: object) -> None:
     assert getattr(spec(**{name: value}).settings, name) == value

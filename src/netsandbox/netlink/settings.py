@@ -122,7 +122,7 @@ class Settings:
         spellings=("txqueuelen",),
         usual=1000,
     )
-    group: int | None = _number(IFLA.GROUP, "group", 0, 2**32 - 1, "Number of the link group.", when="never", usual=0)
+    group: int | None = _number(IFLA.GROUP, "group", 0, 2**31 - 1, "Number of the link group.", usual=0)
 
 
 TABLE: dict[str, Setting] = {item.name: item.metadata["setting"] for item in fields(Settings)}
