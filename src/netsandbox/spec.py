@@ -209,6 +209,7 @@ class InterfaceOptions(TypedDict, total=False):
     mtu: int | None
     txqlen: int | None
     group: int | None
+    alias: str | None
     addresses: Iterable[str | IPInterface]
     master: str | None
     routes: Iterable[str | IPNetwork | Route]
@@ -231,6 +232,7 @@ class InterfaceSpec(Settings):
         mtu: Largest packet in bytes, 68..65535, with IPv6 at least 1280; None keeps it.
         txqlen: Length of the transmit queue in packets, 0..2147483647; None keeps it.
         group: Number of the link group, 0..2147483647; None keeps it.
+        alias: Free text attached to the link, at most 255 bytes; None keeps it, an empty one removes it.
         addresses: IP addresses with their prefix length. IPv6 is switched off unless one of them is IPv6.
         master: Source name of a bridge that was added to the same sandbox before.
         routes: Routes that lead out of this link.

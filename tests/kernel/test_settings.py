@@ -19,6 +19,7 @@ SHOWN: dict[str, tuple[int | str, str, int | str]] = {  # setting: its value, an
     "mtu": (1400, "mtu", 1400),
     "txqlen": (77, "txqlen", 77),
     "group": (7, "group", "7"),
+    "alias": ("it's \u00e9 text", "ifalias", "it's \u00e9 text"),
 }
 ALWAYS = [name for name in SHOWN if TABLE[name].when == "always"]
 BAD = {"net.ipv4.conf.IFNAME.no_such_setting": "1"}

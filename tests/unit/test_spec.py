@@ -47,6 +47,7 @@ RP_FILTER = "net.ipv4.conf.IFNAME.rp_filter"
 HELD = "may not hold white space, '/', ':', '%' or NUL"
 TAKEN = "is a name that the kernel refuses"
 NO_MAC = "is not of the form 02:42:ac:11:00:02"
+NO_ALIAS = "is not a text of at most 255 bytes without NUL"
 NO_MTU = "is not a number from 68 to 65535"
 NO_SYSCTL = "is not of the form net.X.Y.IFNAME.Z"
 NO_HOST = "is not the address of a host"
@@ -667,6 +668,15 @@ def test_options_offer_each_setting_of_the_table() -> None:
         ("txqlen", -1, "is not a number from 0 to 2147483647"),
         ("txqlen", 2**31, "is not a number from 0 to 2147483647"),
         ("group", 2**31, "is not a number from 0 to 2147483647"),
+        ("alias", 7, NO_ALIAS),
+        ("alias", "a\0b", NO_ALIAS),
+        ("alias", "\ud800", NO_ALIAS),
+        ("alias", "\u00e9" * 128, NO_ALIAS),
+        (
+            "alias",
+            "netsandbox:x",
+            "begins with 'netsandbox:', which marks the links that netsandbox creates on the host",
+        ),
     ],
 )
 def test_a_setting_out_of_bounds_is_refused(name: str, value: object, reason: str) -> None:
@@ -674,6 +684,9 @@ def test_a_setting_out_of_bounds_is_refused(name: str, value: object, reason: st
     assert problems(spec, **{name: value}) == [(name, value, reason)]
 
 
-@pytest.mark.parametrize(("name", "value"), [("txqlen", 0), ("txqlen", 2**31 - 1), ("group", 2**31 - 1)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("txqlen", 0), ("txqlen", 2**31 - 1), ("group", 2**31 - 1), ("alias", ""), ("alias", "\udcff" * 255)],
+)
 def test_a_setting_in_bounds_is_taken(name: str, value: object) -> None:
     assert getattr(spec(**{name: value}).settings, name) == value

@@ -17,6 +17,7 @@ from netsandbox.netlink.options import pack_mac
 
 Value = int | str
 MTU_MIN, MTU_MAX = 68, 65535  # RFC 791, what the kernel allows virtual links
+ALIAS_MAX, MARK = 255, "netsandbox:"  # IFALIASZ without the final NUL; how aliases begin that netsandbox gives
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
@@ -88,6 +89,18 @@ def _pack_alias(number: int, value: str) -> bytes:
     return attrs.pack(number, attrs.to_bytes(value))
 
 
+def _parse_alias(value: object) -> str:
+    try:
+        data = attrs.to_bytes(value) if isinstance(value, str) else b"\0"
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        data = b"\0"
+    if b"\0" in data or len(data) > ALIAS_MAX:
+        raise ValueError(f"is not a text of at most {ALIAS_MAX} bytes without NUL")
+    if data.startswith(MARK.encode()):
+        raise ValueError(f"begins with {MARK!r}, which marks the links that netsandbox creates on the host")
+    return attrs.to_text(data)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Settings of a link, or some of them; None: as it is, or as the kernel chooses. Their rows say what they are."""
@@ -107,9 +120,8 @@ class Settings:
         "alias",
         _pack_alias,
         attrs.to_text,
-        str,
+        _parse_alias,
         "Free text attached to the link.",
-        when="never",
         usual="",
         with_birth=False,
     )
