@@ -243,6 +243,9 @@ class InterfaceOptions(TypedDict, total=False):
     name: str | None
     mac: str | None
     mtu: int | None
+    txqlen: int | None
+    group: int | None
+    alias: str | None
     addresses: Iterable[str | IPInterface]
     master: str | None
     routes: Iterable[str | IPNetwork | Route]
@@ -263,6 +266,9 @@ class InterfaceSpec(Settings):
         name: Name inside, verbatim; wins over *prefix*.
         mac: Link-layer address, unicast; None keeps the one it has.
         mtu: Largest packet in bytes, 68..65535, with IPv6 at least 1280; None keeps it.
+        txqlen: Length of the transmit queue in packets, 0..2147483647; None keeps it.
+        group: Number of the link group, 0..2147483647; None keeps it.
+        alias: Free text attached to the link, at most 255 bytes; None keeps it, an empty one removes it.
         addresses: IP addresses with their prefix length. IPv6 is switched off unless one of them is IPv6.
         master: Source name of a bridge or vrf that was attached to the same sandbox before.
         routes: Routes that lead out of this link.

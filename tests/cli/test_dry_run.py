@@ -61,6 +61,8 @@ DONE = [
     ("empty", "attach web v0 --address 10.0.0.2/24 --route 192.0.2.0/24 --sysctl net.ipv4.conf.IFNAME.rp_filter=2"),
     ("empty", "attach web vh --type veth --mac 02:00:00:00:00:07 --set master=br0 --address 10.0.0.2/24"),
     ("empty", "attach web lan --type bridge --mac 02:00:00:00:00:07 --mtu 1400"),
+    ("empty", "attach web v0 --txqlen 77 --group 5 --alias it's;$HOME"),
+    ("empty", "attach web vh --type veth --mac 02:00:00:00:00:07 --txqueuelen 0 --group 6 --alias x"),
     ("empty", "attach web v0 --type macvlan --mac 02:00:00:00:00:07"),
     ("empty", "attach web 7 --type vxlan --mac 02:00:00:00:00:07"),
     ("empty", "attach --batch {batch}"),

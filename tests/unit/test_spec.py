@@ -47,6 +47,7 @@ RP_FILTER = "net.ipv4.conf.IFNAME.rp_filter"
 HELD = "may not hold white space, '/', ':', '%' or NUL"
 TAKEN = "is a name that the kernel refuses"
 NO_MAC = "is not of the form 02:42:ac:11:00:02"
+NO_ALIAS = "is not a text of at most 255 bytes without NUL"
 NO_MTU = "is not a number from 68 to 65535"
 NO_SYSCTL = "is not of the form net.X.Y.IFNAME.Z"
 NO_HOST = "is not the address of a host"
@@ -706,3 +707,39 @@ def test_the_state_of_a_neighbor_is_shown_and_not_compared() -> None:
     for state in ("reachable", 7):
         [found] = problems(Neighbor, "10.0.0.5", MAC, "eth0", state=state)
         assert found[:2] == ("state", state)
+
+
+def test_options_offer_each_setting_of_the_table() -> None:
+    """Each setting that a user can give is a keyword of InterfaceSpec; one that a user cannot give is not."""
+    for name, row in TABLE.items():
+        assert (name in InterfaceOptions.__annotations__) == (row.when != "never")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("txqlen", -1, "is not a number from 0 to 2147483647"),
+        ("txqlen", 2**31, "is not a number from 0 to 2147483647"),
+        ("group", 2**31, "is not a number from 0 to 2147483647"),
+        ("alias", 7, NO_ALIAS),
+        ("alias", "a\0b", NO_ALIAS),
+        ("alias", "\ud800", NO_ALIAS),
+        ("alias", "\u00e9" * 128, NO_ALIAS),
+        (
+            "alias",
+            "netsandbox:x",
+            "begins with 'netsandbox:', which marks the links that netsandbox creates on the host",
+        ),
+    ],
+)
+def test_a_setting_out_of_bounds_is_refused(name: str, value: object, reason: str) -> None:
+    """The kernel, or ip(8), would refuse the value, or take another one."""
+    assert problems(spec, **{name: value}) == [(name, value, reason)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("txqlen", 0), ("txqlen", 2**31 - 1), ("group", 2**31 - 1), ("alias", ""), ("alias", "\udcff" * 255)],
+)
+def test_a_setting_in_bounds_is_taken(name: str, value: object) -> None:
+    assert getattr(spec(**{name: value}).settings, name) == value

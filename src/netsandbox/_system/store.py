@@ -14,6 +14,7 @@ from functools import cache
 
 from netsandbox._system.namespace import check_directory, make_directory, prepare
 from netsandbox.errors import KernelError
+from netsandbox.netlink.settings import ALIAS_MAX, MARK
 
 PINS, RECORDS = "/run/netns", "/run/netsandbox"
 VARIABLE = "NETSANDBOX_DIR"
@@ -22,7 +23,6 @@ LOCK_PAUSE = 0.002  # how long between two looks at a lock, in seconds: less tha
 _SUFFIX = ".json"
 _DRAFT, _LOCK = ".draft-", ".lock-"
 _HOSTS = "/../"  # how the keys of the records of hosts begin; no normal path does
-_MARK, _ALIAS_MAX = "netsandbox:", 255  # IFALIASZ without the final NUL
 
 
 class Store:
@@ -72,12 +72,12 @@ class Store:
 
     def mark(self, key: str) -> str:
         """Return the text that marks, on the host, the links of a sandbox as ours; empty if there is no room for it."""
-        text = f"{_MARK}{self.records}:{key}"
-        return text if len(os.fsencode(text)) <= _ALIAS_MAX else ""
+        text = f"{MARK}{self.records}:{key}"
+        return text if len(os.fsencode(text)) <= ALIAS_MAX else ""
 
     def marked(self, text: str) -> str | None:
         """Return the key of the sandbox of this directory that a text marks a link for; None if it does not."""
-        start = f"{_MARK}{self.records}:"
+        start = f"{MARK}{self.records}:"
         return text.removeprefix(start) if text.startswith(start) else None
 
     def is_host(self, key: str) -> bool:

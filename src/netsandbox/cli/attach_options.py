@@ -9,6 +9,7 @@ from netsandbox.cli import advertise, kinds, parse_ip
 from netsandbox.cli.app import complete_link, usage
 from netsandbox.errors import Problem, SpecError
 from netsandbox.links import KINDS, Dummy, Kind
+from netsandbox.netlink.settings import TABLE
 from netsandbox.spec import InterfaceSpec, Route
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -26,8 +27,16 @@ _OPTIONS = (
     ),
     click.option("--prefix", metavar="P", help="The name inside is P and the lowest free number [eth]."),
     click.option("--name", metavar="N", help="The name inside, verbatim."),
-    click.option("--mac", "--lladdr", metavar="M", help="Link-layer address, such as 02:42:ac:11:00:02."),
-    click.option("--mtu", metavar="N", type=int, help="Largest packet, in bytes."),
+    *(
+        click.option(
+            *(name, f"--{name}", *(f"--{word}" for word in row.spellings)),
+            metavar="N" if row.form is int else name[0].upper(),
+            type=row.form,
+            help=row.doc,
+        )
+        for name, row in TABLE.items()
+        if row.when != "never"
+    ),
     click.option(
         "--address", "addresses", metavar="A", multiple=True, help="IP address with prefix length; repeatable."
     ),

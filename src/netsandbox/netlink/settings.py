@@ -17,6 +17,7 @@ from netsandbox.netlink.options import pack_mac
 
 Value = int | str
 MTU_MIN, MTU_MAX = 68, 65535  # RFC 791, what the kernel allows virtual links
+ALIAS_MAX, MARK = 255, "netsandbox:"  # IFALIASZ without the final NUL; how aliases begin that netsandbox gives
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
@@ -30,6 +31,7 @@ class Setting(NamedTuple):
         read: Returns the value that a payload holds.
         parse: Returns the value that a user gave, in its usual form; raises a ValueError with what is wrong with it.
         doc: What it is, in a line.
+        form: Class of its values.
         when: When a user can give it.
         spellings: Further names of its option on the command line.
         usual: What a link has unless something else was set; None: that depends on the link.
@@ -42,6 +44,7 @@ class Setting(NamedTuple):
     read: Callable[[bytes], Value | None]
     parse: Callable[[Any], Value]
     doc: str
+    form: type[int] | type[str] = str
     when: Literal["always", "at birth", "never"] = "always"
     spellings: tuple[str, ...] = ()
     usual: Value | None = None
@@ -58,7 +61,7 @@ def _number(number: int, word: str, least: int, most: int, doc: str, **more: Any
             return value
         raise ValueError(f"is not a number from {least} to {most}")
 
-    return _row(number, word, attrs.pack_u32, attrs.to_int, parse, doc, **more)
+    return _row(number, word, attrs.pack_u32, attrs.to_int, parse, doc, int, **more)
 
 
 def _read_mac(data: bytes) -> str | None:
@@ -86,6 +89,18 @@ def _pack_alias(number: int, value: str) -> bytes:
     return attrs.pack(number, attrs.to_bytes(value))
 
 
+def _parse_alias(value: object) -> str:
+    try:
+        data = attrs.to_bytes(value) if isinstance(value, str) else b"\0"
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        data = b"\0"
+    if b"\0" in data or len(data) > ALIAS_MAX:
+        raise ValueError(f"is not a text of at most {ALIAS_MAX} bytes without NUL")
+    if data.startswith(MARK.encode()):
+        raise ValueError(f"begins with {MARK!r}, which marks the links that netsandbox creates on the host")
+    return attrs.to_text(data)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Settings of a link, or some of them; None: as it is, or as the kernel chooses. Their rows say what they are."""
@@ -105,16 +120,21 @@ class Settings:
         "alias",
         _pack_alias,
         attrs.to_text,
-        str,
+        _parse_alias,
         "Free text attached to the link.",
-        when="never",
         usual="",
         with_birth=False,
     )
     txqlen: int | None = _number(
-        IFLA.TXQLEN, "txqueuelen", 0, 2**32 - 1, "Length of the transmit queue, in packets.", when="never", usual=1000
+        IFLA.TXQLEN,
+        "txqueuelen",
+        0,
+        2**31 - 1,
+        "Length of the transmit queue, in packets.",
+        spellings=("txqueuelen",),
+        usual=1000,
     )
-    group: int | None = _number(IFLA.GROUP, "group", 0, 2**32 - 1, "Number of the link group.", when="never", usual=0)
+    group: int | None = _number(IFLA.GROUP, "group", 0, 2**31 - 1, "Number of the link group.", usual=0)
 
 
 TABLE: dict[str, Setting] = {item.name: item.metadata["setting"] for item in fields(Settings)}
