@@ -37,7 +37,7 @@ with Sandbox.open(sys.argv[1]) as box:
 
 def look(box: Sandbox) -> dict[str, list[Any]]:
     """Return the lasting state of a sandbox; the source of this function also runs in another process."""
-    passing = {"operstate", "flags", "_owner", "addresses"}  # these depend on the carrier
+    passing = {"operstate", "flags", "_owner", "_link", "_addresses", "addresses"}  # these depend on the carrier
     told: dict[str, list[Any]] = {"gateways": [str(box.gateway4), str(box.gateway6)]}
     for what in ("interfaces", "missing", "foreign", "routes", "neighbors"):
         items = getattr(box, what)
@@ -207,7 +207,7 @@ def test_another_process_reads_gateways_routes_and_neighbors(box: Sandbox) -> No
             "default via fd00::1 dev eth1 metric 1024",
         }
         assert len(told["routes"]) == 3
-        assert told["neighbors"] == [["10.0.0.9", "02:00:00:00:00:09", "eth1", "False"]]
+        assert told["neighbors"] == [["10.0.0.9", "02:00:00:00:00:09", "eth1", "False", "PERMANENT"]]
 
 
 # --- changes made inside ---
