@@ -179,7 +179,10 @@ def leave() -> None:
     for pin in pins():
         lab.libc("umount2", pin.encode(), MNT_DETACH)
         os.unlink(pin)  # noqa: PTH108  beside umount
-    shutil.rmtree("/run/netsandbox", ignore_errors=True)
+    for directory in ("/run/netns", "/run/netsandbox"):
+        with suppress(OSError):  # it is a mount point, as ip-netns(8) makes it
+            lab.libc("umount2", directory.encode(), MNT_DETACH)
+        shutil.rmtree(directory, ignore_errors=True)
     lab.libc("unshare", lab.CLONE_NEWNET)
 
 
