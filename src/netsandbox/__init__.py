@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from netsandbox.spec import Route as Route
     from netsandbox.stats import Statistics as Statistics
 
+    __all__: list[str]
+
 _MODULES = {  # what each module has; `links` lists the kinds of link itself
     "_bulk": "Summary",
     "_events.iterator": "Events",
