@@ -21,7 +21,7 @@ Progress = Callable[[str, NetSandboxError | None], object]
 
 @dataclass(frozen=True, slots=True)
 class Summary(Generic[T]):
-    """The results for many sandboxes. To iterate over it is to iterate over the values of *done*.
+    """The results for many sandboxes; its items are the values of *done*.
 
     Attributes:
         done: The results of those that succeeded, by name, in order.
@@ -37,15 +37,12 @@ class Summary(Generic[T]):
         return not self.failed
 
     def __iter__(self) -> Iterator[T]:
-        """Iterate over the results of those that succeeded."""
         return iter(self.done.values())
 
     def __len__(self) -> int:
-        """Count those that succeeded."""
         return len(self.done)
 
     def __str__(self) -> str:
-        """Return how many succeeded, and which failed."""
         which = f": {', '.join(self.failed)}" if self.failed else ""
         return f"{len(self.done)} done, {len(self.failed)} failed{which}"
 

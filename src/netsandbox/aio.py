@@ -148,7 +148,7 @@ class Interface(netsandbox.Interface):
 
 
 class Opening:
-    """A sandbox that is being created or opened: to be awaited, or entered with ``async with``."""
+    """A sandbox that is being created or opened: await it, or enter it with ``async with``, which closes it."""
 
     def __init__(self, make: Callable[[], _Sync], undo: Callable[[_Sync], object]) -> None:
         """Not for users: call `Sandbox.create`, `open`, `adopt`, `host` or `temporary`."""
@@ -159,18 +159,15 @@ class Opening:
         return Sandbox(await _call(self._make, self._undo))
 
     def __await__(self) -> Generator[Any, None, "Sandbox"]:
-        """Return the open sandbox."""
         return self._open().__await__()
 
     async def __aenter__(self) -> "Sandbox":
-        """Return the open sandbox; at the end of ``async with`` it is closed, or destroyed if it is temporary."""
         self._box = await self
         return self._box
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it, or destroy it if it is temporary."""
         await self._box.__aexit__(kind, error, trace)
 
 
@@ -182,21 +179,17 @@ class Sandbox:
     """
 
     def __init__(self, sync: _Sync) -> None:
-        """Take an open sandbox."""
         self.sync = sync
 
     def __repr__(self) -> str:
-        """Name it."""
         return f"<aio.{repr(self.sync)[1:]}"
 
     async def __aenter__(self) -> Self:
-        """Enter the ``async with`` statement at whose end it is closed, or destroyed if it is temporary."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it, or destroy it if it is temporary."""
         await _call(lambda: self.sync.__exit__(kind, error, trace))
 
     # --- creating, closing, destroying ---

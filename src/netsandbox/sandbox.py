@@ -181,26 +181,22 @@ class Sandbox(Many):
             release([gone], wait=wait)
 
     def __enter__(self) -> Self:
-        """Return itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it, or destroy it if it is temporary."""
         if self._temporary and not self._handle.is_closed:
             self.destroy()
         self.close()
 
     def __del__(self) -> None:
-        """Warn of a sandbox that was not closed, and close it."""
         handle = getattr(self, "_handle", None)
         if handle and not handle.is_closed:
             warnings.warn(f"sandbox {handle.name} was not closed", ResourceWarning, source=self, stacklevel=2)
             handle.close()
 
     def __repr__(self) -> str:
-        """Name it."""
         return f"<Sandbox {self.name!r} at {self.path!r}{' (closed)' if self._handle.is_closed else ''}>"
 
     # --- what happens inside ---

@@ -17,7 +17,6 @@ class Network:
     """The part of `Sandbox` for its network. A verb that fails has changed nothing."""
 
     def __init__(self, handle: Handle) -> None:
-        """Take an open sandbox."""
         self._handle = handle
 
     @property
