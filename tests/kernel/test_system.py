@@ -238,7 +238,7 @@ def test_failure_to_restore_a_record_is_noted_on_the_error(box: Sandbox, monkeyp
         patch.setattr(os, "rename", refuse(errno.ENOSPC, like=os.rename, when=again))
         with pytest.raises(KernelError, match="ENOSPC") as info:
             box.add_interface("v0", addresses=["10.0.0.2/24"])
-    assert any("as if it had been interrupted" in note for note in info.value.__notes__)
+    assert any("its record stays pending" in note for note in info.value.__notes__)
     assert box.interfaces == ()
 
 
@@ -284,11 +284,11 @@ def test_the_package_can_be_run_with_python_m(monkeypatch: pytest.MonkeyPatch) -
 def test_recover_continues_after_a_failure(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def settle(_: object, key: str, __: object) -> tuple[None, str]:
+    def settle(_: object, key: str, __: object) -> tuple[None, tuple[str, ...]]:
         seen.append(key)
         if key == box.name:
             raise NetSandboxError("no way")
-        return None, f"undid {key}"
+        return None, (f"undid {key}",)
 
     with Sandbox.create("zzz") as other:
         with monkeypatch.context() as patch:

@@ -52,13 +52,12 @@ class Many(Interfaces):
         """
         specs = _bulk.parse(names.items() if isinstance(names, Mapping) else ((name, ()) for name in items(names)))
         with closing(lifecycle.open_host(host)) as outside, ExitStack() as stack:
-
-            def create(name: str, wanted: Sequence[InterfaceSpec]) -> Self:
-                box = cls._create(name, wanted, replace_old=replace, host=outside)
-                stack.callback(box._handle.close)
-                return box
-
-            made = _bulk.each("create sandboxes", specs, create, progress)
+            made = _bulk.each(
+                "create sandboxes",
+                specs,
+                lambda *request: cls._create(*request, replace_old=replace, host=outside)._closed_by(stack),  # noqa: SLF001  of the same class
+                progress,
+            )
             stack.pop_all()
             return made
 
@@ -165,6 +164,11 @@ class Many(Interfaces):
     ) -> Self:
         """Create a sandbox with its interfaces."""
         return cls(lifecycle.create(name, replace_old=replace_old, host=host, attach=cls._attachment(specs)))
+
+    def _closed_by(self, stack: ExitStack) -> Self:
+        """Return the sandbox, which *stack* closes."""
+        stack.callback(self._handle.close)
+        return self
 
     @staticmethod
     def _attachment(specs: Sequence[InterfaceSpec]) -> lifecycle.Attach | None:

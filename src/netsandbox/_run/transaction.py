@@ -10,8 +10,8 @@ Theory of operation. A change goes through three states, and each is on disk bef
    now does the first step run. If a step fails, `execute` rolls back, and the record returns to idle.
 3. *idle* again, with the new record. This write is the commit: until it, recovery rolls an attach back.
 
-Recovery rolls an attach back and a detach forward (docs/decisions/0008-plugging-in-is-undone.md): either way each link
-of the host ends up on the host. `begin` recovers before it yields a transaction:
+Recovery rolls an attach back and a detach forward (docs/decisions/0008-attach-rolls-back.md): either way each link of
+the host ends up on the host. `begin` recovers before it yields a transaction:
 
 | record of        | its pin is                     | pending  | `begin`                                             |
 |------------------|--------------------------------|----------|-----------------------------------------------------|
