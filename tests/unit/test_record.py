@@ -120,7 +120,7 @@ def test_non_utf8_text_in_a_record_round_trip() -> None:
         (_record.seal(b'{"version":1}'), "a damaged record: 'record'"),
         (_sealed({"is": "Record"}), "a damaged record"),
         (_sealed({"is": "Nonsense"}), "a damaged record: 'Nonsense'"),
-        (_sealed({"is": "Conf", "ipv4": [], "ipv6": []}), "a damaged record: it is none"),
+        (_sealed({"is": "Conf", "ipv4": [], "ipv6": []}), "a damaged record: it has no Record"),
         (_sealed({"is": "Conf", "ipv4": [2**31], "ipv6": []}), "a damaged record: ipv4 of Conf is (2147483648,)"),
         (_sealed({"is": "SetMtu", "old": "9", "new": 9}), "a damaged record: mtu of Settings is '9'"),
         (_sealed({"is": "SetUp", "old": 0, "new": True}), "a damaged record: old of SetUp is 0"),
