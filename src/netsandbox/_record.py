@@ -73,10 +73,10 @@ class Attachment:
         index: Its index in the sandbox.
         name: The name it got in the sandbox.
         kind: Kind of the link.
-        born: Whether it was made in the sandbox.
+        created: Whether it was created in the sandbox.
         altnames: The alternative names of its link on the host.
         lower: Index on the host of the link below it, or at its other end, if that was there.
-        back: The steps that take it out again, in order.
+        teardown: The steps that take it out again, in order.
         advertise: How often its addresses are advertised; of a record that does not say it, not at all.
     """
 
@@ -85,50 +85,50 @@ class Attachment:
     index: int
     name: str
     kind: str | None
-    born: bool
+    created: bool
     altnames: tuple[str, ...] = ()
     lower: int | None = None
-    back: tuple[Step, ...] = ()
+    teardown: tuple[Step, ...] = ()
     advertise: Advertise = NEVER
 
     @property
     def is_bridge(self) -> bool:
         """Whether it is a bridge that was made here."""
-        return self.born and self.kind == "bridge"
+        return self.created and self.kind == "bridge"
 
     @property
     def made_kind(self) -> type[Kind] | None:
         """Its kind, if it was made here."""
-        return find_kind(self.kind) if self.born else None
+        return find_kind(self.kind) if self.created else None
 
     @property
-    def home(self) -> Place | None:
-        """Its place on the host; None if it was born in the sandbox, or never left the host."""
-        return next((step.new for step in self.back if isinstance(step, Move)), None)
+    def host_place(self) -> Place | None:
+        """Its place on the host; None if it was created in the sandbox, or never left the host."""
+        return next((step.new for step in self.teardown if isinstance(step, Move)), None)
 
     @property
-    def outer(self) -> HostEnd | None:
+    def host_end(self) -> HostEnd | None:
         """Its other end on the host, if it is a veth that was made here."""
-        return next((step.made.host for step in self.back if isinstance(step, DeleteVeth)), None)
+        return next((step.made.host for step in self.teardown if isinstance(step, DeleteVeth)), None)
 
-    def tie(self, link: Link) -> int | None:
-        """Return the index on the host of the link that *link*, found under the index, is tied to; see `is_tied`."""
-        return link.lower if self.outer else self.lower
+    def peer_index(self, link: Link) -> int | None:
+        """Return the index on the host of the peer or lower link of *link*, which has the index of this one."""
+        return link.lower if self.host_end else self.lower
 
-    def holds(self, link: Link | None) -> bool:
-        """Whether *link*, found under the index, looks like this one; see also `is_tied`."""
+    def matches_kind(self, link: Link | None) -> bool:
+        """Whether *link*, which has the index of this one, is of its kind; see also `matches_identity`."""
         return link is not None and link.kind == self.kind
 
-    def is_tied(self, link: Link, lower: Link | None, siblings: Container[int]) -> bool:
-        """Whether *link*, which holds, is tied to others as this one is; see docs/threat-model.md.
+    def matches_identity(self, link: Link, lower: Link | None, siblings: Container[int]) -> bool:
+        """Whether *link*, of the same index and kind, has the recorded peer or lower link; see docs/threat-model.md.
 
         Args:
             link: What is found under the index in the sandbox.
             lower: What is found on the host under the index of the link below, or at the other end.
             siblings: Indexes of all interfaces of the sandbox.
         """
-        if self.outer:
-            return lower is not None and self.outer.matches(lower) and lower.lower == self.index
+        if self.host_end:
+            return lower is not None and self.host_end.matches(lower) and lower.lower == self.index
         if self.lower is None:
             return True
         if lower and self.kind == "veth":
@@ -203,6 +203,7 @@ _SET = {  # classes of netsandbox 0.1.0 with settings of their own: what they ca
     "HostEnd": {"mac": "mac", "mtu": "mtu", "mark": "alias", "group": "group"},
 }
 _RENAMED = {"Plugged": "Attachment"}  # what records of netsandbox 0.1.0 call a class
+_NOW = {"born": "created", "back": "teardown"}  # what they call a field, and its name now
 _DROPPED: dict[str, tuple[str, ...]] = {"SetUp": ("source", "prefix")}  # fields of that version which are not read
 _STEPS = tuple(kind for kind in _CLASSES.values() if hasattr(kind, "inverse"))
 _TEXT = re.compile("[^\0\ud800-\udc7f\udd00-\udfff]*")  # without NUL, and surrogates that stand for no byte (PEP 383)
@@ -278,7 +279,7 @@ def _unpack(value: Any) -> Any:  # noqa: ANN401  JSON
     name = _RENAMED.get(name, name)
     if name in _VALUES:
         return _VALUES[name](Message(0, 0, 0, bytes.fromhex(value["bytes"])))
-    known = {key: _unpack(item) for key, item in value.items() if key not in _DROPPED.get(name, ())}
+    known = {_NOW.get(key, key): _unpack(item) for key, item in value.items() if key not in _DROPPED.get(name, ())}
     if name == "Port":
         known["settings"] = bytes.fromhex(known["settings"])
     for field, fits in _checks(name).items():
