@@ -22,7 +22,8 @@ from netsandbox.testing import FakeKernel
 from tests.unit.rig import furnished, send
 from tests.unit.values import forwarding, route_entry
 
-INSIDE, OUTSIDE = Place("web", 7, "eth0", settings=Settings(mtu=1500)), Place(HOST, 7, "v0", settings=Settings(mtu=1500))
+INSIDE = Place("web", 7, "eth0", settings=Settings(mtu=1500))
+OUTSIDE = Place(HOST, 7, "v0", settings=Settings(mtu=1500))
 ITEM = Attachment(1, "v0", 7, "eth0", "veth", created=False, teardown=(Move(INSIDE, OUTSIDE),))
 
 

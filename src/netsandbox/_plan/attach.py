@@ -150,9 +150,7 @@ class _Attach:
             hairpin=kind.hairpin,
             isolated=kind.isolated,
             learning=kind.learning,
-            index=self.used.take_index()
-            if is_host
-            else 0,  # else the kernel may choose that of the other end
+            index=self.used.take_index() if is_host else 0,  # else the kernel may choose that of the other end
         )
 
     def _move(self, state: LinkState) -> None:
