@@ -147,7 +147,8 @@ def test_missing_link_or_no_carrier_is_not_advertised() -> None:
 )
 def test_only_ethernet_is_advertised(type_: int, mac: str | None) -> None:
     """Advertising a link that is not Ethernet, or has no MAC of six bytes, raises KernelError."""
-    with pytest.raises(KernelError, match=f"it is no Ethernet link: its link-layer address is {mac}"):
+    reason = f"its link-layer address is {mac}" if mac else "it has no link-layer address"
+    with pytest.raises(KernelError, match=f"it is no Ethernet link: {reason}"):
         announce.frames(fake(type=type_, mac=mac), 7)
 
 

@@ -182,7 +182,7 @@ class Handle:
         """Carry out the last *change* and close; return another handle, which holds the namespace, and its result."""
         with self._using:
             result = change()
-            held = Handle(self.records, self.name, self.path, self._box.twin(), self._host.twin())
+            held = Handle(self.records, self.name, self.path, self._box.copy(), self._host.copy())
             self.close()
         return held, result
 
