@@ -3,7 +3,6 @@
 They are done one after the other: the kernel lets one at a time change links anyway (rtnl_lock), and so does Python.
 """
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -121,11 +120,3 @@ def parse(wishes: Iterable[tuple[object, object]]) -> dict[str, tuple[InterfaceS
     if problems:
         raise SpecError(problems)
     return found
-
-
-def room() -> int:
-    """Return how many namespaces may be held open at once, of up to four descriptors each."""
-    import resource  # noqa: PLC0415  few need it
-
-    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return sys.maxsize if most == resource.RLIM_INFINITY else max(most // 4, 1)

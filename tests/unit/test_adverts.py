@@ -18,6 +18,7 @@ from netsandbox.spec import parse_address
 from netsandbox.testing import FakeKernel
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Sequence
 
     from netsandbox._system.kernel import LinuxKernel
@@ -376,5 +377,5 @@ def test_sockets_are_closed_even_without_a_thread(
     """Packet sockets are closed even if no thread can be started to close them."""
     monkeypatch.setattr(threading.Thread, "start", start)
     sockets = [Closable() for _ in range(3)]
-    packet.close_all(cast("list[packet.PacketSocket]", sockets))
+    packet.close_all(cast("list[socket.socket]", sockets))
     assert all(item.closed.is_set() for item in sockets)

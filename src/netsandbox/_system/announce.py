@@ -14,6 +14,7 @@ import errno
 import heapq
 import itertools
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +23,7 @@ from dataclasses import replace
 
 from netsandbox._frames import MAC_SIZE, advert
 from netsandbox._kernel import Kernel
-from netsandbox._system import namespace, packet
+from netsandbox._system import libc, namespace, packet
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox.adverts import Advertise, Adverts
 from netsandbox.errors import KernelError, NetSandboxError
@@ -186,7 +187,7 @@ class Announcer:
 def advertise(several: Sequence[Series]) -> dict[Series, str]:
     """Carry out one round of several series; return the errors of those that failed."""
     failed: dict[Series, str] = {}
-    sockets: list[packet.PacketSocket] = []
+    sockets: list[socket.socket] = []
     groups: dict[LinuxKernel, list[Series]] = {}
     for series in several:
         groups.setdefault(series.kernel, []).append(series)
@@ -206,7 +207,7 @@ def advertise(several: Sequence[Series]) -> dict[Series, str]:
 
 
 def _advertise(
-    kernel: LinuxKernel, group: Iterable[Series], failed: dict[Series, str], sockets: list[packet.PacketSocket]
+    kernel: LinuxKernel, group: Iterable[Series], failed: dict[Series, str], sockets: list[socket.socket]
 ) -> None:
     """Carry out one round of the series of a namespace; the first that has frames to send opens a socket there."""
     opened = None
@@ -214,10 +215,10 @@ def _advertise(
         try:
             due = frames(kernel, series.index)
             if opened is None:
-                opened = namespace.run_in(kernel.fd, packet.PacketSocket)
+                opened = namespace.run_in(kernel.fd, packet.open_socket)
                 sockets.append(opened)
             for frame in due:
-                opened.send(series.index, frame)
+                libc.send_frame(opened.fileno(), series.index, frame)
         except NetSandboxError as error:
             failed[series] = str(error)
 
