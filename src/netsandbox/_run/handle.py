@@ -177,7 +177,7 @@ class Handle:
         """Carry out a last *change* and close; return another handle of the namespace, and the result."""
         with self._using:
             result = change()
-            held = Handle(self.records, self.name, self.path, self._box.twin(), self.host.twin())
+            held = Handle(self.records, self.name, self.path, self._box.copy(), self.host.copy())
             self.close()
         return held, result
 
