@@ -48,7 +48,7 @@ async def _call(
     What waits itself can be told to *stop* then.
 
     Raises:
-        RollbackError: It was cancelled, and undoing failed.
+        RollbackError: It was cancelled, and rolling back failed.
     """
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     results: list[T] = []
