@@ -1,4 +1,4 @@
-"""The rules for names, addresses, MACs, MTUs and sysctls. `Checks` collects what is invalid, to report all of it at once.
+"""The rules for names, addresses, MACs, MTUs and sysctls; `Checks` collects all that is invalid in a request.
 
 Source: RFC 3021 and RFC 6164 for networks of two addresses, RFC 8200 for the smallest IPv6 MTU.
 """

@@ -130,10 +130,6 @@ class KernelError(NetSandboxError, OSError):
         doubt = "" if self.answered else ", no answer arrived"
         return f"{self.request}: {self.errno_name} ({self.strerror}{doubt})"
 
-    def __str__(self) -> str:
-        """Return the request, the answer, and what was undone."""
-        return NetSandboxError.__str__(self)
-
 
 class NameConflictError(KernelError):
     """The name of a link is taken in the namespace that it is created in or moved to."""

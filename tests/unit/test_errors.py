@@ -57,8 +57,8 @@ GONE = Problem("source", "veth9", "does not exist on the host")
         (SandboxClosedError("it is closed"), "it is closed"),
         (ProtocolError("message of 3 bytes"), "message of 3 bytes"),
         (
-            RollbackError(KernelError(errno.EBUSY, "add x"), [KernelError(errno.EPERM, "del y"), ValueError("z")]),
-            "add x: EBUSY (Device or resource busy); and rolling back failed: del y: EPERM (Operation not permitted); z",
+            RollbackError(KernelError(errno.EBUSY, "add x"), [KernelError(errno.EPERM, "drop"), ValueError("z")]),
+            "add x: EBUSY (Device or resource busy); and rolling back failed: drop: EPERM (Operation not permitted); z",
         ),
         (RollbackError(KeyboardInterrupt(), [ValueError("z")]), "KeyboardInterrupt(); and rolling back failed: z"),
     ],

@@ -85,7 +85,6 @@ class Events:
             handle.subscribe(partial(self._add, handle.key, handle.name, identity))
 
     def __iter__(self) -> Self:
-        """Return itself."""
         return self
 
     def __next__(self) -> Event:
@@ -142,15 +141,12 @@ class Events:
                 self._waiter.close()
 
     def __enter__(self) -> Self:
-        """Return itself."""
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Close it."""
         self.close()
 
     def __del__(self) -> None:
-        """Warn that it was not closed, and close it."""
         if not getattr(self, "_is_closed", True):
             warnings.warn("an iterator of events was not closed", ResourceWarning, source=self, stacklevel=2)
             self.close()
@@ -238,7 +234,7 @@ class Events:
             raise errors[0]
 
     def _read_record(self, key: str) -> None:
-        """End the subscription to a sandbox that was destroyed or replaced; begin one to a new one, if all are asked."""
+        """End the subscription to a sandbox that was destroyed or replaced; begin one to a new sandbox."""
         known = self._subscriptions.get(key)
         try:
             record = self._store.load(key)
