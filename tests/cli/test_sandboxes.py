@@ -139,7 +139,7 @@ def test_adopt_plan_run_in_a_shell_gives_the_same_state(cli: Cli, run_netns: Pat
     shell(plan.out)
     assert (run_netns / "mine").stat().st_ino == Path(path).stat().st_ino
     assert "UP" in lab.link("lo", path)["flags"]
-    assert cli("adopt -n", path, "mine", status=1).err == cli("adopt", path, "mine", status=1).err
+    assert cli("adopt -n -j", path, "mine", status=1).error["code"] == "sandbox-exists"
     shell(f"ip netns delete mine; umount {path}")
 
 

@@ -135,6 +135,9 @@ class Settings:
         usual=1000,
     )
     group: int | None = _number(IFLA.GROUP, "group", 0, 2**31 - 1, "Number of the link group.", usual=0)
+    numtxqueues: int | None = _number(
+        IFLA.NUM_TX_QUEUES, "numtxqueues", 1, 4096, "Number of transmit queues of a link to create.", when="at birth"
+    )
 
 
 TABLE: dict[str, Setting] = {item.name: item.metadata["setting"] for item in fields(Settings)}
