@@ -41,50 +41,50 @@ class Attachment:
     index: int  # its index in the sandbox
     name: str  # the name it was given in the sandbox
     kind: str | None
-    born: bool  # whether netsandbox created it in the sandbox
+    created: bool  # whether netsandbox created it in the sandbox
     altnames: tuple[str, ...] = ()  # of its link on the host
     lower: int | None = None  # index of the link below it, or of its other end, if that link was on the host
-    back: tuple[Step, ...] = ()  # the steps that detach it, in order
+    teardown: tuple[Step, ...] = ()  # the steps that detach it, in order
     advertise: Advertise = NEVER  # the default is for records without this field
 
     @property
     def is_bridge(self) -> bool:
         """Whether it is a bridge that netsandbox created."""
-        return self.born and self.kind == "bridge"
+        return self.created and self.kind == "bridge"
 
     @property
     def made_kind(self) -> type[Kind] | None:
         """Its kind, if netsandbox created it."""
-        return find_kind(self.kind) if self.born else None
+        return find_kind(self.kind) if self.created else None
 
     @property
-    def home(self) -> Place | None:
+    def host_place(self) -> Place | None:
         """Its place on the host; None if it was created in the sandbox, or never left the host."""
-        return next((step.new for step in self.back if isinstance(step, Move)), None)
+        return next((step.new for step in self.teardown if isinstance(step, Move)), None)
 
     @property
-    def outer(self) -> HostEnd | None:
+    def host_end(self) -> HostEnd | None:
         """Its other end on the host, if it is a veth that netsandbox created."""
-        return next((step.made.host for step in self.back if isinstance(step, DeleteVeth)), None)
+        return next((step.made.host for step in self.teardown if isinstance(step, DeleteVeth)), None)
 
-    def tie(self, link: Link) -> int | None:
+    def peer_index(self, link: Link) -> int | None:
         """Return the index on the host of the peer of *link*, found at the recorded index: other end or lower link."""
-        return link.lower if self.outer else self.lower
+        return link.lower if self.host_end else self.lower
 
-    def holds(self, link: Link | None) -> bool:
-        """Whether *link*, which has the recorded index, has the recorded kind; see also `is_tied`."""
+    def matches_kind(self, link: Link | None) -> bool:
+        """Whether *link*, which has the recorded index, has the recorded kind; see also `matches_identity`."""
         return link is not None and link.kind == self.kind
 
-    def is_tied(self, link: Link, lower: Link | None, siblings: Container[int]) -> bool:
-        """Whether *link*, which holds, has the peer that was recorded; see docs/threat-model.md.
+    def matches_identity(self, link: Link, lower: Link | None, siblings: Container[int]) -> bool:
+        """Whether *link*, which matches the kind, has the peer that was recorded; see docs/threat-model.md.
 
         Args:
             link: The link with the recorded index in the sandbox.
-            lower: Its peer: the link on the host with the index that `tie` returns.
+            lower: Its peer: the link on the host with the index that `peer_index` returns.
             siblings: Indexes of all interfaces of the sandbox.
         """
-        if self.outer:
-            return lower is not None and self.outer.matches(lower) and lower.lower == self.index
+        if self.host_end:
+            return lower is not None and self.host_end.matches(lower) and lower.lower == self.index
         if self.lower is None:
             return True
         if lower and self.kind == "veth":
@@ -143,6 +143,7 @@ _SET = {
     "HostEnd": {"mac": "mac", "mtu": "mtu", "mark": "alias", "group": "group"},
 }
 _RENAMED = {"Plugged": "Attachment"}
+_NOW = {"born": "created", "back": "teardown"}  # fields: their name in 0.1.0, and now
 _DROPPED: dict[str, tuple[str, ...]] = {"SetUp": ("source", "prefix")}
 _TEXT = re.compile("[^\0\ud800-\udc7f\udd00-\udfff]*")  # without NUL, and surrogates that stand for no byte (PEP 383)
 _SUM = b',"sum":'
@@ -210,7 +211,7 @@ def _unpack(value: Any) -> Any:  # noqa: ANN401  JSON
     name = _RENAMED.get(name, name)
     if name in _VALUES:
         return _VALUES[name](Message(0, 0, 0, bytes.fromhex(value["bytes"])))
-    known = {key: _unpack(item) for key, item in value.items() if key not in _DROPPED.get(name, ())}
+    known = {_NOW.get(key, key): _unpack(item) for key, item in value.items() if key not in _DROPPED.get(name, ())}
     if name == "Port":
         known["settings"] = bytes.fromhex(known["settings"])
     for field, checks in _field_checks(name).items():

@@ -144,7 +144,7 @@ def _creation(
         plan = replace(joined(plan, more), operation=plan.operation)
         # After a crash the kernel destroys the namespace, which has no pin, with everything inside: only changes on the
         # host need to be rolled back.
-        outlives = (step.inverse() for item in new.interfaces for step in reversed(item.back))
+        outlives = (step.inverse() for item in new.interfaces for step in reversed(item.teardown))
         pending = Pending(plan.operation, (*plan.steps, *outlives), forward=False, then=None)
     return _Creation(handle, Operation(plan, new, lambda: None, pending), world, ends)
 
@@ -295,4 +295,4 @@ def plan_destruction(handle: Handle, record: Record) -> tuple[Plan, list[int]]:
     facts = detach_facts(handle.host, handle.box, items, record.interfaces)
     plan = plan_destroy(items, handle.target, facts, path, record.netns)
     links = {link.index: link for link in found.links}
-    return plan, [links[item.index].lower or 0 for item in found.ours if item.outer and item not in items]
+    return plan, [links[item.index].lower or 0 for item in found.ours if item.host_end and item not in items]

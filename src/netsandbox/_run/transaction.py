@@ -265,5 +265,5 @@ def is_orphan_veth(records: Records, link: Link) -> bool:
     if key is None:
         return False
     record = records.load(key)
-    ends = [item.outer for item in record.interfaces if item.outer] if record else []
+    ends = [item.host_end for item in record.interfaces if item.host_end] if record else []
     return not any(end.matches(link) for end in ends)
