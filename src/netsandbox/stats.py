@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass, fields
 class Statistics:
     """Counters of a link: the fields of struct rtnl_link_stats64 under the kernel's names.
 
-    Packets and bytes since the link was made; see include/uapi/linux/if_link.h for what each one counts.
+    They count from the creation of the link; include/uapi/linux/if_link.h describes each.
     """
 
     rx_packets: int = 0
@@ -38,7 +38,7 @@ class Statistics:
     rx_otherhost_dropped: int = 0
 
     def __sub__(self, earlier: "Statistics") -> "Statistics":
-        """Return what was counted since *earlier*."""
+        """Return the difference to *earlier* counters."""
         return Statistics(*(now - then for now, then in zip(astuple(self), astuple(earlier), strict=True)))
 
 

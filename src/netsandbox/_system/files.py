@@ -20,7 +20,6 @@ def look(path: str) -> os.stat_result | None:
 
 
 def unlink(path: str) -> None:
-    """Delete a file."""
     with Asking(f"delete {path}"):
         os.unlink(path)
 
@@ -68,11 +67,7 @@ def _make(directory: str) -> None:
 
 
 def check(directory: str) -> bool:
-    """Refuse a directory that others could tamper with; return whether there is a directory at all.
-
-    Raises:
-        NetSandboxError: It is a symbolic link, belongs to another user, or others may write to it.
-    """
+    """Refuse a directory that others could tamper with; return whether there is a directory at all."""
     found = look(directory)
     if found is None:
         return False

@@ -14,12 +14,10 @@ _NS_GET_USERNS = 0xB701  # include/uapi/linux/nsfs.h
 
 
 def release() -> str:
-    """Return the release of the running kernel."""
     return os.uname().release
 
 
 def user() -> int:
-    """Return the effective user ID."""
     return os.geteuid()
 
 
@@ -30,12 +28,10 @@ def read(path: str) -> str:
 
 
 def exists(path: str) -> bool:
-    """Whether there is something at *path*."""
     return os.path.exists(path)
 
 
 def is_writable(path: str) -> bool:
-    """Whether this process may write to *path*."""
     return os.access(path, os.W_OK)
 
 
@@ -59,5 +55,5 @@ def link_names() -> list[str]:
 
 
 def program(name: str) -> str | None:
-    """Return the path of a program; None if it is not on the PATH."""
+    """Return the path of a program on the PATH."""
     return shutil.which(name)
