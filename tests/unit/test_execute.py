@@ -199,7 +199,7 @@ def test_failed_rollback_reports_what_is_left() -> None:
     assert isinstance(first, KernelError)
     assert (first.errno, error.errno, error.extack) == (errno.EIO, errno.EIO, None)
     assert str(first) == "box: set link 8: up: EIO (Input/output error)"
-    assert str(error).startswith("attach v1 to sandbox web: box: set link 8: up: EIO (Input/output error); and undoing")
+    assert str(error).startswith("attach v1 to sandbox web: box: set link 8: up: EIO (Input/output error); and rolling")
     assert str(error).endswith(f"; LEFT TO DO BY HAND: {', '.join(error.left)}")
 
 
@@ -209,7 +209,7 @@ def test_failed_rollback_after_an_interrupt_is_reported() -> None:
     rig = _with_bridge()
     rig.faults.fail(n, KeyboardInterrupt())
     _until_the_end(rig, n + 1)
-    with pytest.raises(RollbackError, match=r"^attach v0 to sandbox web: KeyboardInterrupt\(\); and undoing failed"):
+    with pytest.raises(RollbackError, match=r"^attach v0 to sandbox web: KeyboardInterrupt\(\); and rolling back"):
         rig.add(FULL)
 
 
