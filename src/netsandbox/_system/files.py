@@ -1,4 +1,4 @@
-"""Files and directories of the runtime directory: look at, list, delete, create and check them."""
+"""Files and directories: look at, read, list, delete, create and check them."""
 
 import errno
 import os
@@ -17,6 +17,12 @@ def look(path: str) -> os.stat_result | None:
             return os.lstat(path)
         except FileNotFoundError:
             return None
+
+
+def read(path: str) -> str:
+    """Return the text of a file, without white space around it."""
+    with Asking(f"read {path}"), open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read().strip()
 
 
 def unlink(path: str) -> None:

@@ -10,25 +10,12 @@ import socket
 
 from netsandbox._system.errors import Asking
 
+exists, program, user = os.path.exists, shutil.which, os.geteuid  # nothing to add to them
 _NS_GET_USERNS = 0xB701  # include/uapi/linux/nsfs.h
 
 
 def release() -> str:
     return os.uname().release
-
-
-def user() -> int:
-    return os.geteuid()
-
-
-def read(path: str) -> str:
-    """Return the text of a file, without white space around it."""
-    with Asking(f"read {path}"), open(path, encoding="utf-8", errors="surrogateescape") as file:
-        return file.read().strip()
-
-
-def exists(path: str) -> bool:
-    return os.path.exists(path)
 
 
 def is_writable(path: str) -> bool:
@@ -52,8 +39,3 @@ def is_ours(kind: str) -> bool:
 def link_names() -> list[str]:
     """Return the names of the links in this thread's network namespace, without the loopback link."""
     return [name for _, name in socket.if_nameindex() if name != "lo"]
-
-
-def program(name: str) -> str | None:
-    """Return the path of a program on the PATH."""
-    return shutil.which(name)

@@ -219,6 +219,4 @@ def _name(file: str) -> str:
 @cache
 def boot() -> str:
     """Return the identity of this boot of the machine (random(4))."""
-    path = "/proc/sys/kernel/random/boot_id"
-    with Asking(f"read {path}"), open(path, encoding="ascii") as file:
-        return file.read().strip()
+    return files.read("/proc/sys/kernel/random/boot_id")
