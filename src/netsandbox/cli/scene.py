@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
     try:
         good = scene.play()
     except NetSandboxError as error:
-        console.tell(error, as_json=scene.as_json)
+        console.show_error(error, as_json=scene.as_json)
         return 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
