@@ -246,6 +246,7 @@ class InterfaceOptions(TypedDict, total=False):
     txqlen: int | None
     group: int | None
     alias: str | None
+    numtxqueues: int | None
     addresses: Iterable[str | IPInterface]
     master: str | None
     routes: Iterable[str | IPNetwork | Route]
@@ -269,6 +270,7 @@ class InterfaceSpec(Settings):
         txqlen: Length of the transmit queue in packets, 0..2147483647; None keeps it.
         group: Number of the link group, 0..2147483647; None keeps it.
         alias: Free text attached to the link, at most 255 bytes; None keeps it, an empty one removes it.
+        numtxqueues: Number of transmit queues, 1..4096, of a link that is created; None leaves it to the kernel.
         addresses: IP addresses with their prefix length. IPv6 is switched off unless one of them is IPv6.
         master: Source name of a bridge or vrf that was attached to the same sandbox before.
         routes: Routes that lead out of this link.
@@ -448,6 +450,10 @@ def _settings(
             continue
         found[name] = check.mtu(value, ipv6=ipv6) if name == "mtu" else check.setting(name, value)
         rule = source.mac_rule if isinstance(source, Kind) and name == "mac" else None
+        if row.when == "at birth" and not isinstance(source, Kind):
+            rule = "can only be given to a link that is created"
+        elif row.when == "at birth" and isinstance(source, Kind) and not source.by_request:
+            rule = f"cannot be given to a link of the kind {source.kind}"
         if rule:
             check.wrong(name, value, rule)
     return found

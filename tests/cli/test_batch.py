@@ -38,17 +38,17 @@ db v1 --master br1 --sysctl net.ipv4.conf.IFNAME.rp_filter="2"
 """
 SLOW = """
 import signal, sys
-from netsandbox import Sandbox
+from netsandbox._run import interfaces
 from netsandbox.cli import main
-adding = Sandbox._adding
+attach = interfaces.attach
 
-def slow(box, *wish, **how):
-    if box.name == "s1":
+def slow(handle, *specs, **how):
+    if handle.name == "s1":
         print("under way", flush=True)
         signal.pause()
-    return adding(box, *wish, **how)
+    return attach(handle, *specs, **how)
 
-Sandbox._adding = slow
+interfaces.attach = slow
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores SIGINT in background processes
 main()
 """
@@ -319,7 +319,7 @@ def test_plan_run_in_a_shell_gives_the_same_state(
     assert states[0] == states[1]
     if create:
         cli("create db")
-        assert "in use" in cli(command + " -n", status=1).err
+        assert cli(command + " -n -j", status=1).error["code"] == "sandbox-exists"
         cli("destroy db")
     else:
         assert "there is none of this name" in cli(command + " -n", status=1).err

@@ -62,7 +62,7 @@ DONE = [
     ("empty", "attach web vh --type veth --mac 02:00:00:00:00:07 --set master=br0 --address 10.0.0.2/24"),
     ("empty", "attach web lan --type bridge --mac 02:00:00:00:00:07 --mtu 1400"),
     ("empty", "attach web v0 --txqlen 77 --group 5 --alias it's;$HOME"),
-    ("empty", "attach web vh --type veth --mac 02:00:00:00:00:07 --txqueuelen 0 --group 6 --alias x"),
+    ("empty", "attach web vh --type veth --mac 02:00:00:00:00:07 --txqueuelen 0 --group 6 --alias x --numtxqueues 2"),
     ("empty", "attach web v0 --type macvlan --mac 02:00:00:00:00:07"),
     ("empty", "attach web 7 --type vxlan --mac 02:00:00:00:00:07"),
     ("empty", "attach --batch {batch}"),
@@ -112,6 +112,7 @@ REFUSED = [
     ("empty", "attach web nosuch"),
     ("empty", "attach web v0 --mac nonsense --mtu 5 --address 10.0.0.0/24"),
     ("empty", "attach web nosuch --mac nonsense"),
+    ("empty", "attach web v0 --numtxqueues 2"),
     ("empty", "attach web v0 --master nosuch"),
     ("empty", "attach web v0 --name lo"),
     ("empty", "attach web p1 --type veth"),
@@ -179,7 +180,10 @@ def leave() -> None:
     for pin in pins():
         lab.libc("umount2", pin.encode(), MNT_DETACH)
         os.unlink(pin)  # noqa: PTH108  beside umount
-    shutil.rmtree("/run/netsandbox", ignore_errors=True)
+    for directory in ("/run/netns", "/run/netsandbox"):
+        with suppress(OSError):  # it is a mount point, as ip-netns(8) makes it
+            lab.libc("umount2", directory.encode(), MNT_DETACH)
+        shutil.rmtree(directory, ignore_errors=True)
     lab.libc("unshare", lab.CLONE_NEWNET)
 
 
@@ -193,6 +197,13 @@ def pins() -> list[str]:
 def state() -> dict[str, Any]:
     """Return the state of the host and of all pinned namespaces."""
     return {"host": lab.snapshot(), **{pin: lab.snapshot(pin) for pin in sorted(pins())}}
+
+
+def settle(command: str) -> None:
+    """Wait until the kernel has destroyed the namespaces that have no pin any more, and the veths in them."""
+    for _ in range(LOOKS if "destroy" in command or "--replace" in command else 0):
+        if "vh" not in lab.links():
+            break
 
 
 def files() -> dict[str, bytes]:
@@ -219,14 +230,13 @@ def test_printed_commands_give_the_state_of_the_real_one(
     plan = cli(f"{line} --dry-run")
     assert (state(), files()) == before
     cli(line)
+    settle(command)
     real = state()
     leave()
     furnish(cli, at, places)
     if not command.startswith("prune"):  # which prints what it would do in words
         lab.shell(plan.out)
-    for _ in range(LOOKS):  # the kernel destroys a namespace, and the veths in it, after its pin is gone
-        if ("vh" in lab.links()) == ("vh" in real["host"]["links"]):
-            break
+    settle(command)
     assert state() == real
     leave()
     lab.ip("link set lo up")

@@ -73,7 +73,7 @@ def test_create_plan_run_in_a_shell_gives_the_same_state(cli: Cli, run_netns: Pa
     cli("create web")
     assert lab.snapshot(str(run_netns / "web")) == pasted
     assert cli("create other -n --json").json == [line.replace("web", "other") for line in plan.lines]
-    assert "in use" in cli("create -n web", status=1).err
+    assert cli("create -n -j web", status=1).error == cli("create -j web", status=1).error
     assert cli("create -n --replace web").lines == ["ip netns delete web", *plan.lines]
     cli("destroy web")
 
@@ -129,13 +129,17 @@ def test_adopt_plan_run_in_a_shell_gives_the_same_state(cli: Cli, run_netns: Pat
     """The commands printed by `adopt --dry-run`, run in a shell, pin the namespace and bring up its loopback."""
     path = str(tmp_path / "theirs")
     shell(f"touch {path} && unshare --net={path} true")
-    assert cli("adopt -n", path).lines == [f"nsenter --net={path} ip link set dev lo up"]
+    up = [
+        f"nsenter --net={path} ip {words}"
+        for words in ("address add 127.0.0.1/8 dev lo scope 254", "link set dev lo up")
+    ]
+    assert cli("adopt -n", path).lines == up
     plan = cli("adopt -n", path, "mine")
     assert netns() == []
     shell(plan.out)
     assert (run_netns / "mine").stat().st_ino == Path(path).stat().st_ino
     assert "UP" in lab.link("lo", path)["flags"]
-    assert "in use" in cli("adopt -n", path, "mine", status=1).err
+    assert cli("adopt -n -j", path, "mine", status=1).error["code"] == "sandbox-exists"
     shell(f"ip netns delete mine; umount {path}")
 
 

@@ -249,11 +249,11 @@ def test_a_foreign_interface_is_not_removed(box: Sandbox) -> None:
     ip("link add trap type veth peer name other", netns=box.path)
     before = [item for item in box.foreign if item.name == "trap"]
     for which in ("trap", "lo", before[0]):
-        with fails(box, InterfaceNotFoundError, "it is foreign: netsandbox did not plug it in, and leaves it alone"):
+        with fails(box, InterfaceNotFoundError, "it is foreign: netsandbox did not attach it, and leaves it alone"):
             box.remove_interface(which)
     ip("link delete trap", netns=box.path)
     ip("link set eth0 name trap", netns=box.path)
-    with fails(box, InterfaceNotFoundError, "remove trap from sandbox box: ENODEV .it is foreign"):
+    with fails(box, InterfaceNotFoundError, "detach trap from sandbox box: ENODEV .it is foreign"):
         before[0].remove()
 
 
@@ -265,7 +265,7 @@ def test_removing_a_missing_interface_keeps_a_foreign_link(box: Sandbox) -> None
     ip("link add eth0 index 50 type bridge", netns=box.path)
     assert named(box.missing) == [("v0", "eth0")]
     veth()
-    with fails(box, SpecError, "already plugged in.* as eth0"):
+    with fails(box, SpecError, "already attached as eth0"):
         box.add_interface("v0")
     with comes_back(box.path):
         box.remove_interface("eth0")

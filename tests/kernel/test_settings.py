@@ -20,6 +20,7 @@ SHOWN: dict[str, tuple[int | str, str, int | str]] = {  # setting: its value, an
     "txqlen": (77, "txqlen", 77),
     "group": (7, "group", "7"),
     "alias": ("it's \u00e9 text", "ifalias", "it's \u00e9 text"),
+    "numtxqueues": (3, "num_tx_queues", 3),
 }
 ALWAYS = [name for name in SHOWN if TABLE[name].when == "always"]
 BAD = {"net.ipv4.conf.IFNAME.no_such_setting": "1"}
@@ -68,7 +69,7 @@ def test_setting_of_a_link_of_the_host(name: str) -> None:
 @pytest.mark.parametrize("name", SHOWN)
 def test_setting_of_a_created_link(box: Sandbox, kind: Veth | Bridge | Ifb | Tap, name: str) -> None:
     """A link is created with the setting; a refused attach leaves nothing."""
-    if name == "mac" and kind.mac_rule:
+    if TABLE[name].when == "at birth" and not kind.by_request:
         with pytest.raises(SpecError):
             box.add_interface(kind, **wish(name))
         return

@@ -238,7 +238,7 @@ def test_failure_to_restore_a_record_is_noted_on_the_error(box: Sandbox, monkeyp
         patch.setattr(os, "rename", refuse(errno.ENOSPC, like=os.rename, when=again))
         with pytest.raises(KernelError, match="ENOSPC") as info:
             box.add_interface("v0", addresses=["10.0.0.2/24"])
-    assert any("as if it had been interrupted" in note for note in info.value.__notes__)
+    assert any("its record stays pending" in note for note in info.value.__notes__)
     assert box.interfaces == ()
 
 

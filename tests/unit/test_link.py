@@ -49,6 +49,7 @@ V0 = Link(
     lower=8,
     alias="the first",
     txqlen=77,
+    numtxqueues=2,
     group=3,
 )
 P0 = Link(
@@ -62,6 +63,7 @@ P0 = Link(
     master=5,
     lower=7,
     txqlen=1000,
+    numtxqueues=2,
     port_kind="bridge",
 )
 BR0 = Link(
@@ -73,6 +75,7 @@ BR0 = Link(
     operstate="UP",
     carrier=True,
     txqlen=1000,
+    numtxqueues=1,
     is_immobile=True,
 )
 LO = Link(
@@ -85,6 +88,7 @@ LO = Link(
     operstate="UNKNOWN",
     carrier=True,
     txqlen=1000,
+    numtxqueues=1,
     is_immobile=True,
 )
 

@@ -651,7 +651,7 @@ def test_adopt_brings_the_loopback_link_up(rig: Rig, *, up: bool, addresses: lis
     made = tuple(address.Address(1, ip_interface(text)) for text in addresses)
     lo = LinkState(replace(found, flags=IFF_LOOPBACK | (IFF_UP if up else 0)), made)
     plan = plan_create(rig.target, PIN, (4, 1), source="/proc/42/ns/net", lo=lo)
-    pin = "touch /run/netns/web && mount --bind /proc/42/ns/net /run/netns/web"
+    pin = "mkdir -p /run/netns && touch /run/netns/web && mount --bind /proc/42/ns/net /run/netns/web"
     assert list(plan.commands) == [pin, *commands]
     assert plan.operation == "adopt /proc/42/ns/net as sandbox web"
     assert list(plan_create(rig.target, None, (4, 1), source="/proc/42/ns/net", lo=lo).commands) == commands

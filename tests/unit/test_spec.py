@@ -721,6 +721,7 @@ def test_options_offer_each_setting_of_the_table() -> None:
         ("txqlen", -1, "is not a number from 0 to 2147483647"),
         ("txqlen", 2**31, "is not a number from 0 to 2147483647"),
         ("group", 2**31, "is not a number from 0 to 2147483647"),
+        ("numtxqueues", 1, "can only be given to a link that is created"),
         ("alias", 7, NO_ALIAS),
         ("alias", "a\0b", NO_ALIAS),
         ("alias", "\ud800", NO_ALIAS),
@@ -743,3 +744,14 @@ def test_a_setting_out_of_bounds_is_refused(name: str, value: object, reason: st
 )
 def test_a_setting_in_bounds_is_taken(name: str, value: object) -> None:
     assert getattr(spec(**{name: value}).settings, name) == value
+
+
+def test_a_setting_at_birth_is_for_links_that_a_request_creates() -> None:
+    """A setting that only counts at birth is refused for a kind that no netlink request creates."""
+    assert InterfaceSpec(Bridge("br0"), numtxqueues=4096).settings == Settings(numtxqueues=4096)
+    assert problems(InterfaceSpec, Bridge("br0"), numtxqueues=0) == [
+        ("numtxqueues", 0, "is not a number from 1 to 4096")
+    ]
+    assert problems(InterfaceSpec, Tap(), numtxqueues=2) == [
+        ("numtxqueues", 2, "cannot be given to a link of the kind tun")
+    ]

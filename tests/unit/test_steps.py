@@ -283,8 +283,11 @@ TEXTS: list[tuple[Step, str]] = [
         "# the move drops: the settings net.ipv4.conf.v0 and net.ipv6.conf.v0 come back",
     ),
     (Pin("web", "/run/netns/web", IDENTITY), "ip netns add web"),
-    (Pin("web", "/srv/web", IDENTITY), "touch /srv/web && unshare --net=/srv/web true"),
-    (Pin("web", "/srv/web", IDENTITY, "/proc/42/ns/net"), "touch /srv/web && mount --bind /proc/42/ns/net /srv/web"),
+    (Pin("web", "/srv/web", IDENTITY), "mkdir -p /srv && touch /srv/web && unshare --net=/srv/web true"),
+    (
+        Pin("web", "/srv/web", IDENTITY, "/proc/42/ns/net"),
+        "mkdir -p /srv && touch /srv/web && mount --bind /proc/42/ns/net /srv/web",
+    ),
     (Unpin("web", "/run/netns/web", IDENTITY), "ip netns delete web"),
     (Unpin("web", "/srv/web", IDENTITY), "umount /srv/web && rm /srv/web"),
     (WaitUp(*AT, 5.0), "# wait until v0 is up and packets go through, for 5 s at most"),

@@ -13,7 +13,7 @@ from netsandbox._plan.state import LinkState, classify, detach_facts
 from netsandbox._record import Pending, Record
 from netsandbox._run.handle import HOST_NAME, Handle, annotate_errors
 from netsandbox._run.release import release
-from netsandbox._run.transaction import Operation, Records, Transaction, begin, hidden, is_pin_hidden
+from netsandbox._run.transaction import Operation, Records, Transaction, begin, hidden, is_pin_hidden, target
 from netsandbox._steps import Unpin
 from netsandbox._system import namespace
 from netsandbox._system.kernel import LinuxKernel
@@ -76,7 +76,10 @@ def create(
             transaction.carry_out(Operation(gone, None, lambda: None), old.world, before=before)
             release([(old, ends)], wait=True)
             old = None
-        creation = _creation(transaction, path, outside, stack, old=old, attach=attach)
+        # Two namespaces of one name: the new one goes by another spelling of its path until it is pinned.
+        directory, _, last = path.rpartition("/")
+        called = Target(name, f"{directory}/./{last}") if old else target(name, path)
+        creation = _creation(transaction, called, path, outside, stack, old=old, attach=attach)
         transaction.carry_out(
             creation.operation, creation.world, before=old.record() if old else None, pending=creation.pending
         )
@@ -96,7 +99,8 @@ def plan_creation(
     with opening(host, name) as (outside, stack), begin(records, name, outside, recover=False) as transaction:
         transaction.refuse_pending()
         old = _existing(transaction, path, outside, stack, replace_old=replace_old)
-        plan = _creation(transaction, path, outside, stack, old=old, attach=attach).operation.plan
+        called = target(name, path)
+        plan = _creation(transaction, called, path, outside, stack, old=old, attach=attach).operation.plan
         stack.close()
         return plan
 
@@ -122,6 +126,7 @@ class _Creation:
 
 def _creation(
     transaction: Transaction,
+    called: Target,
     path: str,
     outside: LinuxKernel,
     stack: ExitStack,
@@ -137,16 +142,13 @@ def _creation(
     stack.callback(handle.close)
     handle.recovered = (transaction.recovered,) if transaction.recovered else ()
     new = Record(name, path, boot(), box.identity, outside.identity, pinned=True, mounts=namespace.mounts())
-    plan, world, pending = plan_create(handle.target, path, box.identity), handle.world, None
+    plan, world, pending = plan_create(called, path, box.identity), handle.world, None
     ends: Sequence[int] = ()
     if old:
-        # Two namespaces of one name: the new one goes by another spelling of its path until it is pinned.
-        directory, _, last = path.rpartition("/")
-        spelled = Target(name, f"{directory}/./{last}")
         gone, ends = plan_destruction(old, old.record())
-        plan = joined(gone, plan_create(spelled, path, box.identity))
-        world = {**old.world, spelled.netns: box}
-        steps = (*gone.steps, Unpin(spelled.netns, path, box.identity))
+        plan = joined(gone, plan)
+        world = {**old.world, called.netns: box}
+        steps = (*gone.steps, Unpin(called.netns, path, box.identity))
         pending = Pending(plan.operation, steps, forward=True, then=None)
     if attach is None:
         return _Creation(handle, Operation(plan, new, lambda: None), world, pending, ends)

@@ -11,7 +11,7 @@ Theory of operation. A change goes through three states, and each is on disk bef
 3. *idle* again, with the new record. This write is the commit: before it recovery rolls an attach back, after it the
    change is done.
 
-An attach is rolled back, a detach is rolled forward (docs/decisions/0008-plugging-in-is-undone.md): either way each
+An attach is rolled back, a detach is rolled forward (docs/decisions/0008-attach-rolls-back.md): either way each
 link of the host ends up on the host. `begin` recovers before it hands out a transaction:
 
 | record of        | its pin is                     | pending  | `begin`                                             |

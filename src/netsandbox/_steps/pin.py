@@ -20,12 +20,15 @@ class Pin:
 
     def __str__(self) -> str:
         """Say the command it equals."""
-        if self.source:
-            return f"touch {quote(self.path)} && mount --bind {quote(self.source)} {quote(self.path)}"
         directory, _, name = self.path.rpartition("/")
-        if directory == "/run/netns":
+        if directory == "/run/netns" and not self.source:
             return f"ip netns add {quote(name)}"
-        return f"touch {quote(self.path)} && unshare --net={quote(self.path)} true"
+        mount = (
+            f"mount --bind {quote(self.source)} {quote(self.path)}"
+            if self.source
+            else f"unshare --net={quote(self.path)} true"
+        )
+        return f"mkdir -p {quote(directory)} && touch {quote(self.path)} && {mount}"
 
     def apply(self, world: World) -> bool:
         """Make the file, and mount the namespace on it."""

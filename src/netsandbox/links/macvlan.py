@@ -28,7 +28,7 @@ class _Macs(Option):
         return _options.pack_source_macs(value)
 
     def words(self, value: Iterable[str]) -> str:
-        return " ".join(("macaddr set", *value))
+        return " ".join((self.word, *value))
 
     def parse(self, text: str) -> object:
         return text.split(",")
@@ -61,7 +61,9 @@ class Macvlan(Kind):
             size=4,
         ),
     ] = "bridge"
-    macs: Annotated[Iterable[str] | None, _Macs(5, "MACs that it receives frames from, in mode source")] = None
+    macs: Annotated[
+        Iterable[str] | None, _Macs(5, "MACs that it receives frames from, in mode source", word="macaddr set")
+    ] = None
     nopromisc: Annotated[
         bool | None, _ModeFlag(2, 0x1, "Keep the lower link out of promiscuous mode, in mode passthru")
     ] = None
@@ -86,6 +88,8 @@ class Macvlan(Kind):
 
 
 class _BareChoice(Choice):
+    word = "(the value)"
+
     def words(self, value: str) -> str:
         return value
 

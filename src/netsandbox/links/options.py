@@ -7,9 +7,10 @@ the help of the class, and docs/kinds.md.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from netsandbox._checks import Checks, is_int, name_problem
+from netsandbox.netlink import attrs
 from netsandbox.netlink import options as _options
 from netsandbox.netlink.settings import mac_problem
 
@@ -18,6 +19,15 @@ MOST = 1000  # values of one option: an attribute holds 64 KiB
 _SWITCH = {
     word: value for value, words in ((True, "on true yes 1"), (False, "off false no 0")) for word in words.split()
 }
+
+
+class More(TypedDict, total=False):
+    """What few options need; see `Option`."""
+
+    size: int
+    order: str
+    word: str
+    before: str
 
 
 class Option(ABC):
@@ -35,31 +45,16 @@ class Option(ABC):
         values: The valid values, for the documentation.
     """
 
-    name = ""
-    rule = ""
-    values = ""
+    name = rule = values = word = before = ""
+    size, order = 4, "="
 
-    def __init__(
-        self,
-        attr: int | None,
-        doc: str,
-        *,
-        size: int = 4,
-        order: str = "=",
-        word: str | None = None,
-        before: str | None = None,
-    ) -> None:
-        self.attr = attr
-        self.doc = doc
-        self.size = size
-        self.order = order
-        self.word = word
-        self.before = before
+    def __init__(self, attr: int | None, doc: str, **more: Unpack[More]) -> None:
+        self.attr, self.doc = attr, doc
+        self.__dict__.update(more)
 
     def set_name(self, name: str) -> None:
         """Take the name of the field."""
-        self.name = name
-        self.word = name if self.word is None else self.word
+        self.name, self.word = name, self.word or name
 
     @property
     def help(self) -> str:
@@ -133,18 +128,8 @@ class Mac(Option):
 class Number(Option):
     """A number from *least* to *most*."""
 
-    def __init__(
-        self,
-        attr: int | None,
-        doc: str,
-        *,
-        least: int = 0,
-        most: int = U32,
-        size: int = 4,
-        order: str = "=",
-        word: str | None = None,
-    ) -> None:
-        super().__init__(attr, doc, size=size, order=order, word=word)
+    def __init__(self, attr: int | None, doc: str, *, least: int = 0, most: int = U32, **more: Unpack[More]) -> None:
+        super().__init__(attr, doc, **more)
         self.least, self.most = least, most
         self.rule = f"is not a number from {least} to {most}"
         self.values = f"{least}..{most}"
@@ -163,11 +148,7 @@ class Switch(Option):
 
     rule = "is neither True nor False"
     styles = "{} 1", "{} 0"
-
-    def __init__(
-        self, attr: int | None, doc: str, *, size: int = 1, word: str | None = None, before: str | None = None
-    ) -> None:
-        super().__init__(attr, doc, size=size, word=word, before=before)
+    size = 1
 
     def problem(self, value: object) -> str | None:
         """Return that it is neither."""
@@ -195,14 +176,14 @@ class Flag(Switch):
 
     def pack(self, value: bool) -> bytes:  # noqa: FBT001  a valid one
         """Return the attribute, or nothing."""
-        return _options.pack_flag(self.attr or 0) if value else b""
+        return attrs.pack(self.attr or 0) if value else b""
 
 
 class Bit(Switch):
     """A switch that is one *bit* of an attribute."""
 
-    def __init__(self, attr: int, bit: int, doc: str, *, word: str | None = None) -> None:
-        super().__init__(attr, doc, word=word)
+    def __init__(self, attr: int, bit: int, doc: str) -> None:
+        super().__init__(attr, doc)
         self.bit = bit
 
     @staticmethod
@@ -214,18 +195,10 @@ class Bit(Switch):
 class Choice(Option):
     """One of several words, each of which is a number to the kernel."""
 
-    def __init__(
-        self,
-        attr: int,
-        doc: str,
-        choices: Mapping[str, int],
-        *,
-        size: int = 2,
-        order: str = "=",
-        word: str | None = None,
-        before: str | None = None,
-    ) -> None:
-        super().__init__(attr, doc, size=size, order=order, word=word, before=before)
+    size = 2
+
+    def __init__(self, attr: int, doc: str, choices: Mapping[str, int], **more: Unpack[More]) -> None:
+        super().__init__(attr, doc, **more)
         self.choices = choices
         self.values = ", ".join(choices)
         self.rule = f"is not one of {self.values}"

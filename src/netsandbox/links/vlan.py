@@ -50,7 +50,7 @@ class _Qos(Option):
 
     def words(self, value: Iterable[tuple[int, int]]) -> str:
         pairs = [f"{old}:{new}" for old, new in value]
-        return " ".join((self.word or "", *pairs)) if pairs else ""
+        return " ".join((self.word, *pairs)) if pairs else ""
 
     def parse(self, text: str) -> object:
         pairs = text.split(",") if _PAIRS.fullmatch(text) else []

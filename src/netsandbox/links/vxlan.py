@@ -35,14 +35,10 @@ class _Ports(Option):
         return _options.pack_ports(self.attr or 0, *value)
 
     def words(self, value: tuple[int, int]) -> str:
-        return "srcport {} {}".format(*value)
+        return f"{self.word} {value[0]} {value[1]}"
 
     def parse(self, text: str) -> object:
         return tuple(map(int, text.split("-"))) if _RANGE.fullmatch(text) else parse_number(text)
-
-
-class _TtlInherit(Flag):
-    styles = "ttl inherit", ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +59,13 @@ class Vxlan(Kind):
         int, Number(15, "UDP port of the other ends", size=2, least=1, most=65535, order="!", word="dstport")
     ] = 4789
     source_ports: Annotated[
-        tuple[int, int] | None, _Ports(10, "UDP ports its packets come from: the lowest and the highest")
+        tuple[int, int] | None,
+        _Ports(10, "UDP ports its packets come from: the lowest and the highest", word="srcport"),
     ] = None
     ttl: Annotated[int | None, Number(5, "Hops its packets may make; 0: the usual number", size=1, most=255)] = None
-    ttl_inherit: Annotated[bool | None, _TtlInherit(28, "Let them make as many as the packet inside may")] = None
+    ttl_inherit: Annotated[
+        bool | None, Flag(28, "Let them make as many as the packet inside may", word="ttl inherit")
+    ] = None
     tos: Annotated[
         int | None, Number(6, "Type of service of its packets; 1: that of the packet inside", size=1, most=255)
     ] = None

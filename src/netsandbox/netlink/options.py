@@ -23,11 +23,6 @@ def pack_number(attr: int, value: int, size: int, order: str = "=") -> bytes:
     return attrs.pack(attr, struct.pack(order + _FORMS[size], value))
 
 
-def pack_flag(attr: int) -> bytes:
-    """Return an attribute without content (NLA_FLAG): that it is there says it."""
-    return attrs.pack(attr)
-
-
 def pack_bits(attr: int, on: int, mask: int) -> bytes:
     """Return struct ifla_vlan_flags or struct br_boolopt_multi: the bits that are on, of those in *mask*."""
     return attrs.pack(attr, struct.pack("=II", on, mask))

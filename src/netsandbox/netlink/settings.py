@@ -137,6 +137,9 @@ class Settings:
         usual=1000,
     )
     group: int | None = _number(IFLA.GROUP, "group", 0, 2**31 - 1, "Set the link group, a number.", usual=0)
+    numtxqueues: int | None = _number(
+        IFLA.NUM_TX_QUEUES, "numtxqueues", 1, 4096, "Set the number of transmit queues to create.", when="at birth"
+    )
 
 
 TABLE: dict[str, Setting] = {item.name: item.metadata["setting"] for item in fields(Settings)}
