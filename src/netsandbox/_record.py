@@ -35,12 +35,10 @@ _CLASSES: dict[str, type] = {
     for item in (
         _steps.CreateLink,
         _steps.CreateVeth,
-        _steps.CreateVeths,
         _steps.DeleteLink,
         _steps.DeleteVeth,
-        _steps.DeleteVeths,
+        _steps.Dropped,
         _steps.HostEnd,
-        _steps.Lost,
         _steps.Move,
         _steps.Pin,
         _steps.Place,
@@ -202,7 +200,9 @@ _SET = {  # classes of netsandbox 0.1.0 with settings of their own: what they ca
     "CreateVeth": {"mac": "mac", "mtu": "mtu"},
     "HostEnd": {"mac": "mac", "mtu": "mtu", "mark": "alias", "group": "group"},
 }
-_RENAMED = {"Plugged": "Attachment"}  # what records of netsandbox 0.1.0 call a class
+_RENAMED = {"Plugged": "Attachment", "Lost": "Dropped"}  # what records of netsandbox 0.1.0 call a class
+_FIELDS_RENAMED = {"former": "may_exist"}  # and a field, of any class
+_PLURALS = ("CreateVeths", "DeleteVeths")  # steps of that version that stand for their steps
 _DROPPED: dict[str, tuple[str, ...]] = {"SetUp": ("source", "prefix")}  # fields of that version which are not read
 _STEPS = tuple(kind for kind in _CLASSES.values() if hasattr(kind, "inverse"))
 _TEXT = re.compile("[^\0\ud800-\udc7f\udd00-\udfff]*")  # without NUL, and surrogates that stand for no byte (PEP 383)
@@ -270,7 +270,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), default=_plain).encode
 
 def _unpack(value: Any) -> Any:  # noqa: ANN401  JSON
     if isinstance(value, list):
-        return tuple(_unpack(item) for item in value)
+        return tuple(_unpack(item) for step in value for item in _unrolled(step))
     if not isinstance(value, dict):
         return value
     value = _upgraded(value)
@@ -278,7 +278,8 @@ def _unpack(value: Any) -> Any:  # noqa: ANN401  JSON
     name = _RENAMED.get(name, name)
     if name in _VALUES:
         return _VALUES[name](Message(0, 0, 0, bytes.fromhex(value["bytes"])))
-    known = {key: _unpack(item) for key, item in value.items() if key not in _DROPPED.get(name, ())}
+    kept = {key: item for key, item in value.items() if key not in _DROPPED.get(name, ())}
+    known = {_FIELDS_RENAMED.get(key, key): _unpack(item) for key, item in kept.items()}
     if name == "Port":
         known["settings"] = bytes.fromhex(known["settings"])
     for field, fits in _checks(name).items():
@@ -289,6 +290,11 @@ def _unpack(value: Any) -> Any:  # noqa: ANN401  JSON
         if not kind or not kind.fits(options):
             raise ProtocolError(f"a damaged record: a link of the kind {known['kind']} with {options!r:.99}")
     return _CLASSES[name](**known)
+
+
+def _unrolled(value: Any) -> list[Any]:  # noqa: ANN401  as above
+    """Return the steps that a plural step of netsandbox 0.1.0 stands for; any other value alone."""
+    return value["steps"] if isinstance(value, dict) and value.get("is") in _PLURALS else [value]
 
 
 def _upgraded(value: dict[str, Any]) -> dict[str, Any]:

@@ -24,8 +24,8 @@ from netsandbox._record import Attachment
 from netsandbox._steps import (
     CreateLink,
     CreateVeth,
+    Dropped,
     HostEnd,
-    Lost,
     Move,
     Place,
     Port,
@@ -169,7 +169,7 @@ class _Attach:
         move = Move(old, Place(netns, index, name, settings=_settings.merged(old.settings, spec)))
         move.refuse_immobile(link)
         with draft.span("moveLink", {"ifaceName": name}):
-            draft.add(*map(Lost, reversed(restore_steps(HOST, state))))
+            draft.add(*map(Dropped, reversed(restore_steps(HOST, state))))
             own = draft.span("setInterfaceMAC", names) if spec.mac is not None else nullcontext()
             with draft.span("setInterfaceName", {"ifaceName": name}), own:
                 draft.add(move)
@@ -206,7 +206,7 @@ class _Attach:
         lower = outside[kind.lower] if kind.lower else None
         return CreateLink(
             *at,
-            kind.kind,
+            kind=kind.kind,
             settings=settings,
             options=kind.options,
             lower=lower.index if lower else None,
@@ -289,7 +289,7 @@ class _Attach:
         if state and state.link.is_up and self.target.is_host and self._is_cycled(spec):
             lost += lost_when_down(state)
         with self.draft.span("setInterfaceMaster", names):
-            self.draft.add(*map(Lost, lost))
+            self.draft.add(*map(Dropped, lost))
             self.draft.add(SetMaster(*at, was, Port(master.index, found.name if found else master.name)))
 
     def _is_cycled(self, spec: InterfaceSpec) -> bool:
@@ -301,7 +301,7 @@ class _Attach:
         return next(item for item in self.plugged if item.source == source)
 
     def _sysctl(self, at: tuple[str, int, str], path: str, value: str, *, optional: bool = False) -> SetSysctl:
-        return SetSysctl(*at, self.facts.sysctls.get(path), value, path, optional)
+        return SetSysctl(*at, self.facts.sysctls.get(path), value, path=path, optional=optional)
 
 
 def _takes_port_mac(master: Link) -> bool:

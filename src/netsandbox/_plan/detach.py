@@ -19,9 +19,8 @@ from netsandbox._steps import (
     CreateVeth,
     DeleteLink,
     DeleteVeth,
-    DeleteVeths,
+    Dropped,
     HostEnd,
-    Lost,
     Move,
     SetAltnames,
     SetLink,
@@ -50,8 +49,7 @@ def plan_detach(items: Sequence[Attachment], target: Target, facts: Facts) -> Pl
         _detach(draft, item, target, facts, free)
     names = ", ".join(item.name for item in items)
     operation = f"detach {names} from sandbox {target.name}"
-    plan = draft.plan(operation, target, items[0].name if items else None, idempotent=True)
-    return _together(plan, facts.group)
+    return draft.plan(operation, target, items[0].name if items else None, idempotent=True)
 
 
 def _detach(draft: Draft, item: Attachment, target: Target, facts: Facts, free: Iterator[int]) -> None:
@@ -62,12 +60,12 @@ def _detach(draft: Draft, item: Attachment, target: Target, facts: Facts, free: 
     if state is None or not item.holds(state.link) or not item.is_tied(state.link, lower, facts.siblings):
         draft.add(*_leftover(item))
         return
-    lost = () if target.is_host and not item.born else tuple(map(Lost, reversed(restore_steps(target.netns, state))))
+    lost = () if target.is_host and not item.born else tuple(map(Dropped, reversed(restore_steps(target.netns, state))))
     if item.born:  # a link that moves takes its settings along
         unusual = _settings.differing(replace(_settings.of(state.link), mac=None), _settings.USUAL)
-        lost += (Lost(SetLink(target.netns, state.link.index, state.link.name, None, unusual)),)
+        lost += (Dropped(SetLink(target.netns, state.link.index, state.link.name, None, unusual)),)
     if item.outer:  # what the host has made of its end
-        lost += tuple(map(Lost, reversed(_outside(facts.ends[tie or 0]))))
+        lost += tuple(map(Dropped, reversed(_outside(facts.ends[tie or 0]))))
     back = _homewards(item, target, facts, state.link, free)
     with draft.span("RemoveInterface", {"srcName": item.source, "dstName": state.link.name}):
         draft.add(*lost, *back)
@@ -80,22 +78,6 @@ def _outside(state: LinkState) -> tuple[Step, ...]:
     down = () if link.is_up else (SetUp(*at, old=True, new=False),)
     names = (SetAltnames(*at, None, link.altnames),) if link.altnames else ()
     return (*down, *restore_steps(HOST, state), *names)
-
-
-def _together(plan: Plan, group: int) -> Plan:
-    """Have several veths deleted in one request, which takes little longer than one: in the place of the last of them.
-
-    What was attached after a veth, and may be on top of it, is detached before.
-    """
-    veths = tuple(step for step in plan.steps if isinstance(step, DeleteVeth))
-    if len(veths) < 2:
-        return plan
-    kept = [
-        (DeleteVeths(veths, group) if step is veths[-1] else step, spans)
-        for step, spans in zip(plan.steps, plan.spans, strict=True)
-        if not isinstance(step, DeleteVeth) or step is veths[-1]
-    ]
-    return replace(plan, steps=tuple(step for step, _ in kept), spans=tuple(spans for _, spans in kept))
 
 
 def _homewards(item: Attachment, target: Target, facts: Facts, link: Link, free: Iterator[int]) -> tuple[Step, ...]:

@@ -14,7 +14,7 @@ from netsandbox._plan.attach import add_step
 from netsandbox._plan.convert import neighbor_entry, read_route, route_entry
 from netsandbox._plan.model import InterfaceKey, Plan, Target, plan_of
 from netsandbox._plan.state import read_sysctls
-from netsandbox._steps import Lost, SetAddress, SetNeighbor, SetRoute, SetSysctl, Step
+from netsandbox._steps import Dropped, SetAddress, SetNeighbor, SetRoute, SetSysctl, Step
 from netsandbox.errors import InterfaceNotFoundError, KernelError, Problem, SpecError
 from netsandbox.netlink import address as _address
 from netsandbox.netlink import neighbor as _neighbor
@@ -157,7 +157,7 @@ def remove_address(kernel: Kernel, target: Target, interface: InterfaceKey, wish
     lost: list[Step] = [SetAddress(*at, None, item) for item in others]
     again = [*lost, *(SetRoute(*at, None, item) for item in routes if item.source != wish.ip)] if others else []
     lost += (SetRoute(*at, None, item) for item in routes)
-    steps: tuple[Step, ...] = (*map(Lost, reversed(lost)), SetAddress(*at, gone, None), *again)
+    steps: tuple[Step, ...] = (*map(Dropped, reversed(lost)), SetAddress(*at, gone, None), *again)
     return replace(plan_of(target, operation, found.name, *steps), idempotent=True)
 
 
@@ -224,7 +224,7 @@ def _settings(kernel: Kernel, target: Target, operation: str, wanted: Mapping[st
     """Plan to give the settings that the kernel has, and that differ, a value."""
     old = read_sysctls(kernel, wanted)
     changes = {path: (old[path], new) for path, new in wanted.items() if path in old and old[path] != new}
-    steps = (SetSysctl(target.netns, 0, "", before, after, path) for path, (before, after) in changes.items())
+    steps = (SetSysctl(target.netns, 0, "", before, after, path=path) for path, (before, after) in changes.items())
     return plan_of(target, f"{operation} of sandbox {target.name}", None, *steps)
 
 

@@ -49,4 +49,4 @@ def port_of(state: LinkState) -> Port | None:
 def _port(link: Link, master: Link) -> Port:
     kind = find_kind(link.port_kind)
     settings = link.port if kind is None or kind.port_settings else b""
-    return Port(master.index, master.name, link.port_kind or "", settings, former=True)
+    return Port(master.index, master.name, link.port_kind or "", settings, may_exist=True)

@@ -60,7 +60,6 @@ class Facts:
         ends: Ends on the host of veths that were made here, with all that belongs to them, by index.
         siblings: Indexes of all interfaces of the sandbox.
         states: Links of the sandbox with all that belongs to them, by index.
-        group: Number of a link group on the host without links, if several links are to be deleted there.
     """
 
     sources: Mapping[str, LinkState] = field(default_factory=dict)
@@ -73,7 +72,6 @@ class Facts:
     ends: Mapping[int, LinkState] = field(default_factory=dict)
     siblings: frozenset[int] = frozenset()
     states: Mapping[int, LinkState] = field(default_factory=dict)
-    group: int = 0
 
     def link(self, index: int | None) -> Link | None:
         """Return the link of the sandbox with an index."""
@@ -224,8 +222,7 @@ def detach_facts(host: Kernel, box: Kernel, items: Sequence[Attachment], plugged
     if not indexes.isdisjoint(taken):  # another index is needed: know them all
         taken |= {link.index: link for link in host.links()}
     siblings = frozenset(item.index for item in plugged)
-    group = host.free_group() if sum(item.outer is not None for item in items) > 1 else 0
-    return Facts(host_links=taken, lowers=lowers, ends=ends, siblings=siblings, states=states, group=group)
+    return Facts(host_links=taken, lowers=lowers, ends=ends, siblings=siblings, states=states)
 
 
 def _bounded(kernel: Kernel, link: Link) -> LinkState:

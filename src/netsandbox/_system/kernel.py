@@ -20,7 +20,6 @@ from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import Message, Request
 from netsandbox.netlink.options import Value
 
-_FIRST_GROUP = 0x6E000000  # of those that links get to be deleted together; far from what people count up to
 _IP = frozenset((AF_INET, AF_INET6))
 
 
@@ -94,11 +93,6 @@ class LinuxKernel:
             if error.errno == errno.ENODEV and error.answered:
                 return None
             raise
-
-    def free_group(self) -> int:
-        """Return the number of a link group without links, at random, so that another process chooses another one."""
-        used = {item.group for item in self.links()}
-        return next(number for number in iter(_any_group, 0) if number not in used)
 
     def addresses(self, index: int = 0) -> list[address.Address]:
         """Return the addresses of a link (0: of all)."""
@@ -182,7 +176,3 @@ class LinuxKernel:
                     return found, left
                 while left and not listener.hears_of(index, left):
                     left = max(deadline - time.monotonic(), 0.0)
-
-
-def _any_group() -> int:
-    return _FIRST_GROUP + int.from_bytes(os.urandom(3))

@@ -106,10 +106,6 @@ class FakeKernel:
 
         return self._call(f"look up link {key}", work)
 
-    def free_group(self) -> int:
-        """Return the number of a link group without links; another process would choose another one."""
-        return 1 + max(link.group for link in self.links())
-
     def addresses(self, index: int = 0) -> list[Address]:
         """Return the addresses of a link (0: of all)."""
 
