@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     )
     from netsandbox.interface import Interface
     from netsandbox.links import *  # noqa: F403
+    from netsandbox.routes import Gateway, Neighbor, Route
     from netsandbox.sandbox import Sandbox
-    from netsandbox.spec import Gateway, InterfaceSpec, Neighbor, Route
+    from netsandbox.spec import InterfaceSpec
     from netsandbox.stats import Statistics
 
     __all__ = [
@@ -70,19 +71,19 @@ _HOMES = {
     "Adverts": "adverts",
     "Event": "_events.tracker",
     "Events": "_events.iterator",
-    "Gateway": "spec",
+    "Gateway": "routes",
     "Interface": "interface",
     "InterfaceNotFoundError": "errors",
     "InterfaceSpec": "spec",
     "KernelError": "errors",
     "NameConflictError": "errors",
-    "Neighbor": "spec",
+    "Neighbor": "routes",
     "NetSandboxError": "errors",
     "Plan": "_plan.model",
     "Problem": "errors",
     "ProtocolError": "errors",
     "RollbackError": "errors",
-    "Route": "spec",
+    "Route": "routes",
     "RouteConflictError": "errors",
     "Sandbox": "sandbox",
     "SandboxClosedError": "errors",

@@ -24,7 +24,7 @@ from netsandbox.netlink.constants import AF_BRIDGE, AF_INET, AF_INET6
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.neighbor import NeighborEntry
 from netsandbox.netlink.route import RouteEntry
-from netsandbox.spec import Gateway, Neighbor, Route, best_gateways, unsupported
+from netsandbox.routes import Gateway, Neighbor, Route, best_gateways, unsupported
 
 _TWEAKS = {
     "net.ipv4.vs.conn_reuse_mode": "0",

@@ -17,8 +17,8 @@ from netsandbox.cli.app import (
     usage,
 )
 from netsandbox.errors import KernelError
+from netsandbox.routes import Neighbor
 from netsandbox.sandbox import Sandbox
-from netsandbox.spec import Neighbor
 
 _ANY_MAC = "02:00:00:00:00:00"  # where it need not be told
 _VERBS = {"list": "list", "show": "list", "add": "add", "del": "del", "delete": "del"}  # as ip(8) has them

@@ -13,8 +13,8 @@ from netsandbox.interface import Interface
 from netsandbox.netlink.address import Address
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.route import IPV6_METRIC, SCOPES, TABLE_MAIN, name_of
+from netsandbox.routes import Neighbor, Route
 from netsandbox.sandbox import Sandbox
-from netsandbox.spec import Neighbor, Route
 from netsandbox.stats import Statistics
 
 Json = dict[str, Any]

@@ -14,8 +14,8 @@ from netsandbox.cli.ping import ping
 from netsandbox.errors import NetSandboxError
 from netsandbox.links import Bridge
 from netsandbox.netlink import link_requests
+from netsandbox.routes import Route
 from netsandbox.sandbox import Sandbox
-from netsandbox.spec import Route
 
 HOSTS = {"alice": ("10.7.0.2", "fd07::2"), "bob": ("10.7.0.3", "fd07::3")}
 
