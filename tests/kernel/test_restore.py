@@ -253,7 +253,7 @@ def test_a_foreign_interface_is_not_removed(box: Sandbox) -> None:
             box.remove_interface(which)
     ip("link delete trap", netns=box.path)
     ip("link set eth0 name trap", netns=box.path)
-    with fails(box, InterfaceNotFoundError, "remove trap from sandbox box: ENODEV .it is foreign"):
+    with fails(box, InterfaceNotFoundError, "detach trap from sandbox box: ENODEV .it is foreign"):
         before[0].remove()
 
 
