@@ -542,7 +542,7 @@ def test_delete_links_ignores_links_that_are_gone(box: Sandbox) -> None:
 def test_a_link_group_in_use_is_not_used_to_delete(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.ip_batch("link add d0 type bridge", "link set d0 group 5")
     numbers = iter((5, 7))
-    monkeypatch.setattr(_kernel, "_any_group", lambda: next(numbers))
+    monkeypatch.setattr(_kernel, "_random_group", lambda: next(numbers))
     box.add_interfaces([InterfaceSpec(Veth("one")), InterfaceSpec(Veth("two"))])
     box.remove_interfaces(box.interfaces)
     assert set(lab.links()) == {"lo", "d0"}
