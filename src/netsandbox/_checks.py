@@ -1,21 +1,11 @@
-"""What makes sense and what does not: the rules for names, addresses, MACs, MTUs and settings.
+"""The rules for names, addresses, MACs, MTUs and sysctls; `Checks` collects all that is invalid in a request.
 
-A rule that is broken becomes a Problem; `Checks` collects them, so that all of them can be told at once.
-
-Source: RFC 3021 and RFC 6164 for networks of two addresses, RFC 8200 for the smallest IPv6 MTU, IEEE 802 for MACs.
+Source: RFC 3021 and RFC 6164 for networks of two addresses, RFC 8200 for the smallest IPv6 MTU.
 """
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from ipaddress import (
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
-    ip_interface,
-)
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_interface
 from typing import Any, TypeVar
 
 from netsandbox.errors import Problem, SpecError
@@ -31,7 +21,7 @@ METRIC_MAX = 2**32 - 1
 SANDBOX_NAME_MAX = 64
 NAME_MAX = 15  # IFNAMSIZ without the final NUL
 
-_EVERYBODY = IPv4Address("255.255.255.255")
+_BROADCAST = IPv4Address("255.255.255.255")
 _SPACE = re.compile(rb"[\s\xa0]")  # what the kernel's isspace() calls white space
 _PATH = re.compile(r"/[^\0\ud800-\udc7f\udd00-\udfff]*")  # of surrogates, those that stand for bytes (PEP 383)
 _SYSCTL_PART = re.compile(r"[A-Za-z0-9_-]+")
@@ -43,10 +33,10 @@ def is_path(value: object) -> bool:
 
 
 def name_problem(field: str, name: object, *, longest: int = NAME_MAX) -> Problem | None:
-    """Say what is wrong with *name* as the name of a link, or return None.
+    """Return what is wrong with *name* as the name of a link, or None.
 
-    Source: dev_valid_name() in net/core/dev.c; "all" and "default" are taken in /proc/sys/net. A ``%`` would make the
-    kernel choose a number.
+    Source: dev_valid_name() in net/core/dev.c; "all" and "default" are directories of /proc/sys/net. A ``%`` would make
+    the kernel choose a number.
     """
     if not isinstance(name, str):
         return Problem(field, name, "a link name is a string")
@@ -68,7 +58,7 @@ def name_problem(field: str, name: object, *, longest: int = NAME_MAX) -> Proble
 
 
 def sandbox_name_problem(name: object) -> Problem | None:
-    """Say what is wrong with *name* as the name of a sandbox, or return None."""
+    """Return what is wrong with *name* as the name of a sandbox, or None."""
     if not isinstance(name, str):
         return Problem("name", name, "a sandbox name is a string")
     if not name:
@@ -85,7 +75,7 @@ def sandbox_name_problem(name: object) -> Problem | None:
 
 
 def keyword_problems(given: Iterable[str], known: Iterable[str]) -> list[Problem]:
-    """Name every keyword in *given* that is not in *known*, and the nearest right one."""
+    """Return a problem for every keyword that is not *known*, with the nearest one that is."""
     known = tuple(known)
     return [Problem("keyword", word, f"is not known; {_nearest(word, known)}") for word in given if word not in known]
 
@@ -98,7 +88,7 @@ def _nearest(word: str, known: tuple[str, ...]) -> str:
 
 
 class Checks:
-    """Collects what is wrong, so that all of it can be told at once."""
+    """Collects problems, to report all of them at once. A check returns the value in its usual form, if it is valid."""
 
     def __init__(self, problems: Iterable[Problem] = ()) -> None:
         self.problems = list(problems)
@@ -115,37 +105,35 @@ class Checks:
             raise SpecError(self.problems)
 
     def parse(self, field: str, value: object, parser: Callable[..., T]) -> T | None:
-        """Return what *parser* of the ipaddress module makes of text or of a value of its own."""
+        """Check a text, or a value of the ipaddress module, with a *parser* of that module."""
         if isinstance(value, str) and "%" in value:
             self.wrong(field, value, "may not hold a zone (%)")
-            return None
-        if isinstance(value, (int, bytes)):  # ipaddress would take them for packed addresses
+        elif isinstance(value, (int, bytes)):  # the parsers would accept them as packed addresses
             self.wrong(field, value, "is not text")
-            return None
-        try:
-            return parser(value)
-        except (ValueError, TypeError) as error:
-            self.wrong(field, value, str(error))
-            return None
+        else:
+            try:
+                return parser(value)
+            except (ValueError, TypeError) as error:
+                self.wrong(field, value, str(error))
+        return None
 
     def address(self, value: object) -> IPInterface | None:
-        """Return the address of a host with its prefix length."""
+        """Check the address of a host with its prefix length."""
+        interface = None
         bare = isinstance(value, IPAddress) and not isinstance(value, IPInterface)
         if bare or (isinstance(value, str) and "/" not in value):
-            self.wrong("address", str(value), "needs a prefix length, such as /24")
-            return None
-        if isinstance(value, IPNetwork):
-            self.wrong("address", str(value), "is a network, not the address of a host")
-            return None
-        interface = self.parse("address", value, ip_interface)
-        reason = None if interface is None else _no_host(interface)
+            reason: str | None = "needs a prefix length, such as /24"
+        elif isinstance(value, IPNetwork):
+            reason = "is a network, not the address of a host"
+        else:
+            interface = self.parse("address", value, ip_interface)
+            reason = _host_problem(interface) if interface else None
         if reason:
-            self.wrong("address", str(interface), reason)
-            return None
-        return interface
+            self.wrong("address", str(interface or value), reason)
+        return None if reason else interface
 
     def setting(self, name: str, value: object, field: str = "") -> Any:  # noqa: ANN401  as the field of `Settings`
-        """Return a setting of a link in its usual form; None if it makes no sense."""
+        """Check a setting of a link by its row in the table."""
         try:
             return TABLE[name].parse(value)
         except ValueError as error:
@@ -153,23 +141,23 @@ class Checks:
             return None
 
     def mac(self, value: object, field: str = "mac") -> str:
-        """Return a unicast link-layer address in lower case."""
+        """Check a unicast link-layer address."""
         return self.setting("mac", value, field) or ""
 
     def mtu(self, value: object, *, ipv6: bool, field: str = "mtu") -> int | None:
-        """Return an MTU; IPv6 needs more than IPv4."""
+        """Check an MTU; with *ipv6*, it has to be large enough for IPv6."""
         mtu: int | None = self.setting("mtu", value, field)
         if ipv6 and mtu is not None and mtu < MTU_MIN_IPV6:
             self.wrong(field, mtu, f"is below {MTU_MIN_IPV6}, the least that IPv6 needs")
         return mtu
 
     def sysctls(self, given: object) -> tuple[tuple[str, str], ...]:
-        """Return (key, value) pairs; the interface's part of each key is the word IFNAME."""
+        """Check per-interface sysctls; return pairs of a key, with IFNAME for the interface, and a value."""
         found: dict[str, str] = {}
-        pairs = given.items() if isinstance(given, Mapping) else map(_cut, items(given))
+        pairs = given.items() if isinstance(given, Mapping) else map(_split_pair, items(given))
         for key, value in pairs:
             text = " ".join(str(value).split())
-            reason = _no_sysctl(key, value)
+            reason = _sysctl_problem(key, value)
             if reason:
                 self.wrong("sysctl", key, reason)
                 continue
@@ -180,23 +168,23 @@ class Checks:
         return tuple(found.items())
 
 
-def _no_host(interface: IPInterface) -> str | None:
-    """Say why an address is not that of a host, or return None."""
+def _host_problem(interface: IPInterface) -> str | None:
+    """Return why an address is not that of a host, or None."""
     ip, network = interface.ip, interface.network
     subnet = network.num_addresses > 2  # RFC 3021, RFC 6164: of two addresses both are hosts
     if ip.is_unspecified:
         return "is the unspecified address"
     if ip.is_multicast:
         return "is a multicast address"
-    if ip == _EVERYBODY or (subnet and ip.version == 4 and ip == network.broadcast_address):
+    if ip == _BROADCAST or (subnet and ip.version == 4 and ip == network.broadcast_address):
         return f"is the broadcast address of {network}"
     if subnet and ip == network.network_address:
         return f"is the address of the network {network} itself"
     return None
 
 
-def _no_sysctl(key: object, value: object) -> str | None:
-    """Say why a setting of an interface is none, or return None."""
+def _sysctl_problem(key: object, value: object) -> str | None:
+    """Return what is wrong with a per-interface sysctl, or None."""
     parts = key.split(".") if isinstance(key, str) else []
     if value is None:
         return "is not of the form KEY=VALUE"
@@ -210,30 +198,25 @@ def _no_sysctl(key: object, value: object) -> str | None:
 
 
 def is_setting(value: object) -> bool:
-    """Whether *value* is one that a setting can be given: a number, or text that prints."""
+    """Whether *value* is valid for a sysctl: a number, or printable ASCII text."""
     text = " ".join(str(value).split())
-    return (
-        isinstance(value, (str, int))
-        and not isinstance(value, bool)
-        and text.isascii()
-        and text.isprintable()
-        and bool(text)
-    )
+    is_text_or_number = isinstance(value, (str, int)) and not isinstance(value, bool)
+    return is_text_or_number and text.isascii() and text.isprintable() and bool(text)
 
 
-def _cut(entry: object) -> tuple[object, object]:
+def _split_pair(entry: object) -> tuple[object, object]:
     """Return key and value of KEY=VALUE; the value None if it is of another form."""
     key, equals, value = entry.partition("=") if isinstance(entry, str) else (entry, "", None)
     return (key, value) if equals else (entry, None)
 
 
 def items(value: object) -> tuple[object, ...]:
-    """Return what a list of things holds; one thing alone counts as a list of one."""
+    """Return the items of an iterable; a text, bytes, a network, or any other value is a single item."""
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes, IPNetwork)):
         return tuple(value)
     return (value,)
 
 
 def is_int(value: object, least: int, most: int) -> bool:
-    """Whether *value* is a number in a range; True and False are none."""
+    """Whether *value* is an integer in a range; True and False are not."""
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most

@@ -54,12 +54,12 @@ def neighbor_advertisement(mac: bytes, address: IPv6Address) -> bytes:
         return _NA.pack(_NA_TYPE, 0, checksum, _OVERRIDE, source, _TARGET_MAC, 1, mac)  # 1: of 8 bytes
 
     size = _NA.size
-    total = _checksum(_PSEUDO.pack(source, target, size, _ICMPV6) + message(0))
+    total = checksum(_PSEUDO.pack(source, target, size, _ICMPV6) + message(0))
     header = _IPV6.pack(6 << 28, size, _ICMPV6, _HOP_LIMIT, source, target)
     return _ETHERNET.pack(_ALL_NODES_MAC, mac, ETHERTYPE_IPV6) + header + message(total)
 
 
-def _checksum(data: bytes) -> int:
+def checksum(data: bytes) -> int:
     """Return the Internet checksum (RFC 1071) of an even number of bytes, of which not all are zero.
 
     A sum of 16-bit words with end-around carry is the number that the words make together, modulo ffff.

@@ -1,19 +1,20 @@
 """Every exception of netsandbox.
 
     NetSandboxError
-    ├── SpecError (ValueError)                 what was asked for makes no sense: every wrong field at once
-    │   └── SourceNotFoundError                ... because the link to plug in is nowhere (also InterfaceNotFoundError)
+    ├── SpecError (ValueError)                 the request is invalid: every wrong field at once
+    │   └── SourceNotFoundError                the link to attach is not on the host (also an InterfaceNotFoundError)
     ├── KernelError (OSError)                  the kernel refused, with its errno and its own words
-    │   ├── NameConflictError                  a link name is taken where the link is to go (EEXIST)
+    │   ├── NameConflictError                  the name of a link is taken in its target namespace (EEXIST)
     │   ├── InterfaceNotFoundError             no such interface (ENODEV)
     │   ├── SandboxExistsError                 the sandbox name is in use (EEXIST)
     │   └── SandboxNotFoundError               no such sandbox (ENOENT)
-    ├── RouteConflictError                     an address overlaps what another link already reaches
+    ├── RouteConflictError                     an address overlaps a network that another link reaches
     ├── SandboxClosedError                     the sandbox was closed or destroyed
-    ├── ProtocolError                          bytes that are no netlink message
-    └── RollbackError                          a failed operation could not be undone completely
+    ├── ProtocolError                          a netlink message or a record is malformed
+    └── RollbackError                          a failed operation could not be rolled back completely
 
-This module imports nothing of ours, so that every layer can raise what it means.
+This module imports nothing else of netsandbox, so that every layer can raise these. docs/errors.md has a remedy for
+each.
 """
 
 import errno as _errno
@@ -28,15 +29,15 @@ def errno_name(number: int) -> str:
 
 
 class NetSandboxError(Exception):
-    """Whatever netsandbox raises.
+    """The base of every exception of netsandbox.
 
     Attributes:
         sandbox: Name of the sandbox concerned, if any.
         link: Name of the link concerned, if any.
-        operation: What the caller asked for, in words.
-        step: The command at which it stopped, as ip(8) would say it.
-        undone: Commands that were carried out to bring the former state back, in order.
-        left: Commands that would still have to be carried out by hand; empty unless undoing failed.
+        operation: What the caller requested, in words.
+        step: The ip(8) command that failed.
+        undone: The commands that rolled back what had been done, in order.
+        left: The commands that you have to carry out by hand; empty unless rolling back failed.
     """
 
     code = "error"
@@ -56,7 +57,7 @@ class NetSandboxError(Exception):
         return str(self.args[0]) if self.args else ""
 
     def __str__(self) -> str:
-        """Say what was asked, what came back, and what was undone."""
+        """Return the request, the answer, and what was undone."""
         about = self.operation or (self.sandbox and f"sandbox {self.sandbox}")
         text = f"{about}: {self.message}" if about and about not in self.message else self.message
         if self.undone:
@@ -67,11 +68,11 @@ class NetSandboxError(Exception):
 
 
 class Problem(NamedTuple):
-    """One wrong field of a wish.
+    """One invalid field of a request.
 
     Attributes:
         field: Name of the field, as the caller wrote it.
-        value: The value that was given.
+        value: The value that was given; None: it is missing.
         reason: What is wrong with it.
     """
 
@@ -80,15 +81,15 @@ class Problem(NamedTuple):
     reason: str
 
     def __str__(self) -> str:
-        """Name the field and the value, then the reason."""
-        return f"{self.field} {self.value!r}: {self.reason}"
+        """Return the field and the value, if there is one, and the reason."""
+        return f"{self.field}: {self.reason}" if self.value is None else f"{self.field} {self.value!r}: {self.reason}"
 
 
 class SpecError(NetSandboxError, ValueError):
-    """What was asked for makes no sense; nothing was touched.
+    """The request is invalid; nothing was changed.
 
     Attributes:
-        problems: Every wrong field, not only the first.
+        problems: Every invalid field, not only the first.
     """
 
     code = "spec"
@@ -104,9 +105,9 @@ class KernelError(NetSandboxError, OSError):
 
     Attributes:
         errno: The kernel's error number.
-        request: What was asked of the kernel, in words.
+        request: What the kernel was asked to do, in words.
         extack: The kernel's own explanation (netlink extended acknowledgement), if it gave one.
-        answered: False if no answer arrived: the kernel may or may not have done what was asked.
+        answered: False if no answer arrived: the kernel may have carried out the request, which was rolled back.
     """
 
     code = "kernel"
@@ -125,17 +126,13 @@ class KernelError(NetSandboxError, OSError):
 
     @property
     def message(self) -> str:
-        """What was asked of the kernel, then what the kernel answered."""
+        """The request, then the answer of the kernel."""
         doubt = "" if self.answered else ", no answer arrived"
         return f"{self.request}: {self.errno_name} ({self.strerror}{doubt})"
 
-    def __str__(self) -> str:
-        """Say what was asked, what came back, and what was undone."""
-        return NetSandboxError.__str__(self)
-
 
 class NameConflictError(KernelError):
-    """The name that a link should get is taken where the link is to go."""
+    """The name of a link is taken in the namespace that it is created in or moved to."""
 
     code = "name-conflict"
 
@@ -153,7 +150,7 @@ class InterfaceNotFoundError(KernelError):
 
 
 class SourceNotFoundError(SpecError, InterfaceNotFoundError):
-    """The link that should be plugged in does not exist on the host."""
+    """The link to attach does not exist on the host."""
 
     code = "source-not-found"
 
@@ -167,7 +164,7 @@ class SourceNotFoundError(SpecError, InterfaceNotFoundError):
 
     @property
     def message(self) -> str:
-        """The wrong fields."""
+        """The invalid fields."""
         return "; ".join(str(problem) for problem in self.problems)
 
 
@@ -190,10 +187,10 @@ class SandboxNotFoundError(KernelError):
 
 
 class RouteConflictError(NetSandboxError):
-    """An address overlaps a network that another link of the sandbox already reaches.
+    """An address overlaps a network that another link of the sandbox reaches already.
 
     Attributes:
-        address: The address that was asked for.
+        address: The address that was requested.
         route: The existing route or address it overlaps.
         owner: Name of the link that has it.
     """
@@ -208,22 +205,22 @@ class RouteConflictError(NetSandboxError):
 
 
 class SandboxClosedError(NetSandboxError):
-    """The sandbox was closed or destroyed; nothing falls back to the host."""
+    """The sandbox was closed or destroyed; no call acts on the host instead."""
 
     code = "sandbox-closed"
 
 
 class ProtocolError(NetSandboxError):
-    """Bytes from a netlink socket that are no netlink message."""
+    """A netlink message or a record is malformed."""
 
     code = "protocol"
 
 
 class RollbackError(NetSandboxError):
-    """A failed operation could not be undone completely; its cause is the first error.
+    """A failed operation could not be rolled back completely; ``__cause__`` is the first error.
 
     Attributes:
-        failures: What went wrong while undoing, one exception for each command in *left*.
+        failures: The errors of rolling back, one for each command in *left*.
     """
 
     code = "rollback"
@@ -231,6 +228,6 @@ class RollbackError(NetSandboxError):
     def __init__(self, first: BaseException, failures: Iterable[BaseException]) -> None:
         self.failures = tuple(failures)
         why = first.message if isinstance(first, NetSandboxError) else repr(first)
-        super().__init__(f"{why}; and undoing failed: {'; '.join(map(str, self.failures))}")
+        super().__init__(f"{why}; and rolling back failed: {'; '.join(map(str, self.failures))}")
         self.errno: int | None = getattr(first, "errno", None)
         self.extack: str | None = getattr(first, "extack", None)

@@ -6,9 +6,9 @@ from dataclasses import astuple, dataclass, fields
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Counters of a link: the fields of struct rtnl_link_stats64 under the kernel's names.
+    """Counters of a link since it was created: the fields of struct rtnl_link_stats64 under the kernel's names.
 
-    Packets and bytes since the link was made; see include/uapi/linux/if_link.h for what each one counts.
+    include/uapi/linux/if_link.h says what each field counts.
     """
 
     rx_packets: int = 0
@@ -38,7 +38,7 @@ class Statistics:
     rx_otherhost_dropped: int = 0
 
     def __sub__(self, earlier: "Statistics") -> "Statistics":
-        """Return what was counted since *earlier*."""
+        """Return the differences from *earlier* counters."""
         return Statistics(*(now - then for now, then in zip(astuple(self), astuple(earlier), strict=True)))
 
 
@@ -46,6 +46,6 @@ _COUNT = len(fields(Statistics))
 
 
 def unpack(data: bytes) -> Statistics:
-    """Return the counters of an IFLA_STATS64 payload; a kernel that knows fewer leaves the rest 0."""
+    """Return the counters of an IFLA_STATS64 payload; those that the kernel does not report are 0."""
     known = min(len(data) // 8, _COUNT)
     return Statistics(*struct.unpack_from(f"={known}Q", data))

@@ -57,10 +57,10 @@ GONE = Problem("source", "veth9", "does not exist on the host")
         (SandboxClosedError("it is closed"), "it is closed"),
         (ProtocolError("message of 3 bytes"), "message of 3 bytes"),
         (
-            RollbackError(KernelError(errno.EBUSY, "add x"), [KernelError(errno.EPERM, "delete y"), ValueError("z")]),
-            "add x: EBUSY (Device or resource busy); and undoing failed: delete y: EPERM (Operation not permitted); z",
+            RollbackError(KernelError(errno.EBUSY, "add x"), [KernelError(errno.EPERM, "drop"), ValueError("z")]),
+            "add x: EBUSY (Device or resource busy); and rolling back failed: drop: EPERM (Operation not permitted); z",
         ),
-        (RollbackError(KeyboardInterrupt(), [ValueError("z")]), "KeyboardInterrupt(); and undoing failed: z"),
+        (RollbackError(KeyboardInterrupt(), [ValueError("z")]), "KeyboardInterrupt(); and rolling back failed: z"),
     ],
 )
 def test_error_text_has_the_request_and_the_reason(error: NetSandboxError, text: str) -> None:

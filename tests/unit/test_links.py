@@ -147,8 +147,8 @@ RULES = [
     (lambda: Veth("v", host_mtu=67), "host_mtu 67: is not a number from 68 to 65535"),
     (lambda: Veth("v", host_mtu=1000, ipv6=True), "host_mtu 1000: is below 1280, the least that IPv6 needs"),
     (lambda: Veth("v", ipv6="no"), "ipv6 'no': is neither True nor False"),  # type: ignore[arg-type]
-    (lambda: Veth("v", hairpin=True), "master None: is required for hairpin, isolated and learning"),
-    (lambda: Veth("v", learning=False), "master None: is required"),
+    (lambda: Veth("v", hairpin=True), "master: is required for hairpin, isolated and learning"),
+    (lambda: Veth("v", learning=False), "master: is required"),
     (lambda: Bridge("b", forward_delay=199), "forward_delay 199: is not a number from 200 to 3000"),
     (lambda: Bridge("b", stp=1), "stp 1: is neither True nor False"),  # type: ignore[arg-type]
     (lambda: Bridge("b", priority=True), "priority True: is not a number from 0 to 65535"),
@@ -188,15 +188,15 @@ RULES = [
     (lambda: Ipvlan("wan", flag="x"), "flag 'x': is not one of bridge, private, vepa"),  # type: ignore[arg-type]
     (lambda: Ipvlan("a/b"), f"link 'a/b': {HELD}"),
     (lambda: Vlan("wan", 4095), "id 4095: is not a number from 0 to 4094"),
-    (lambda: Vlan("wan", None), "id None: is not a number from 0 to 4094"),  # type: ignore[arg-type]
+    (lambda: Vlan("wan", None), "id: is not a number from 0 to 4094"),  # type: ignore[arg-type]
     (lambda: Vlan("wan", 5, protocol="qinq"), "protocol 'qinq': is not one of 802.1q, 802.1ad"),  # type: ignore[arg-type]
     (lambda: Vlan("..", 5), f"link '..': {TAKEN}"),
     (lambda: Vxlan(2**24), "id 16777216: is not a number from 0 to 16777215"),
-    (lambda: Vxlan(None), "id None: is not a number from 0 to 16777215"),  # type: ignore[arg-type]
+    (lambda: Vxlan(None), "id: is not a number from 0 to 16777215"),  # type: ignore[arg-type]
     (lambda: Vxlan(1, port=0), "port 0: is not a number from 1 to 65535"),
     (lambda: Vxlan(1, port=65536), "port 65536: is not a number from 1 to 65535"),
     (lambda: Vxlan(1, link="a b"), f"link 'a b': {HELD}"),
-    (lambda: Vxlan(1, group="239.1.1.1"), "link None: is required with a group"),
+    (lambda: Vxlan(1, group="239.1.1.1"), "link: is required with a group"),
     (lambda: Vxlan(1, link="wan", group="10.0.0.1"), "group '10.0.0.1': is not the address of a multicast group"),
     (lambda: Vxlan(1, remote="239.1.1.1"), "remote '239.1.1.1': is not the address of a host"),
     (lambda: Vxlan(1, remote="fe80::1%wan"), "remote 'fe80::1%wan': is not the address of a host"),
@@ -238,8 +238,8 @@ def test_invalid_options_of_a_kind_are_refused(make: Callable[[], Kind], text: s
     [
         (lambda: Veth("v", mode="bridge"), "keyword 'mode': is not known; known are host, master, host_mac"),  # type: ignore[call-arg]
         (lambda: Veth("v", hairpn=True), "keyword 'hairpn': is not known; did you mean 'hairpin'?"),  # type: ignore[call-arg]
-        (lambda: Vlan("wan"), "id None: is required"),  # type: ignore[call-arg]
-        (lambda: Macvlan(mode="vepa"), "link None: is required"),  # type: ignore[call-arg]
+        (lambda: Vlan("wan"), "id: is required"),  # type: ignore[call-arg]
+        (lambda: Macvlan(mode="vepa"), "link: is required"),  # type: ignore[call-arg]
         (lambda: Dummy(mac="x"), "keyword 'mac': is not known"),
     ],
 )
@@ -528,7 +528,7 @@ def test_the_page_of_kinds_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> 
 def test_none_is_only_for_options_of_the_kernel() -> None:
     """An option whose default is the kernel's may be None; a setting of the host end may not."""
     assert dict(Vxlan(1, port=None).options) == {"id": 1}  # type: ignore[arg-type]
-    with pytest.raises(SpecError, match="hairpin None: is neither True nor False"):
+    with pytest.raises(SpecError, match="hairpin: is neither True nor False"):
         Veth("v", hairpin=None)  # type: ignore[arg-type]
 
 

@@ -522,7 +522,7 @@ def test_unsupported_kind_error_names_the_module(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, step: Step, kind: str, module: str
 ) -> None:
     """Creating a link of a kind that the kernel lacks raises KernelError with the name of the module."""
-    monkeypatch.setattr(_links, "BORN", frozenset())
+    monkeypatch.setattr(_links, "BY_REQUEST", frozenset())
     with pytest.raises(KernelError, match=rf"no links of the kind {kind} \(module {module}\)") as info:
         step.apply(rig.world)
     assert info.value.errno == errno.EOPNOTSUPP

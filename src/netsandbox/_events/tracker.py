@@ -1,8 +1,8 @@
-"""From the kernel's messages about a sandbox to events, by what is known of it. Pure.
+"""The tracker: turns the kernel's messages about a sandbox into events, by the objects that it remembers. Pure.
 
-The kernel sends the same message for a new thing and for a changed one. It sends none for IPv4 routes that go with
+The kernel sends the same message for a new object and for a changed one. It sends none for IPv4 routes that go with
 their link or source address (fib_sync_down_dev() in net/ipv4/fib_semantics.c), and a full receive buffer loses
-messages. So the tracker remembers what there is, and compares it with what the kernel lists.
+messages. So the tracker remembers all objects, and compares them with what the kernel lists.
 """
 
 import errno
@@ -27,30 +27,30 @@ from netsandbox.netlink.neighbor import NOARP, NeighborEntry
 from netsandbox.netlink.route import RouteEntry
 from netsandbox.spec import Neighbor, Route
 
-KNOWN = 10_000  # how many things are remembered of one sandbox: somebody inside may make any number
+KNOWN = 10_000  # how many objects are remembered of one sandbox: a program inside may create any number
 _DELETED = 1  # the last bit of RTM_DEL*; that of RTM_NEW* is 0
 _MULTIPATH, _VIA, _VLAN, _PROXY = 9, 18, 5, 8  # RTA_MULTIPATH, RTA_VIA, NDA_VLAN, NTF_PROXY
 
-Entry = Link | Address | RouteEntry | NeighborEntry  # what is remembered
-Value = Link | Address | Route | Neighbor  # what an event shows of it
+Entry = Link | Address | RouteEntry | NeighborEntry  # an object, as it is remembered
+Value = Link | Address | Route | Neighbor  # an object, as an event shows it
 Key = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that has changed in a sandbox.
+    """A change in a sandbox.
 
     Attributes:
         sandbox: Name of the sandbox.
-        what: "link", "address", "route" (of all tables but the local one), "neighbor" (bridge forwarding entries are
-            some as well), or "sandbox".
+        what: "link", "address", "route" (of all tables but the local one), "neighbor" (also a bridge forwarding entry),
+            or "sandbox".
         change: "new", "changed" or "deleted". Of a sandbox: "new" (its events follow), "deleted" (it was closed or
             destroyed; no more events follow), "overrun" (more happened than could be read: events were lost) and
             "resynced" (all differences since then have been reported).
-        interface: Name of the link concerned; None if there is none, or if it is not known.
-        value: What is new, what it has become, or what it was: a `Link` or `Address` as the kernel describes it,
-            without the attributes that are not decoded, or a `Route` or `Neighbor`. None of a sandbox.
-        master: Of a link, the name of the link it is a port of.
+        interface: Name of the link concerned; None if there is none, or if its name is not known.
+        value: The new, changed or deleted object: a `Link` or `Address` as the kernel describes it, without the
+            attributes that are not decoded, or a `Route` or `Neighbor`. None for a sandbox.
+        master: For a link, the name of the link it is a port of.
     """
 
     sandbox: str
@@ -65,9 +65,9 @@ class EventTracker:
     """Turns the kernel's messages about a sandbox into events.
 
     Attributes:
-        name: The sandbox.
-        is_stale: Whether something may have gone without a message: `compare` finds out.
-        knows_all: Whether everything in the sandbox could be remembered.
+        name: Name of the sandbox.
+        is_stale: Whether the kernel may have deleted objects without a message: `compare` finds them.
+        knows_all: Whether all objects of the sandbox are remembered.
     """
 
     def __init__(self, name: str) -> None:
@@ -77,7 +77,7 @@ class EventTracker:
         self.knows_all = True
 
     def receive(self, message: Message) -> Event | None:
-        """Return the event of a message; None if nothing has changed by it, or nothing that is reported."""
+        """Return the event of a message; None if nothing has changed that is reported."""
         if message.kind & ~_DELETED == _link.NEWLINK and message.body[:1] == bytes([AF_BRIDGE]):
             return self._receive_port(message)
         found = _read(message)
@@ -88,25 +88,25 @@ class EventTracker:
             return self._forget(key, value)
         if message.flags & F_REPLACE and isinstance(value, RouteEntry):
             same = [other for other in self._known if other[:_ROUTE_KEY] == key[:_ROUTE_KEY] and other != key]
-            for other in same:  # it was replaced: the kernel sends no message that it is deleted
+            for other in same:  # the new route replaces it: the kernel sends no message of its deletion
                 self._known.setdefault(key, self._known.pop(other))
         return self._remember(key, value)
 
     def compare(self, kernel: Kernel) -> list[Event]:
-        """Return as events how the sandbox differs from what is known, and remember what it is now.
+        """Read the sandbox, remember its objects, and return the differences as events.
 
-        In a sandbox with more than KNOWN things, differences are not found.
-
-        Raises:
-            KernelError: It cannot be read, or the lists changed under the reading (EINTR).
+        Differences in a sandbox with more than KNOWN objects are not found. If lists change while they are read, the
+        error is EINTR.
         """
         try:
             there = dict(islice(_list(kernel), KNOWN + 1))
-            self.knows_all = len(there) <= KNOWN
         except KernelError as error:
             if error.errno != errno.EMSGSIZE:
                 raise
-            there, self.knows_all = {}, False
+            there = {}
+            self.knows_all = False
+        else:
+            self.knows_all = len(there) <= KNOWN
         if self.knows_all:
             gone = [(key, value) for key, value in reversed(self._known.items()) if key not in there]
             events = [*starmap(self._forget, gone), *starmap(self._remember, there.items())]
@@ -116,7 +116,7 @@ class EventTracker:
         return [event for event in events if event]
 
     def _receive_port(self, message: Message) -> Event | None:
-        """Return the event of a message about a bridge port, which says nothing else of the link."""
+        """Return the event of a message about a bridge port: it has the port's state, and nothing else of the link."""
         new = _link.unpack(message).digest()
         known = self._known.get(("link", new.index))
         if message.kind & _DELETED or not new.port or not isinstance(known, Link) or known.port_kind != "bridge":
@@ -137,8 +137,8 @@ class EventTracker:
 
     def _forget(self, key: Key, value: Entry) -> Event | None:
         known = self._known.get(key)
-        if known is None and self.knows_all:  # `compare` has reported it; or it is one next hop of several of a route
-            self.is_stale = self.is_stale or isinstance(value, RouteEntry)
+        if known is None and self.knows_all:  # reported by `compare`; or one of several next hops of a route
+            self.is_stale |= isinstance(value, RouteEntry)
             return None
         event = self._event("deleted", value)
         self._known.pop(key, None)
@@ -149,11 +149,10 @@ class EventTracker:
         return event
 
     def _suspect_routes(self, index: int, source: IPAddress | None) -> None:
-        """Note that IPv4 routes may have gone with their link or source address."""
-        routes = (item for item in self._known.values() if isinstance(item, RouteEntry) and item.to.version == 4)
-        self.is_stale = self.is_stale or any(
-            index == item.index or (source and source == item.source) for item in routes
-        )
+        """Note that the kernel may have deleted IPv4 routes of a link or source address."""
+        if not self.is_stale:
+            routes = (item for item in self._known.values() if isinstance(item, RouteEntry) and item.to.version == 4)
+            self.is_stale = any(index == item.index or (source and source == item.source) for item in routes)
 
     def _event(self, change: Literal["new", "changed", "deleted"], value: Entry) -> Event:
         if isinstance(value, Link):
@@ -171,7 +170,7 @@ class EventTracker:
         return link.name if isinstance(link, Link) else None
 
 
-_ROUTE_KEY = 6  # how many items of a route's key are the same of those that replace each other
+_ROUTE_KEY = 6  # routes replace each other if so many items at the beginning of their keys are equal
 
 
 def _of_link(value: Link) -> tuple[Key, Entry]:
@@ -183,7 +182,7 @@ def _of_address(value: Address) -> tuple[Key, Entry]:
 
 
 def _of_route(value: RouteEntry) -> tuple[Key, Entry] | None:
-    """Return a route; None of the local table, which comes with addresses, and of what the kernel learns by itself."""
+    """Return the key of a route and what is remembered; None for the local table and for routes the kernel learned."""
     if value.table == _route.TABLE_LOCAL or value.flags & _route.CLONED:
         return None
     key = ("route", value.table, value.to, value.tos, value.metric, value.source_length, value.index, value.via)
@@ -192,16 +191,12 @@ def _of_route(value: RouteEntry) -> tuple[Key, Entry] | None:
 
 
 def _of_neighbor(value: NeighborEntry) -> tuple[Key, Entry] | None:
-    """Return a neighbor; None of a multicast group that a link listens to, and of a proxy entry.
-
-    The kernel lists the groups and sends no messages about them; it sends messages about proxies and does not list
-    them.
-    """
-    if value.flags & _PROXY:
+    """Return the key of a neighbor and what is remembered; None for a proxy entry and for a multicast MAC."""
+    if value.flags & _PROXY:  # the kernel sends messages about proxies and does not list them
         return None
     key: Key = ("neighbor", value.family, value.index, value.ip)
     if value.family == AF_BRIDGE:
-        if value.mac is None or int(value.mac[:2], 16) & 1:
+        if value.mac is None or int(value.mac[:2], 16) & 1:  # listed, but the kernel sends no messages about them
             return None
         sides = value.flags & (_neighbor.SELF | _neighbor.MASTER)
         key += (value.mac, sides, dict(value.rest).get(_VLAN))
@@ -209,31 +204,27 @@ def _of_neighbor(value: NeighborEntry) -> tuple[Key, Entry] | None:
 
 
 def _is_implied(value: Entry) -> bool:
-    """Whether it is a neighbor whose MAC follows from its IP address: the kernel sends no message about a new one."""
+    """Whether a neighbor's MAC follows from its IP address: the kernel sends no message when it is new."""
     return isinstance(value, NeighborEntry) and value.family != AF_BRIDGE and bool(value.state & NOARP)
 
 
 def _read(message: Message) -> tuple[Key, Entry] | None:
-    """Return what a message is about, and the key to remember it by; None of what is not reported."""
-    kind, family = message.kind & ~_DELETED, message.body[:1]
-    families, read = _READERS.get(kind, (b"", None))
-    return read(message) if read and family and family in families else None
+    """Return the key and the object of a message; None if the object is not reported."""
+    families, read = _READERS.get(message.kind & ~_DELETED, (set(), None))
+    return read(message) if read and message.body[:1] in families else None
 
 
-_IP = bytes([AF_INET, AF_INET6])
-_READERS: dict[int, tuple[bytes, Callable[[Message], tuple[Key, Entry] | None]]] = {
-    _link.NEWLINK: (b"\0", lambda message: _of_link(_link.unpack(message))),
+_IP = {bytes([AF_INET]), bytes([AF_INET6])}
+_READERS: dict[int, tuple[set[bytes], Callable[[Message], tuple[Key, Entry] | None]]] = {
+    _link.NEWLINK: ({b"\0"}, lambda message: _of_link(_link.unpack(message))),
     _address.NEWADDR: (_IP, lambda message: _of_address(_address.unpack(message))),
     _route.NEWROUTE: (_IP, lambda message: _of_route(_route.unpack(message))),
-    _neighbor.NEWNEIGH: (
-        _IP + bytes([AF_BRIDGE]),
-        lambda message: _of_neighbor(_neighbor.unpack(message)),
-    ),
+    _neighbor.NEWNEIGH: ({*_IP, bytes([AF_BRIDGE])}, lambda message: _of_neighbor(_neighbor.unpack(message))),
 }
 
 
 def _list(kernel: Kernel) -> Iterator[tuple[Key, Entry]]:
-    """Yield everything in a sandbox, links first: they have the names."""
+    """Yield all objects of a sandbox, links first: they have the names."""
     yield from map(_of_link, kernel.links())
     yield from map(_of_address, kernel.addresses())
     yield from filter(None, chain(map(_of_route, kernel.routes()), map(_of_neighbor, list_neighbors(kernel))))

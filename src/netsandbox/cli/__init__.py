@@ -104,9 +104,14 @@ def _show_os_error(error: OSError, *, as_json: bool) -> None:
         sys.stdout.flush()
     except OSError:
         as_json = False
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discards what is still in the buffer
+        discard_output()
     if not as_json and not isinstance(error, BrokenPipeError):
         console.message(f"error: {error}")
+
+
+def discard_output() -> None:
+    """Discard what is still to be written to stdout, because nobody can read it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fill_streams() -> None:

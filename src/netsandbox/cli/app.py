@@ -2,7 +2,6 @@
 
 import difflib
 import importlib
-import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
@@ -182,7 +181,9 @@ def complete_interface(ctx: click.Context) -> Iterable[str]:
 @completion
 def complete_link(_: click.Context) -> Iterable[str]:
     """Return the links of the host."""
-    return (name for _, name in socket.if_nameindex() if name != "lo")
+    from netsandbox._system.probes import link_names  # noqa: PLC0415  as above
+
+    return link_names()
 
 
 sandbox_argument = click.argument("sandbox", shell_complete=complete_sandbox)

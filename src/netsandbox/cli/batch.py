@@ -15,6 +15,7 @@ import click
 from netsandbox import _bulk
 from netsandbox._run.lifecycle import locate
 from netsandbox._run.transaction import Records
+from netsandbox._system import namespace
 from netsandbox.cli import advertise, attach_options, bulk, console, render_json, render_text
 from netsandbox.cli.app import Settings, usage
 from netsandbox.cli.console import LineProblem
@@ -80,7 +81,7 @@ def attach(settings: Settings, file: str, *, create: bool) -> int:
 
 def _apply(settings: Settings, requests: Mapping[str, Sequence[Line]], *, create: bool) -> int:
     """Apply the requests; keep as many sandboxes open as possible until their interfaces have been advertised."""
-    room = _bulk.room() // 2  # each also holds descriptors of the host
+    room = namespace.room() // 2  # each also holds descriptors of the host
     due: list[tuple[Sandbox, Interface, bool]] = []
 
     def finish() -> None:

@@ -13,6 +13,7 @@ from netsandbox.interface import Interface
 from netsandbox.netlink.address import Address
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.route import IPV6_METRIC, SCOPES, TABLE_MAIN, name_of
+from netsandbox.netlink.settings import shown
 from netsandbox.sandbox import Sandbox
 from netsandbox.spec import Neighbor, Route
 from netsandbox.stats import Statistics
@@ -103,12 +104,11 @@ def link(item: Link, master: str | None) -> Json:
         "ifindex": item.index,
         "ifname": item.name,
         "flags": flags(item.flags),
-        "mtu": item.mtu,
         **_given(master=master),
         "operstate": item.operstate,
-        "txqlen": item.txqlen,
         "link_type": link_type(item.type),
-        **_given(address=item.mac, altnames=list(item.altnames), ifalias=item.alias),
+        **_given(altnames=list(item.altnames)),
+        **shown(item),
         **_given(linkinfo=_given(info_kind=item.kind, info_slave_data=port)),
     }
 
@@ -120,14 +120,14 @@ def event(item: Event) -> Json:
         case None:
             return made
         case Link():
-            shown = link(item.value, item.master)
+            found = link(item.value, item.master)
         case Address():
-            shown = {"ifindex": item.value.index, "ifname": item.interface} | address(item.value)
+            found = {"ifindex": item.value.index, "ifname": item.interface} | address(item.value)
         case Route():
-            shown = route(item.value)
+            found = route(item.value)
         case Neighbor():
-            shown = neighbor(item.value)
-    return made | {item.what: shown}
+            found = neighbor(item.value)
+    return made | {item.what: found}
 
 
 def link_type(number: int) -> str:

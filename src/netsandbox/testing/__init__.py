@@ -1,12 +1,13 @@
-"""A network namespace in dicts, with the kernel's own refusals, for tests that need neither root nor Linux.
+"""A network namespace in memory, with the kernel's own refusals, for tests that need neither root nor Linux.
 
     faults = Faults()
     host, box = FakeKernel("host", faults), FakeKernel("box", faults)
     host.add_link("veth1", addresses=["10.0.0.1/24"], up=True)
-    faults.fail(3)  # the third call from here on, whichever of the two it asks
+    faults.fail(3)  # the third call from here on, of either namespace
 
-The fake is verified: tests/contract asks the same of it and of the running kernel, and compares what comes of it. Left
-out are the other end of a veth (it has carrier whenever it is up), the local routing tables, and what takes time.
+The fake is verified: tests/contract sends the same requests to it and to the running kernel, and compares the results.
+Left out are the carrier of a veth (it has one whenever it is up), the local routing tables, and everything that takes
+time.
 """
 
 from netsandbox.testing._faults import Faults

@@ -1,4 +1,4 @@
-"""Makes the n-th call fail."""
+"""Faults on purpose: make the n-th call fail."""
 
 import errno
 from collections.abc import Callable
@@ -9,8 +9,8 @@ from netsandbox.errors import KernelError
 T = TypeVar("T")
 
 
-class Refusal(Exception):  # noqa: N818  becomes a KernelError with the words of the request
-    """What the kernel says to a request: an errno, and sometimes why."""
+class Refusal(Exception):  # noqa: N818  becomes a KernelError with the text of the request
+    """The answer of the kernel to a request that it refuses: an errno, and sometimes an extack message."""
 
     def __init__(self, code: int, extack: str | None = None) -> None:
         super().__init__(code)
@@ -19,10 +19,10 @@ class Refusal(Exception):  # noqa: N818  becomes a KernelError with the words of
 
 
 class Faults:
-    """Makes calls fail: counts those of all the kernels that share it.
+    """Makes calls fail; counts the calls of all kernels that share it.
 
     Attributes:
-        calls: What was asked, in order.
+        calls: The calls, in order.
     """
 
     def __init__(self) -> None:
@@ -32,22 +32,22 @@ class Faults:
     def fail(
         self, n: int, error: int | BaseException = errno.EIO, *, answered: bool = True, carried_out: bool = False
     ) -> None:
-        """Make the *n*-th call from now on fail; may be said of several calls.
+        """Make the *n*-th call from now on fail; several calls can be made to fail.
 
         Args:
             n: 1 is the next call.
-            error: An errno, which becomes a KernelError; or what is raised as it is.
-            answered: Whether the kernel's answer arrived (`KernelError.answered`).
-            carried_out: Whether the kernel did what was asked all the same.
+            error: An errno, which becomes a KernelError; or the exception to raise.
+            answered: Whether the kernel's answer arrives (`KernelError.answered`).
+            carried_out: Whether the kernel carries out the request nevertheless.
         """
         self._due[len(self.calls) + n] = (error, answered, carried_out)
 
     def clear(self) -> None:
-        """Let all calls through from now on."""
+        """Make no further call fail."""
         self._due.clear()
 
     def call(self, text: str, work: Callable[[], T]) -> T:
-        """Do *work*, which *text* says, and return what it returns, or fail if this call is to fail."""
+        """Count a call, which *text* describes; return the result of *work*, or fail if this call is to fail."""
         self.calls.append(text)
         fault = self._due.pop(len(self.calls), None)
         try:

@@ -1,11 +1,14 @@
-"""The face of the fake: the Kernel protocol, decoding requests with the codec that made them."""
+"""FakeKernel: implements the Kernel protocol, and decodes requests with the codec that encoded them."""
 
 import errno
 from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from inspect import signature
 from ipaddress import ip_interface
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from netsandbox._checks import IPAddress
+from netsandbox._kernel import Kernel
 from netsandbox.errors import KernelError
 from netsandbox.netlink import address as _address
 from netsandbox.netlink import link as _link
@@ -23,23 +26,43 @@ from netsandbox.testing._ip import copied
 from netsandbox.testing._links import BASE, Namespace
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
-class FakeKernel:
-    """A network namespace; implements `netsandbox._steps.Kernel`.
+def _counted(text: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Make a method a call that `Faults` counts; *text* describes it by its arguments."""
+
+    def decorate(method: Callable[P, T]) -> Callable[P, T]:
+        parameters = signature(method)
+
+        @wraps(method)
+        def call(*args: P.args, **options: P.kwargs) -> T:
+            arguments = parameters.bind(*args, **options).arguments
+            kernel: FakeKernel = arguments["self"]
+            return kernel.faults.call(f"{kernel.name}: {text.format(**arguments)}", lambda: method(*args, **options))
+
+        return call
+
+    return decorate
+
+
+class FakeKernel(Kernel):
+    """A network namespace in memory, with the methods of `Kernel`.
 
     Attributes:
-        name: What `Faults.calls` calls it.
+        name: Its name in `Faults.calls`.
         faults: Makes its calls fail.
-        fd: The number by which a link is moved to it; no open file has such a number.
-        identity: What tells it from all others: a device and an inode.
+        fd: The number that stands for it in requests; no open file has such a number.
+        identity: Its device and inode; no other FakeKernel has them.
         sysctls: Settings below /proc/sys/net that belong to no link.
-        pins: Where it is mounted.
-        pauses: How long it was asked to wait, each time, in seconds; it never waits.
+        pins: The paths where it is mounted.
+        pauses: How long each pause would have been, in seconds; it never waits.
     """
 
+    fd = 0  # the property of the protocol is an attribute here
+
     def __init__(self, name: str = "fake", faults: Faults | None = None, *, ipv6: bool = True) -> None:
-        """Make a namespace with a loopback link that is down; *ipv6*: whether the kernel has IPv6 at all."""
+        """Create a namespace with a loopback link that is down; *ipv6*: whether the kernel has IPv6 at all."""
         self.name = name
         self.faults = faults or Faults()
         self.sysctls: dict[str, str] = {}
@@ -53,16 +76,11 @@ class FakeKernel:
     # --- for the test, not counted as calls ---
 
     def add_link(self, name: str, *, addresses: Iterable[str] = (), up: bool = False, **fields: Any) -> Link:  # noqa: ANN401
-        """Make a link; *fields* are those of `Link`: a veth if left out, with an index and a MAC of its own."""
+        """Create a link; *fields* are those of `Link`, by default a veth with an index and a MAC of its own."""
         inside = self._inside
         index = fields.pop("index", 0) or inside.free_index()
-        usual: dict[str, Any] = {
-            "kind": "veth",
-            "flags": BASE,
-            "operstate": "DOWN",
-            "txqlen": 1000,
-            "mac": f"02:00:00:00:00:{index:02x}",
-        }
+        mac = f"02:00:00:00:00:{index:02x}"
+        usual: dict[str, Any] = {"kind": "veth", "flags": BASE, "operstate": "DOWN", "txqlen": 1000, "mac": mac}
         inside.arrive(Link(index, name, **usual | fields))
         try:
             for text in addresses:
@@ -73,11 +91,11 @@ class FakeKernel:
         return inside.read(index)
 
     def edit_link(self, index: int, **fields: Any) -> None:  # noqa: ANN401
-        """Change a link by somebody else's hand; *fields* are those of `Link`."""
+        """Change a link as another program would; *fields* are those of `Link`."""
         self._inside.edit(index, **fields)
 
     def state(self) -> dict[str, Any]:
-        """Return all that there is, so that it can be compared with what there is later."""
+        """Return everything in the namespace, to compare it with a later state."""
         inside = self._inside
         return {
             "links": {index: inside.read(index) for index in sorted(inside.links)},
@@ -90,73 +108,47 @@ class FakeKernel:
 
     # --- the Kernel protocol ---
 
+    @_counted("list links")
     def links(self) -> list[Link]:
-        """Return all links."""
-        inside = self._inside
-        return self._call("list links", lambda: [inside.read(index) for index in sorted(inside.links)])
+        return [self._inside.read(index) for index in sorted(self._inside.links)]
 
+    @_counted("look up link {key}")
     def link(self, key: int | str, *, stats: bool = False) -> Link | None:
-        """Return the link with an index, name or alternative name; None if there is none."""
-
-        def work() -> Link | None:
-            for index, link in self._inside.links.items():
-                if key == index or key in link.names:
-                    return self._inside.read(index, stats=bytes(25 * 8) if stats else b"")
-            return None
-
-        return self._call(f"look up link {key}", work)
+        for index, link in self._inside.links.items():
+            if key == index or key in link.names:
+                return self._inside.read(index, stats=bytes(25 * 8) if stats else b"")
+        return None
 
     def free_group(self) -> int:
-        """Return the number of a link group without links; another process would choose another one."""
         return 1 + max(link.group for link in self.links())
 
+    @_counted("list addresses")
     def addresses(self, index: int = 0) -> list[Address]:
-        """Return the addresses of a link (0: of all)."""
+        known = self._inside.addresses
+        found = [item for number in sorted(known) if index in {0, number} for item in known[number]]
+        return sorted(found, key=lambda item: item.family)
 
-        def work() -> list[Address]:
-            known = self._inside.addresses
-            found = [item for number in sorted(known) if index in {0, number} for item in known[number]]
-            return sorted(found, key=lambda item: item.family)
-
-        return self._call("list addresses", work)
-
+    @_counted("list routes")
     def routes(self, *, family: int = 0, table: int = 0, index: int = 0) -> list[RouteEntry]:
-        """Return the IPv4 and IPv6 routes of a family, table and outgoing link (0: of all)."""
+        found = [item for item in self._inside.sorted_routes() if family in {0, item.family}]
+        return [item for item in found if table in {0, item.table} and index in {0, item.index}]
 
-        def work() -> list[RouteEntry]:
-            found = self._inside.sorted_routes()
-            found = [item for item in found if family in {0, item.family} and table in {0, item.table}]
-            return [item for item in found if index in {0, item.index}]
-
-        return self._call("list routes", work)
-
+    @_counted("list neighbors")
     def neighbors(self, family: int = 0, index: int = 0) -> list[NeighborEntry]:
-        """Return the neighbours of a family (0: IPv4 and IPv6) and link (0: of all)."""
+        wanted = {family} if family else {AF_INET, AF_INET6}
+        return [item for item in self._inside.neighbors if item.family in wanted and index in {0, item.index}]
 
-        def work() -> list[NeighborEntry]:
-            wanted = {family} if family else {AF_INET, AF_INET6}
-            return [item for item in self._inside.neighbors if item.family in wanted and index in {0, item.index}]
-
-        return self._call("list neighbors", work)
-
+    @_counted("find the route to {destination}")
     def route_to(self, destination: IPAddress) -> RouteEntry:
-        """Return the route that leads to an address."""
-        return self._call(f"find the route to {destination}", lambda: self._inside.route_to(destination))
+        return self._inside.route_to(destination)
 
+    @_counted("{request.text}")
     def send(self, request: Request) -> None:
-        """Ask for a change."""
         inside, flags = self._inside, request.flags
         message = Message(request.kind, flags, 0, request.body)
-
-        def set_link() -> None:
-            if flags & F_CREATE:
-                inside.make_link(message)
-            else:
-                inside.change_link(message)
-
         work: dict[int, Callable[[], None]] = {
-            _link.NEWLINK: set_link,
-            _link.SETLINK: set_link,
+            _link.NEWLINK: lambda: (inside.make_link if flags & F_CREATE else inside.change_link)(message),
+            _link.SETLINK: lambda: inside.change_link(message),
             _link.DELLINK: lambda: inside.delete_links(_link.unpack(message)),
             _link.NEWLINKPROP: lambda: inside.set_altnames(_link.unpack(message), add=True),
             _link.DELLINKPROP: lambda: inside.set_altnames(_link.unpack(message), add=False),
@@ -167,68 +159,48 @@ class FakeKernel:
             _neighbor.NEWNEIGH: lambda: inside.set_neighbor(_neighbor.unpack(message)),
             _neighbor.DELNEIGH: lambda: inside.delete_neighbor(_neighbor.unpack(message)),
         }
-        self._call(request.text, work[request.kind])
+        work[request.kind]()
 
+    @_counted("read net/{path}")
     def sysctl(self, path: str) -> str | None:
-        """Return the value of a setting below /proc/sys/net; None if there is no such setting."""
-        return self._call(f"read net/{path}", lambda: self._read(path))
+        return self.sysctls[path] if path in self.sysctls else self._inside.setting(path)
 
+    @_counted("set net/{path} to {value}")
     def set_sysctl(self, path: str, value: str) -> bool:
-        """Give a setting below /proc/sys/net a value, unless it has it; return whether it was changed."""
+        old = self.sysctls.get(path, self._inside.setting(path))
+        if old is None:
+            raise Refusal(errno.ENOENT)
+        if path in self.sysctls:
+            self.sysctls[path] = value
+        elif old != value:
+            self._inside.set_setting(path, value)
+        return old != value
 
-        def work() -> bool:
-            old = self._read(path)
-            if old is None:
-                raise Refusal(errno.ENOENT)
-            if path in self.sysctls:
-                self.sysctls[path] = value
-            elif old != value:
-                self._inside.set_setting(path, value)
-            return old != value
+    @_counted("create tap {name}")
+    def make_tap(self, name: str, index: int, options: Mapping[str, Value]) -> None:  # noqa: ARG002  all are valid
+        link = Link(index, name, kind="tun")
+        self._inside.check_new(link)
+        self._inside.create(link, {})
 
-        return self._call(f"set net/{path} to {value}", work)
-
-    def make_tap(self, name: str, index: int, options: Mapping[str, Value]) -> None:  # noqa: ARG002  all are fine
-        """Make a link that a program can open."""
-
-        def work() -> None:
-            wish = Link(index, name, kind="tun")
-            self._inside.check_birth(wish)
-            self._inside.born(wish, {})
-
-        self._call(f"create tap {name}", work)
-
+    @_counted("create {path}")
     def pin(self, path: str) -> None:
-        """Make *path*, and mount the namespace on it."""
-        self._call(f"create {path}", lambda: self.pins.add(path))
+        self.pins.add(path)
 
+    @_counted("unpin {path}")
     def unpin(self, path: str, identity: tuple[int, int]) -> None:
-        """Take the namespace with an identity off *path*, and delete that."""
+        if path not in self.pins:
+            raise Refusal(errno.ENOENT)
+        if identity != self.identity:
+            raise Refusal(errno.ESTALE)
+        self.pins.remove(path)
 
-        def work() -> None:
-            if path not in self.pins:
-                raise Refusal(errno.ENOENT)
-            if identity != self.identity:
-                raise Refusal(errno.ESTALE)
-            self.pins.remove(path)
-
-        self._call(f"unpin {path}", work)
-
+    @_counted("pause for {seconds} s")
     def pause(self, seconds: float) -> None:
         """Note how long it would have waited."""
-        self._call(f"pause for {seconds} s", lambda: self.pauses.append(seconds))
+        self.pauses.append(seconds)
 
+    @_counted("wait {seconds:g} s for link {index}")
     def wait_link(self, index: int, ready: Callable[[Link], bool], seconds: float) -> tuple[Link | None, float]:
-        """Return a link as it is, and the seconds that are left: it never waits, so none, or all if it is *ready*."""
-
-        def work() -> tuple[Link | None, float]:
-            found = self._inside.read(index) if index in self._inside.links else None
-            return found, 0.0 if found and not ready(found) else seconds
-
-        return self._call(f"wait {seconds:g} s for link {index}", work)
-
-    def _call(self, text: str, work: Callable[[], T]) -> T:
-        return self.faults.call(f"{self.name}: {text}", work)
-
-    def _read(self, path: str) -> str | None:
-        return self.sysctls[path] if path in self.sysctls else self._inside.setting(path)
+        """Return a link, and the seconds that are left: it never waits, so all if it is *ready* or gone, else none."""
+        found = self._inside.read(index) if index in self._inside.links else None
+        return found, 0.0 if found and not ready(found) else seconds
