@@ -1,109 +1,67 @@
 """Network sandboxes for Linux: all of it or none of it.
 
-The names are imported when they are first used (PEP 562): a program that only lists sandboxes does not pay for those
-that change them.
+A public name is imported when it is first used (PEP 562): a program that only lists sandboxes does not pay for the
+modules that change them.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from netsandbox import links
-    from netsandbox._bulk import Summary
-    from netsandbox._events.iterator import Events
-    from netsandbox._events.tracker import Event
-    from netsandbox._plan.model import Plan
-    from netsandbox.adverts import Advertise, Adverts
-    from netsandbox.errors import (
-        InterfaceNotFoundError,
-        KernelError,
-        NameConflictError,
-        NetSandboxError,
-        Problem,
-        ProtocolError,
-        RollbackError,
-        RouteConflictError,
-        SandboxClosedError,
-        SandboxExistsError,
-        SandboxNotFoundError,
-        SourceNotFoundError,
-        SpecError,
-    )
-    from netsandbox.interface import Interface
+    from netsandbox._bulk import Summary as Summary
+    from netsandbox._events.iterator import Events as Events
+    from netsandbox._events.tracker import Event as Event
+    from netsandbox._plan.model import Plan as Plan
+    from netsandbox.adverts import Advertise as Advertise
+    from netsandbox.adverts import Adverts as Adverts
+    from netsandbox.errors import InterfaceNotFoundError as InterfaceNotFoundError
+    from netsandbox.errors import KernelError as KernelError
+    from netsandbox.errors import NameConflictError as NameConflictError
+    from netsandbox.errors import NetSandboxError as NetSandboxError
+    from netsandbox.errors import Problem as Problem
+    from netsandbox.errors import ProtocolError as ProtocolError
+    from netsandbox.errors import RollbackError as RollbackError
+    from netsandbox.errors import RouteConflictError as RouteConflictError
+    from netsandbox.errors import SandboxClosedError as SandboxClosedError
+    from netsandbox.errors import SandboxExistsError as SandboxExistsError
+    from netsandbox.errors import SandboxNotFoundError as SandboxNotFoundError
+    from netsandbox.errors import SourceNotFoundError as SourceNotFoundError
+    from netsandbox.errors import SpecError as SpecError
+    from netsandbox.interface import Interface as Interface
     from netsandbox.links import *  # noqa: F403
-    from netsandbox.sandbox import Sandbox
-    from netsandbox.spec import Gateway, InterfaceSpec, Neighbor, Route
-    from netsandbox.stats import Statistics
+    from netsandbox.sandbox import Sandbox as Sandbox
+    from netsandbox.spec import Gateway as Gateway
+    from netsandbox.spec import InterfaceSpec as InterfaceSpec
+    from netsandbox.spec import Neighbor as Neighbor
+    from netsandbox.spec import Route as Route
+    from netsandbox.stats import Statistics as Statistics
 
-    __all__ = [
-        "Advertise",
-        "Adverts",
-        "Event",
-        "Events",
-        "Gateway",
-        "Interface",
-        "InterfaceNotFoundError",
-        "InterfaceSpec",
-        "KernelError",
-        "NameConflictError",
-        "Neighbor",
-        "NetSandboxError",
-        "Plan",
-        "Problem",
-        "ProtocolError",
-        "RollbackError",
-        "Route",
-        "RouteConflictError",
-        "Sandbox",
-        "SandboxClosedError",
-        "SandboxExistsError",
-        "SandboxNotFoundError",
-        "SourceNotFoundError",
-        "SpecError",
-        "Statistics",
-        "Summary",
-    ]
-    __all__ += links.__all__
+    __all__: list[str]
 
-_HOMES = {
-    "Advertise": "adverts",
-    "Adverts": "adverts",
-    "Event": "_events.tracker",
-    "Events": "_events.iterator",
-    "Gateway": "spec",
-    "Interface": "interface",
-    "InterfaceNotFoundError": "errors",
-    "InterfaceSpec": "spec",
-    "KernelError": "errors",
-    "NameConflictError": "errors",
-    "Neighbor": "spec",
-    "NetSandboxError": "errors",
-    "Plan": "_plan.model",
-    "Problem": "errors",
-    "ProtocolError": "errors",
-    "RollbackError": "errors",
-    "Route": "spec",
-    "RouteConflictError": "errors",
-    "Sandbox": "sandbox",
-    "SandboxClosedError": "errors",
-    "SandboxExistsError": "errors",
-    "SandboxNotFoundError": "errors",
-    "SourceNotFoundError": "errors",
-    "SpecError": "errors",
-    "Statistics": "stats",
-    "Summary": "_bulk",
+_MODULES = {  # what each module has; `links` lists the kinds of link itself
+    "_bulk": "Summary",
+    "_events.iterator": "Events",
+    "_events.tracker": "Event",
+    "_plan.model": "Plan",
+    "adverts": "Advertise Adverts",
+    "errors": "InterfaceNotFoundError KernelError NameConflictError NetSandboxError Problem ProtocolError RollbackError"
+    " RouteConflictError SandboxClosedError SandboxExistsError SandboxNotFoundError SourceNotFoundError SpecError",
+    "interface": "Interface",
+    "sandbox": "Sandbox",
+    "spec": "Gateway InterfaceSpec Neighbor Route",
+    "stats": "Statistics",
 }
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first used; `links` lists the kinds of link."""
-    links = import_module("netsandbox.links")
+    """Import a public name when it is first used."""
     if name == "__all__":
-        value: object = sorted((*_HOMES, *links.__all__))
-    elif name in links.__all__:
-        value = getattr(links, name)
-    elif name in _HOMES:
-        value = getattr(import_module(f"netsandbox.{_HOMES[name]}"), name)
+        value: object = __dir__()
+    elif name in _MODULE_OF:
+        value = getattr(import_module(f"netsandbox.{_MODULE_OF[name]}"), name)
+    elif name in import_module("netsandbox.links").__all__:
+        value = getattr(import_module("netsandbox.links"), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
@@ -112,4 +70,4 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     """Return the public names."""
-    return sorted((*_HOMES, *import_module("netsandbox.links").__all__))
+    return sorted((*_MODULE_OF, *import_module("netsandbox.links").__all__))

@@ -1,6 +1,6 @@
-"""Many sandboxes in one call: for each of them all of it or none of it, and a summary of what became of them.
+"""Many sandboxes in one call: for each of them all of it or none of it, and a summary of the results.
 
-They are done one after the other: the kernel lets one at a time change links anyway (rtnl_lock), and so does Python.
+They are changed one after the other: rtnl_lock lets only one process at a time change links anyway.
 """
 
 import sys
@@ -21,11 +21,11 @@ Progress = Callable[[str, NetSandboxError | None], object]
 
 @dataclass(frozen=True, slots=True)
 class Summary(Generic[T]):
-    """What became of many sandboxes. To iterate over it is to iterate over the values of *done*.
+    """The results for many sandboxes; its items are the values of *done*.
 
     Attributes:
-        done: What came of those that went well, by name, in the order in which they were done.
-        failed: Why the others failed, by name; of each of these, nothing was done.
+        done: The results of those that succeeded, by name, in order.
+        failed: The errors of the others, by name; each of these was not changed.
     """
 
     done: Mapping[str, T]
@@ -37,23 +37,20 @@ class Summary(Generic[T]):
         return not self.failed
 
     def __iter__(self) -> Iterator[T]:
-        """Iterate over what came of those that went well."""
         return iter(self.done.values())
 
     def __len__(self) -> int:
-        """Count those that went well."""
         return len(self.done)
 
     def __str__(self) -> str:
-        """Say how many went well, and which failed."""
         which = f": {', '.join(self.failed)}" if self.failed else ""
         return f"{len(self.done)} done, {len(self.failed)} failed{which}"
 
     def raise_for_failures(self) -> None:
-        """Do nothing if all went well.
+        """Do nothing if none failed.
 
         Raises:
-            NetSandboxError: What failed: the error itself if it is one, else one that says all of them, from the first.
+            NetSandboxError: What failed: the one error, or an error with the texts of all of them.
         """
         errors = list(self.failed.values())
         if len(errors) == 1:
@@ -63,49 +60,49 @@ class Summary(Generic[T]):
 
 
 def each(
-    operation: str, wishes: Mapping[str, W], work: Callable[[str, W], T], progress: Progress | None = None
+    operation: str, requests: Mapping[str, W], work: Callable[[str, W], T], progress: Progress | None = None
 ) -> Summary[T]:
-    """Do *work* with each sandbox, by name; what fails keeps no other from its turn.
+    """Call *work* with each sandbox; one that fails does not stop the others.
 
     Args:
         operation: What is done with them, in words.
-        wishes: What is wished for, by name.
-        work: Does it for one, all or nothing.
-        progress: Told of each one that is done, and of the error if it failed.
+        requests: What is requested, by name.
+        work: Does it for one sandbox, all of it or none of it.
+        progress: Called with each name, and with the error if it failed.
 
     Raises:
-        BaseException: What is no failure of ours, such as KeyboardInterrupt, with a note of what was done until then.
+        BaseException: The call was interrupted, as by KeyboardInterrupt; a note says what was done.
     """
     done: dict[str, T] = {}
     failed: dict[str, NetSandboxError] = {}
     try:
-        for name, wish in wishes.items():
+        for name, request in requests.items():
             try:
-                done[name] = work(name, wish)
+                done[name] = work(name, request)
             except NetSandboxError as error:
                 failed[name] = error
             if progress:
                 progress(name, failed.get(name))
     except BaseException as error:
-        left = [name for name in wishes if name not in done and name not in failed]
+        left = [name for name in requests if name not in done and name not in failed]
         ways: dict[str, Iterable[str]] = {"done": done, "failed": failed, "not done": left}
-        told = [f"{way}: {', '.join(names)}" for way, names in ways.items() if names]
-        error.add_note(f"{operation} was interrupted; {'; '.join(told)}")
+        notes = [f"{way}: {', '.join(names)}" for way, names in ways.items() if names]
+        error.add_note(f"{operation} was interrupted; {'; '.join(notes)}")
         raise
     return Summary(MappingProxyType(done), MappingProxyType(failed))
 
 
-def parse(wishes: Iterable[tuple[object, object]]) -> dict[str, tuple[InterfaceSpec, ...]]:
-    """Return what is wished for in each sandbox, by name, of pairs of a name and interfaces.
+def parse(requests: Iterable[tuple[object, object]]) -> dict[str, tuple[InterfaceSpec, ...]]:
+    """Return the requests for each sandbox, by name, from pairs of a name and interfaces.
 
     Raises:
-        SpecError: Something is no name or no interface, or a sandbox or a link of the host is named twice; all that is
-            wrong is in it.
+        SpecError: A name or an interface is invalid, or a sandbox or a link of the host is named twice; it has all
+            problems.
     """
     found: dict[str, tuple[InterfaceSpec, ...]] = {}
     takers: dict[str, str] = {}
     problems: list[Problem] = []
-    for given, things in wishes:
+    for given, things in requests:
         try:
             name, _ = locate(Records(), cast("str", given))
             specs = expect_all("spec", things, InterfaceSpec)

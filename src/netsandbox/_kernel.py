@@ -31,7 +31,7 @@ class Kernel(Protocol):
         """Return the link with an index, name or alternative name; None if there is none."""
 
     def free_group(self) -> int:
-        """Return the number of a link group without links; another process would choose another one."""
+        """Return the number of a link group without links; each process tries other numbers."""
 
     def addresses(self, index: int = 0) -> list[Address]:
         """Return the addresses of a link (0: of all)."""
@@ -40,28 +40,28 @@ class Kernel(Protocol):
         """Return the IPv4 and IPv6 routes of a family, table and outgoing link (0: of all)."""
 
     def neighbors(self, family: int = 0, index: int = 0) -> list[NeighborEntry]:
-        """Return the neighbours of a family (0: IPv4 and IPv6) and link (0: of all)."""
+        """Return the neighbors of a family (0: IPv4 and IPv6) and link (0: of all)."""
 
     def route_to(self, destination: IPAddress) -> RouteEntry:
         """Return the route that leads to an address."""
 
     def send(self, request: Request) -> None:
-        """Ask for a change."""
+        """Send a request for a change."""
 
     def sysctl(self, path: str) -> str | None:
-        """Return the value of a setting below /proc/sys/net; None if there is no such setting."""
+        """Return the value of a sysctl below /proc/sys/net; None if there is no such sysctl."""
 
     def set_sysctl(self, path: str, value: str) -> bool:
-        """Give a setting below /proc/sys/net a value, unless it has it; return whether it was changed."""
+        """Set a sysctl below /proc/sys/net to a value, unless it has it; return whether it was changed."""
 
     def make_tap(self, name: str, index: int, options: Mapping[str, Value]) -> None:
-        """Make a link that a program can open; *options* are those of the kind "tun"."""
+        """Create a link that a program can open; *options* are those of the kind "tun"."""
 
     def pin(self, path: str) -> None:
-        """Make *path*, and mount the namespace on it."""
+        """Create the file *path*, and mount the namespace on it."""
 
     def unpin(self, path: str, identity: tuple[int, int]) -> None:
-        """Take the namespace with an identity off *path*, and delete that."""
+        """Unmount the namespace with an identity from *path*, and delete that file."""
 
     def pause(self, seconds: float) -> None:
         """Wait."""
@@ -70,7 +70,7 @@ class Kernel(Protocol):
         """Wait until a link is *ready*, or gone, and for some *seconds* at most.
 
         Returns:
-            The link as it was last seen (None: it is gone), and the seconds that are left.
+            The link as last seen (None: it is gone), and the seconds that are left.
         """
 
 

@@ -1,18 +1,19 @@
-"""What the kernel cannot tell of a sandbox, as records and as bytes. Pure; `_system/store.py` keeps the bytes.
+"""What the kernel does not know of a sandbox, as records and as bytes. Pure; `_system/store.py` stores the bytes.
 
 A record is JSON: dataclasses as objects that name their class, netlink values as the bytes of the message that
 describes them. It names its sandbox by the identity of the namespace and the boot it belongs to.
 
-What a record says is done as root, so none is believed that may have been altered: its bytes end with their checksum,
-and every field is of the type that its class says.
+Root carries out what a record says, so a record that may have been altered is refused: its bytes end with their
+checksum, and every field has the type that its class declares.
 """
 
 import json
 import re
 from binascii import crc32
 from collections.abc import Callable, Container
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
+from itertools import repeat
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -28,56 +29,24 @@ from netsandbox.netlink.message import Message
 from netsandbox.netlink.settings import Settings, only
 
 VERSION = 1
-_Check = Callable[[Any], object]  # true or false of a value
-_VALUES = {"Address": address.unpack, "RouteEntry": route.unpack, "NeighborEntry": neighbor.unpack}
-_CLASSES: dict[str, type] = {
-    item.__name__: item
-    for item in (
-        _steps.CreateLink,
-        _steps.CreateVeth,
-        _steps.CreateVeths,
-        _steps.DeleteLink,
-        _steps.DeleteVeth,
-        _steps.DeleteVeths,
-        _steps.HostEnd,
-        _steps.Lost,
-        _steps.Move,
-        _steps.Pin,
-        _steps.Place,
-        _steps.Port,
-        _steps.Conf,
-        _steps.RestoreConf,
-        _steps.SetAddress,
-        _steps.SetAltnames,
-        _steps.SetLink,
-        _steps.SetMaster,
-        _steps.SetNeighbor,
-        _steps.SetRoute,
-        _steps.SetSysctl,
-        _steps.SetUp,
-        _steps.Unpin,
-        _steps.WaitUp,
-        Advertise,
-        Settings,
-    )
-}
+_Checks = dict[type, Callable[[Any], object]]  # validators by the class of a value; a valid one gets something true
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """An interface of a sandbox: what the kernel cannot tell of it.
+    """An interface of a sandbox: what the kernel does not know of it.
 
     Attributes:
-        id: Its number, never given twice in a sandbox.
-        source: Name of its link on the host, or of the link that was made.
+        id: Its number, never used twice in a sandbox.
+        source: Name of its link on the host, or of the link that was created.
         index: Its index in the sandbox.
-        name: The name it got in the sandbox.
+        name: The name it was given in the sandbox.
         kind: Kind of the link.
-        born: Whether it was made in the sandbox.
+        created: Whether netsandbox created it in the sandbox.
         altnames: The alternative names of its link on the host.
-        lower: Index on the host of the link below it, or at its other end, if that was there.
-        back: The steps that take it out again, in order.
-        advertise: How often its addresses are advertised; of a record that does not say it, not at all.
+        lower: Index of the link below it, or of its other end, if that link was on the host.
+        teardown: The steps that detach it, in order.
+        advertise: How often its addresses are advertised; never, if the record does not have this field.
     """
 
     id: int
@@ -85,59 +54,57 @@ class Attachment:
     index: int
     name: str
     kind: str | None
-    born: bool
+    created: bool
     altnames: tuple[str, ...] = ()
     lower: int | None = None
-    back: tuple[Step, ...] = ()
+    teardown: tuple[Step, ...] = ()
     advertise: Advertise = NEVER
 
     @property
     def is_bridge(self) -> bool:
-        """Whether it is a bridge that was made here."""
-        return self.born and self.kind == "bridge"
+        """Whether it is a bridge that netsandbox created."""
+        return self.created and self.kind == "bridge"
 
     @property
     def made_kind(self) -> type[Kind] | None:
-        """Its kind, if it was made here."""
-        return find_kind(self.kind) if self.born else None
+        """Its kind, if netsandbox created it."""
+        return find_kind(self.kind) if self.created else None
 
     @property
-    def home(self) -> Place | None:
-        """Its place on the host; None if it was born in the sandbox, or never left the host."""
-        return next((step.new for step in self.back if isinstance(step, Move)), None)
+    def host_place(self) -> Place | None:
+        """Its place on the host; None if it was created in the sandbox, or never left the host."""
+        return next((step.new for step in self.teardown if isinstance(step, Move)), None)
 
     @property
-    def outer(self) -> HostEnd | None:
-        """Its other end on the host, if it is a veth that was made here."""
-        return next((step.made.host for step in self.back if isinstance(step, DeleteVeth)), None)
+    def host_end(self) -> HostEnd | None:
+        """Its other end on the host, if it is a veth that netsandbox created."""
+        return next((step.made.host for step in self.teardown if isinstance(step, DeleteVeth)), None)
 
-    def tie(self, link: Link) -> int | None:
-        """Return the index on the host of the link that *link*, found under the index, is tied to; see `is_tied`."""
-        return link.lower if self.outer else self.lower
+    def peer_index(self, link: Link) -> int | None:
+        """Return the index on the host of the peer of *link*, found at the recorded index: other end or lower link."""
+        return link.lower if self.host_end else self.lower
 
-    def holds(self, link: Link | None) -> bool:
-        """Whether *link*, found under the index, looks like this one; see also `is_tied`."""
+    def matches_kind(self, link: Link | None) -> bool:
+        """Whether *link*, which has the recorded index, has the recorded kind; see also `matches_identity`."""
         return link is not None and link.kind == self.kind
 
-    def is_tied(self, link: Link, lower: Link | None, siblings: Container[int]) -> bool:
-        """Whether *link*, which holds, is tied to others as this one is; see docs/threat-model.md.
+    def matches_identity(self, link: Link, lower: Link | None, siblings: Container[int]) -> bool:
+        """Whether *link*, which matches the kind, has the peer that was recorded; see docs/threat-model.md.
 
         Args:
-            link: What is found under the index in the sandbox.
-            lower: What is found on the host under the index of the link below, or at the other end.
+            link: The link with the recorded index in the sandbox.
+            lower: Its peer: the link on the host with the index that `peer_index` returns.
             siblings: Indexes of all interfaces of the sandbox.
         """
-        if self.outer:
-            return lower is not None and self.outer.matches(lower) and lower.lower == self.index
+        if self.host_end:
+            return lower is not None and self.host_end.matches(lower) and lower.lower == self.index
         if self.lower is None:
             return True
         if lower and self.kind == "veth":
             return lower.lower == self.index and lower.lower_netns is not None
-        if (
-            link.lower_netns is None
-        ):  # the other end is in the sandbox as well: if it was not plugged in, it is not ours
+        if link.lower_netns is None:  # the peer is in the sandbox as well: it is ours if it was attached
             return link.lower in siblings
-        return self.kind == "veth" or link.lower == self.lower  # the other end of a veth got an index where it went
+        return self.kind == "veth" or link.lower == self.lower  # an end of a veth that moved may have another index
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +114,15 @@ class Record:
     Attributes:
         name: Its name, or the path that stands for it.
         path: Where its namespace is found.
-        boot: The boot the record belongs to.
+        boot: The boot that the record belongs to.
         netns: Device and inode of its namespace.
-        host: Device and inode of the namespace its links came from.
-        pinned: Whether *path* is ours, to be taken away with the sandbox.
+        host: Device and inode of the namespace that its links came from.
+        pinned: Whether netsandbox pinned it at *path*, and unpins it when it is destroyed.
         next_id: Number of the next interface.
-        interfaces: What is plugged in, in the order it was added.
-        pending: What is being done to it; if nobody holds its lock, what was interrupted.
-        adopted: Whether somebody else made its namespace.
-        mounts: Device and inode of the mount namespace it was last changed in, where its pin is to be seen.
+        interfaces: What is attached, in the order it was added.
+        pending: The operation under way; if no process holds the lock, an interrupted one.
+        adopted: Whether another program created its namespace.
+        mounts: Device and inode of the mount namespace it was last changed in, where its pin can be seen.
     """
 
     name: str
@@ -178,44 +145,44 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """An operation under way, with all that is needed to undo or to finish it.
+    """An operation under way, with all that is needed to roll it back or forward.
 
     Attributes:
-        operation: What was asked for, in words.
+        operation: What was requested, in words.
         steps: Its steps, in order.
-        forward: Whether it is finished after a crash; otherwise it is undone.
-        then: The record after that; None: there is none.
+        forward: Whether recovery rolls it forward; otherwise it rolls it back.
+        then: The record after recovery; None: the sandbox has none.
     """
 
     operation: str
-    steps: tuple[_steps.Step, ...]
+    steps: tuple[Step, ...]
     forward: bool
     then: Record | None
 
 
-_CLASSES |= {"Record": Record, "Pending": Pending, "Attachment": Attachment}
+_VALUES = {"Address": address.unpack, "RouteEntry": route.unpack, "NeighborEntry": neighbor.unpack}
+_PARTS = [getattr(_steps, name) for name in _steps.__all__ if is_dataclass(getattr(_steps, name))]
+_STEPS = {kind for kind in _PARTS if hasattr(kind, "inverse")}
+_CLASSES: dict[str, type] = {
+    kind.__name__: kind for kind in (*_PARTS, Advertise, Settings, Record, Pending, Attachment)
+}
 _FIELDS = {name: tuple(item.name for item in fields(kind)) for name, kind in _CLASSES.items()}
-_SETTERS = {"SetMac": "mac", "SetMtu": "mtu"}  # classes of netsandbox 0.1.0, and the setting that they changed
-_SET = {  # classes of netsandbox 0.1.0 with settings of their own: what they called them, and what they are called now
+# netsandbox 0.1.0: steps that set one setting; classes with settings as fields, and what those are called now; classes
+# with another name; fields that are not read any more.
+_SETTERS = {"SetMac": "mac", "SetMtu": "mtu"}
+_SET = {
     "Place": {name: name for name in ("mac", "mtu", "alias", "txqlen", "group")},
     "CreateLink": {"mac": "mac", "mtu": "mtu"},
     "CreateVeth": {"mac": "mac", "mtu": "mtu"},
     "HostEnd": {"mac": "mac", "mtu": "mtu", "mark": "alias", "group": "group"},
 }
-_RENAMED = {"Plugged": "Attachment"}  # what records of netsandbox 0.1.0 call a class
-_DROPPED: dict[str, tuple[str, ...]] = {"SetUp": ("source", "prefix")}  # fields of that version which are not read
-_STEPS = tuple(kind for kind in _CLASSES.values() if hasattr(kind, "inverse"))
+_RENAMED = {"Plugged": "Attachment"}
+_NOW = {"born": "created", "back": "teardown"}  # fields: their name in 0.1.0, and now
+_DROPPED: dict[str, tuple[str, ...]] = {"SetUp": ("source", "prefix")}
 _TEXT = re.compile("[^\0\ud800-\udc7f\udd00-\udfff]*")  # without NUL, and surrogates that stand for no byte (PEP 383)
 _SUM = b',"sum":'
-_NUMBERS, _INDEXES, _SETTINGS = range(2**32), range(2**31), range(-(2**31), 2**31)
-_RANGES = {
-    "index": _INDEXES,
-    "lower": _INDEXES,
-    "master": _INDEXES,
-    "end": _INDEXES,
-    "ipv4": _SETTINGS,
-    "ipv6": _SETTINGS,
-}
+_NUMBERS, _INDEXES, _SYSCTLS = range(2**32), range(2**31), range(-(2**31), 2**31)
+_RANGES = dict.fromkeys(("index", "lower", "master", "end"), _INDEXES) | dict.fromkeys(("ipv4", "ipv6"), _SYSCTLS)
 
 
 def pack(record: Record) -> bytes:
@@ -229,7 +196,7 @@ def seal(data: bytes) -> bytes:
 
 
 def mentions(data: bytes, netns: tuple[int, int]) -> bool:
-    """Whether a record may be that of a namespace: a quick look, for those who look through many."""
+    """Whether a record may be of a namespace, without parsing it."""
     return b'"netns":[%d,%d]' % netns in data
 
 
@@ -237,7 +204,7 @@ def unpack(data: bytes) -> Record:
     """Return the record that *data* holds.
 
     Raises:
-        ProtocolError: It is no record, one of another version, or one that was altered.
+        ProtocolError: It is damaged, altered, or of another version.
     """
     try:
         found = json.loads(data)
@@ -249,12 +216,12 @@ def unpack(data: bytes) -> Record:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ProtocolError(f"a damaged record: {error}") from error
     if not isinstance(record, Record):
-        raise ProtocolError("a damaged record: it is none")
+        raise ProtocolError("a damaged record: it has no Record")
     return record
 
 
 def _plain(value: object) -> dict[str, object] | str:
-    """Return what JSON has no notation for as something that it has."""
+    """Return a value that JSON cannot hold as one that it can."""
     if isinstance(value, bytes):
         return value.hex()
     name = type(value).__name__
@@ -278,11 +245,11 @@ def _unpack(value: Any) -> Any:  # noqa: ANN401  JSON
     name = _RENAMED.get(name, name)
     if name in _VALUES:
         return _VALUES[name](Message(0, 0, 0, bytes.fromhex(value["bytes"])))
-    known = {key: _unpack(item) for key, item in value.items() if key not in _DROPPED.get(name, ())}
+    known = {_NOW.get(key, key): _unpack(item) for key, item in value.items() if key not in _DROPPED.get(name, ())}
     if name == "Port":
         known["settings"] = bytes.fromhex(known["settings"])
-    for field, fits in _checks(name).items():
-        if field in known and not fits(known[field]):
+    for field, checks in _field_checks(name).items():
+        if field in known and not _fits(known[field], checks):
             raise ProtocolError(f"a damaged record: {field} of {name} is {known[field]!r:.99}")
     if name == "CreateLink":
         kind, options = find_kind(known["kind"]), known.get("options", ())
@@ -292,7 +259,7 @@ def _unpack(value: Any) -> Any:  # noqa: ANN401  JSON
 
 
 def _upgraded(value: dict[str, Any]) -> dict[str, Any]:
-    """Return an object of a record as it is written now: netsandbox 0.1.0 kept each setting of a link on its own."""
+    """Return an object of a record as it is written now: in netsandbox 0.1.0 each setting of a link was a field."""
     name = value["is"]
     if name in _SETTERS:
         sides = ((side, value[side]) for side in ("old", "new"))
@@ -302,50 +269,38 @@ def _upgraded(value: dict[str, Any]) -> dict[str, Any]:
         return value
     kept = {key: item for key, item in value.items() if key not in _SET[name]}
     found = {new: value[old] for old, new in _SET[name].items() if old in value}
-    if name == "HostEnd":  # there, no mark and no group were an empty text and a zero
+    if name == "HostEnd":  # an empty text and a zero meant: no mark, no group
         found = {key: item or None for key, item in found.items()}
     return kept | {"settings": {"is": "Settings", **found}}
 
 
 @cache
-def _checks(name: str) -> dict[str, _Check]:
-    """Return what tells whether a value is of a field's type; steps that exchange values say at their base of which."""
+def _field_checks(name: str) -> dict[str, _Checks]:
+    """Return the validators of each field; the type of an `Exchange` is the argument of its base class."""
     kind = _CLASSES[name]
     hints = get_type_hints(kind)
     if issubclass(kind, Exchange):
         (of,) = get_args(kind.__orig_bases__[0])  # type: ignore[attr-defined]  # get_original_bases() is 3.12
         hints |= {"old": of | None, "new": of | None}
-    return {field: _check(hints[field], _RANGES.get(field, _NUMBERS)) for field in _FIELDS[name]}
+    return {field: _checks(hints[field], _RANGES.get(field, _NUMBERS)) for field in _FIELDS[name]}
 
 
-def _check(hint: Any, numbers: range) -> _Check:  # noqa: ANN401  as in typing
-    """Return what tells whether a value is of a type: numbers in a range, and texts that can be told to the kernel."""
-    plain: dict[type, _Check] = {int: numbers.__contains__, str: _TEXT.fullmatch}
-    kinds: dict[type, _Check] = {}
-    for item in get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,):
-        if get_origin(item) is tuple:
-            kinds[tuple] = _check_all(get_args(item), numbers)
-        elif item is _steps.Step:
-            kinds |= dict.fromkeys(_STEPS, _anything)
-        else:
-            kinds[item] = plain.get(item, _anything)
-    return lambda value: kinds.get(type(value), _nothing)(value)
-
-
-def _check_all(of: tuple[Any, ...], numbers: range) -> _Check:
-    """Return what tells whether the items of a tuple are of its types."""
+def _checks(hint: Any, numbers: range) -> _Checks:  # noqa: ANN401  as in typing
+    """Return the validators of a type: a number has to be in a range, and a text such as the kernel takes."""
+    plain: _Checks = {int: numbers.__contains__, str: _TEXT.fullmatch}
+    origin, of = get_origin(hint), get_args(hint)
+    if origin in {Union, UnionType}:
+        return {kind: check for item in of for kind, check in _checks(item, numbers).items()}
+    if hint is Step:
+        return dict.fromkeys(_STEPS, lambda _: True)
+    if origin is not tuple:
+        return {hint: plain.get(hint, lambda _: True)}
+    each = [_checks(item, numbers) for item in of if item is not ...]
     if of[-1] is ...:
-        each = _check(of[0], numbers)
-        return lambda value: all(map(each, value))
-    checks = tuple(_check(item, numbers) for item in of)
-    return lambda value: (
-        len(value) == len(checks) and all(check(item) for check, item in zip(checks, value, strict=True))
-    )
+        return {tuple: lambda value: all(map(_fits, value, repeat(each[0])))}
+    return {tuple: lambda value: len(value) == len(each) and all(map(_fits, value, each))}
 
 
-def _anything(_: object) -> bool:
-    return True
-
-
-def _nothing(_: object) -> bool:
-    return False
+def _fits(value: object, checks: _Checks) -> object:
+    check = checks.get(type(value))
+    return check and check(value)

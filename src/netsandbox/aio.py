@@ -3,12 +3,14 @@
 What asks the kernel or changes something is called and awaited, also where it is a property otherwise (``await
 box.interfaces()``); what is only remembered stays a property (``box.name``).
 
-A call that is cancelled waits for its thread, which cannot be stopped in the middle. What made something (a sandbox, an
-interface, a program) is then undone; anything else stays done. After that the CancelledError is raised.
+A thread cannot be stopped in the middle, so a call that is cancelled waits for its thread. If the call created
+something, that is undone: a created or adopted sandbox is destroyed (one that it replaced does not come back), an
+opened one is closed, an interface is detached, a program is killed. Anything else stays done. Then the CancelledError
+is raised.
 
-An asynchronous socket would gain nothing: the kernel does its work inside the call that sends a request (design.md,
-kernel fact 9). The threads are of no pool: each is in the namespace that the thread of the event loop is in, which is
-the host of a sandbox that it makes, and calls that wait for one another use none up.
+An asynchronous socket would gain nothing: the kernel does its work inside the call that sends a request
+(docs/kernel-facts.md, "The kernel answers before send returns"). No pool limits the threads, so calls may wait for one
+another. Each thread is in the namespace of the event loop's thread, which is the host of a sandbox that it creates.
 """
 
 import asyncio
@@ -17,12 +19,12 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iter
 from contextlib import closing
 from dataclasses import dataclass, fields
 from functools import partial, wraps
-from ipaddress import IPv4Address, IPv6Address
+from inspect import signature
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 import netsandbox
-from netsandbox import InterfaceSpec, Neighbor, NetSandboxError, Plan, RollbackError, Route, Statistics, Summary
+from netsandbox import InterfaceSpec, NetSandboxError, Plan, RollbackError, Statistics, Summary
 from netsandbox._bulk import Progress
 from netsandbox._system.namespace import start_thread
 from netsandbox.links import Kind
@@ -43,9 +45,7 @@ _Sync = netsandbox.Sandbox
 async def _call(
     work: Callable[[], T], undo: Callable[[T], object] | None = None, stop: Callable[[], object] | None = None
 ) -> T:
-    """Call *work* on a thread of its own; if this is cancelled, wait for it, and *undo* what it made.
-
-    What waits itself can be told to *stop* then.
+    """Call *work* on a thread of its own; if this is cancelled, call *stop*, wait for *work*, and *undo* its result.
 
     Raises:
         RollbackError: It was cancelled, and rolling back failed.
@@ -57,7 +57,7 @@ async def _call(
     def body() -> None:
         try:
             results.append(work())
-        except BaseException as error:  # noqa: BLE001  it is raised again, where the caller is
+        except BaseException as error:  # noqa: BLE001  it is raised again where the caller is
             errors.append(error)
         finally:
             loop.call_soon_threadsafe(ended.set)
@@ -87,7 +87,7 @@ async def _call(
 
 
 def _verb(function: Callable[Concatenate[_Sync, P], T]) -> Callable[Concatenate["Sandbox", P], Coroutine[Any, Any, T]]:
-    """Return a verb of `netsandbox.Sandbox` as one of `Sandbox`; if it is cancelled, it is done all the same."""
+    """Return a verb of `netsandbox.Sandbox` as one of `Sandbox`."""
 
     @wraps(function)
     async def verb(box: "Sandbox", /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -96,14 +96,36 @@ def _verb(function: Callable[Concatenate[_Sync, P], T]) -> Callable[Concatenate[
     return verb
 
 
+def _view(name: str, read: Callable[[_Sync], T]) -> Callable[["Sandbox"], Coroutine[Any, Any, T]]:
+    """Return a property of `netsandbox.Sandbox` as a verb of `Sandbox`."""
+    verb = _verb(read)
+    verb.__name__, verb.__doc__ = name, getattr(_Sync, name).__doc__
+    return verb
+
+
 def _static(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Return a function as one that is awaited; if it is cancelled, it is done all the same."""
+    """Return a function of `netsandbox.Sandbox` as one that is awaited."""
 
     @wraps(function)
     async def call(*args: P.args, **kwargs: P.kwargs) -> T:
         return await _call(lambda: function(*args, **kwargs))
 
     return call
+
+
+def _opening(function: Callable[P, _Sync], undo: Callable[[_Sync], object]) -> Callable[P, "Opening"]:
+    """Return a function that creates or opens a sandbox as one whose result is awaited, or entered."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Opening:
+        return Opening(partial(function, *args, **kwargs), undo)
+
+    call.__signature__ = signature(function).replace(return_annotation=Opening)  # type: ignore[attr-defined]
+    return call
+
+
+def _destroy(box: _Sync) -> None:
+    box.destroy(wait=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +139,7 @@ class Interface(netsandbox.Interface):
         return tuple(cls(**{name: getattr(item, name) for name in names}) for item in found)
 
     async def remove(self) -> None:  # type: ignore[override]  # the same name, awaited
-        """Take it out of its sandbox; see `Sandbox.remove_interface`."""
+        """Detach it; see `Sandbox.remove_interface`."""
         await _call(lambda: netsandbox.Interface.remove(self))
 
     async def statistics(self) -> Statistics:  # type: ignore[override]  # as above
@@ -126,10 +148,10 @@ class Interface(netsandbox.Interface):
 
 
 class Opening:
-    """A sandbox that is being made or opened: to be awaited, or entered with ``async with``."""
+    """A sandbox that is being created or opened: await it, or enter it with ``async with``, which closes it."""
 
     def __init__(self, make: Callable[[], _Sync], undo: Callable[[_Sync], object]) -> None:
-        """Remember how it is made, and what undoes that."""
+        """Not for users: call `Sandbox.create`, `open`, `adopt`, `host` or `temporary`."""
         self._make = make
         self._undo = undo
 
@@ -137,18 +159,15 @@ class Opening:
         return Sandbox(await _call(self._make, self._undo))
 
     def __await__(self) -> Generator[Any, None, "Sandbox"]:
-        """Make it, and return it open."""
         return self._open().__await__()
 
     async def __aenter__(self) -> "Sandbox":
-        """Make it; at the end of the ``async with`` statement it is closed, or destroyed if it is temporary."""
         self._box = await self
         return self._box
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it, or destroy it if it is temporary."""
         await self._box.__aexit__(kind, error, trace)
 
 
@@ -160,52 +179,26 @@ class Sandbox:
     """
 
     def __init__(self, sync: _Sync) -> None:
-        """Take an open sandbox."""
         self.sync = sync
 
     def __repr__(self) -> str:
-        """Name it."""
         return f"<aio.{repr(self.sync)[1:]}"
 
     async def __aenter__(self) -> Self:
-        """Enter the ``async with`` statement at whose end it is closed, or destroyed if it is temporary."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it, or destroy it if it is temporary."""
         await _call(lambda: self.sync.__exit__(kind, error, trace))
 
-    # --- making, closing, destroying ---
+    # --- creating, closing, destroying ---
 
-    @staticmethod
-    def create(
-        name: str, *, replace: bool = False, host: str | None = None, interfaces: Iterable[InterfaceSpec] = ()
-    ) -> Opening:
-        """Make a sandbox; cancelled, it is destroyed, but one that it has replaced does not come back."""
-        make = partial(_Sync.create, name, replace=replace, host=host, interfaces=interfaces)
-        return Opening(make, _destroy)
-
-    @staticmethod
-    def open(name: str, *, host: str | None = None) -> Opening:
-        """Open a sandbox that exists."""
-        return Opening(partial(_Sync.open, name, host=host), _Sync.close)
-
-    @staticmethod
-    def adopt(path: str, name: str | None = None, *, host: str | None = None) -> Opening:
-        """Use a network namespace that someone else made; cancelled, it is given up again."""
-        return Opening(partial(_Sync.adopt, path, name, host=host), _destroy)
-
-    @staticmethod
-    def host(path: str | None = None) -> Opening:
-        """Use the host's own namespace."""
-        return Opening(partial(_Sync.host, path), _Sync.close)
-
-    @staticmethod
-    def temporary(*, host: str | None = None) -> Opening:
-        """Make a sandbox that is destroyed at the end of the ``async with`` statement."""
-        return Opening(partial(_Sync.temporary, host=host), _destroy)
+    create = staticmethod(_opening(_Sync.create, _destroy))
+    open = staticmethod(_opening(_Sync.open, _Sync.close))
+    adopt = staticmethod(_opening(_Sync.adopt, _destroy))
+    host = staticmethod(_opening(_Sync.host, _Sync.close))
+    temporary = staticmethod(_opening(_Sync.temporary, _destroy))
 
     @staticmethod
     async def create_many(
@@ -215,7 +208,7 @@ class Sandbox:
         host: str | None = None,
         progress: Progress | None = None,
     ) -> "Summary[Sandbox]":
-        """Make many sandboxes; cancelled, they are destroyed. *progress* is called on another thread."""
+        """Create many sandboxes. *progress* is called on another thread."""
         make = partial(_Sync.create_many, names, replace=replace, host=host, progress=progress)
         made = await _call(make, _destroy_all)
         return Summary({name: Sandbox(box) for name, box in made.done.items()}, made.failed)
@@ -227,7 +220,7 @@ class Sandbox:
         host: str | None = None,
         progress: Progress | None = None,
     ) -> Summary[tuple[Interface, ...]]:
-        """Plug into many sandboxes; cancelled, it is taken out again. *progress* is called on another thread."""
+        """Attach interfaces to many sandboxes. *progress* is called on another thread."""
         given = {_sync(box): specs for box, specs in wishes.items()}
         boxes = {box.name: box for box in given if isinstance(box, _Sync)}
 
@@ -250,7 +243,7 @@ class Sandbox:
         host: str | None = None,
         progress: Progress | None = None,
     ) -> "Summary[Sandbox]":
-        """Destroy many sandboxes, also if it is cancelled. *progress* is called on another thread."""
+        """Destroy many sandboxes. *progress* is called on another thread."""
         boxes = [names] if isinstance(names, str) else [_sync(name) for name in names]
         gone = await _call(partial(_Sync.destroy_many, boxes, wait=wait, host=host, progress=progress))
         return Summary({name: Sandbox(box) for name, box in gone.done.items()}, gone.failed)
@@ -278,50 +271,27 @@ class Sandbox:
 
     @property
     def recovered(self) -> tuple[str, ...]:
-        """What was undone or finished of operations that a crash had interrupted, in words."""
+        """What was rolled back or forward of operations that a crash had interrupted, in words."""
         return self.sync.recovered
 
-    async def interfaces(self) -> tuple[Interface, ...]:
-        """Return what is plugged in, as the kernel has it now."""
-        return Interface.of(await _call(lambda: self.sync.interfaces))
-
-    async def missing(self) -> tuple[Interface, ...]:
-        """Return what was plugged in and is not there any more."""
-        return Interface.of(await _call(lambda: self.sync.missing))
-
-    async def foreign(self) -> tuple[Interface, ...]:
-        """Return the links that netsandbox did not plug in."""
-        return Interface.of(await _call(lambda: self.sync.foreign))
-
-    async def routes(self) -> tuple[Route, ...]:
-        """Return the routes of the main tables."""
-        return await _call(lambda: self.sync.routes)
-
-    async def gateway4(self) -> IPv4Address | None:
-        """Return the IPv4 default gateway."""
-        return await _call(lambda: self.sync.gateway4)
-
-    async def gateway6(self) -> IPv6Address | None:
-        """Return the IPv6 default gateway."""
-        return await _call(lambda: self.sync.gateway6)
-
-    async def neighbors(self) -> tuple[Neighbor, ...]:
-        """Return the permanent neighbours and the bridge forwarding entries."""
-        return await _call(lambda: self.sync.neighbors)
-
-    async def has_ipv6(self) -> bool:
-        """Return whether the loopback link has an IPv6 address."""
-        return await _call(lambda: self.sync.has_ipv6)
+    interfaces = _view("interfaces", lambda box: Interface.of(box.interfaces))
+    missing = _view("missing", lambda box: Interface.of(box.missing))
+    foreign = _view("foreign", lambda box: Interface.of(box.foreign))
+    routes = _view("routes", lambda box: box.routes)
+    gateway4 = _view("gateway4", lambda box: box.gateway4)
+    gateway6 = _view("gateway6", lambda box: box.gateway6)
+    neighbors = _view("neighbors", lambda box: box.neighbors)
+    has_ipv6 = _view("has_ipv6", lambda box: box.has_ipv6)
 
     # --- interfaces ---
 
     async def add_interface(self, source: str | Kind | InterfaceSpec, **options: Unpack[InterfaceOptions]) -> Interface:
-        """Plug a link in; cancelled, it is taken out again."""
+        """Attach a link."""
         made = await _call(lambda: self.sync.add_interface(source, **options), self.sync.remove_interface)
         return Interface.of([made])[0]
 
     async def add_interfaces(self, specs: Iterable[InterfaceSpec]) -> tuple[Interface, ...]:
-        """Plug several links in; cancelled, they are taken out again."""
+        """Attach several links."""
         return Interface.of(await _call(lambda: self.sync.add_interfaces(specs), self.sync.remove_interfaces))
 
     async def plan(self, verb: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Plan:
@@ -360,11 +330,11 @@ class Sandbox:
     # --- running inside ---
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call *function* inside the namespace; cancelled, it is waited for."""
+        """Call *function* inside the namespace, on a thread of its own."""
         return await _call(lambda: self.sync.run(function, *args, **kwargs))
 
     async def popen(self, command: "Sequence[str | os.PathLike[str]]", **options: Any) -> "Popen[Any]":  # noqa: ANN401
-        """Start a program inside; cancelled, it is killed."""
+        """Start a program inside."""
         return await _call(lambda: self.sync.popen(command, **options), _kill)
 
     async def exec(self, command: "Sequence[str | os.PathLike[str]]", **options: Any) -> "CompletedProcess[Any]":  # noqa: ANN401
@@ -374,10 +344,6 @@ class Sandbox:
 
 def _sync(box: str | Sandbox) -> str | _Sync:
     return box.sync if isinstance(box, Sandbox) else box
-
-
-def _destroy(box: _Sync) -> None:
-    box.destroy(wait=True)
 
 
 def _destroy_all(made: Summary[_Sync]) -> None:

@@ -1,4 +1,4 @@
-"""What is read back of a sandbox: the snapshot of all of it, and an interface, which is a part of it with verbs."""
+"""What is read back of a sandbox: a snapshot of all of it, and its interfaces, which are values with verbs."""
 
 import errno
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ _NOT_PRESENT = "NOTPRESENT"  # IF_OPER_NOTPRESENT (RFC 2863): some component is 
 
 
 class Owner(Protocol):
-    """The sandbox of an interface, as far as its verbs need it."""
+    """What an interface needs of its sandbox."""
 
     @property
     def name(self) -> str:
@@ -42,25 +42,25 @@ class Owner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """An interface of a sandbox, as the kernel had it when it was read.
+    """An interface of a sandbox, as the kernel reported it when it was read.
 
-    The values do not change: `Sandbox.interfaces` reads again. The methods act on the link as it is now, also if it was
-    renamed meanwhile: an interface knows its link by number.
+    The values do not change: `Sandbox.interfaces` reads again. The methods find the link by its index, so they act on
+    it as it is now, even if it was renamed.
 
-    A foreign interface (`Sandbox.foreign`) has no source, and netsandbox does not remove it. A missing one
-    (`Sandbox.missing`) has only what was recorded; its *operstate* is "NOTPRESENT".
+    A foreign interface (`Sandbox.foreign`) has no source, and netsandbox does not detach it. A missing one
+    (`Sandbox.missing`) has only the recorded values; its *operstate* is "NOTPRESENT".
 
     Attributes:
         source: Name of its link on the host, or of the link that was created; empty for a foreign one.
-        name: Its name in the sandbox; of a missing one, the name it was given.
-        given_name: The name it was given when it was attached: another one than *name* if it was renamed inside; empty
-            for a foreign one.
+        name: Its name in the sandbox; the recorded name of a missing one.
+        given_name: The name it got when it was attached, which differs from *name* if it was renamed inside; empty for
+            a foreign one.
         index: Its index (ifindex) there.
         kind: Kind of link, such as "veth"; None for hardware.
         mac: Its link-layer address, in lower-case colon notation.
         mtu: Its MTU, in bytes.
         addresses: Its IP addresses with their prefix lengths.
-        routes: Routes that lead out of it, but for those that come with its addresses.
+        routes: Routes that lead out of it, except for those that the kernel makes of its addresses.
         master: Name, in the sandbox, of the bridge it is a port of.
         is_bridge: Whether it is a bridge that netsandbox created.
         is_up: Whether it is administratively up.
@@ -68,8 +68,8 @@ class Interface:
         flags: IFF_* bits.
         txqlen: Length of its transmit queue, in packets.
         id: Its number in the sandbox, never used twice; 0 for a foreign one.
-        dropped: Addresses that were requested and that it does not have: a setting of this link, or a program inside,
-            removed them. Only interfaces that `Sandbox.add_interface` returns have them.
+        dropped: Requested addresses that it does not have, because a setting of this link or a program inside removed
+            them; only of interfaces that `Sandbox.add_interface` returns.
     """
 
     source: str
@@ -90,18 +90,18 @@ class Interface:
     id: int
     dropped: tuple[IPInterface, ...] = field(compare=False)
     _owner: Owner = field(repr=False, compare=False)
-    _link: Link = field(repr=False, compare=False)  # what it was read from: more than is shown here
+    _link: Link = field(repr=False, compare=False)  # with everything that the kernel reported
     _addresses: tuple[Address, ...] = field(repr=False, compare=False)
 
     def check_owner(self, sandbox: str) -> None:
-        """Refuse an interface of another sandbox: indexes and numbers are unique only in one sandbox.
+        """Refuse an interface of another sandbox, in which its index and id are those of another link.
 
         Raises:
             InterfaceNotFoundError: It belongs to another sandbox.
         """
-        if self._owner.name != sandbox:
-            reason = f"it belongs to sandbox {self._owner.name}"
-            raise InterfaceNotFoundError(f"use {self.name} of sandbox {sandbox}", reason)
+        owner = self._owner.name
+        if owner != sandbox:
+            raise InterfaceNotFoundError(f"use {self.name} of sandbox {sandbox}", f"it belongs to sandbox {owner}")
 
     def remove(self) -> None:
         """Detach it from its sandbox; see `Sandbox.remove_interface`."""
@@ -112,7 +112,7 @@ class Interface:
         """How often this process has advertised its addresses to its neighbors so far, and the last error.
 
         Raises:
-            SandboxClosedError: The sandbox was closed or destroyed, with which its adverts have ended.
+            SandboxClosedError: The sandbox was closed or destroyed, which ends its adverts.
         """
         return self._owner._adverts(self)  # noqa: SLF001  as for the statistics
 
@@ -120,53 +120,38 @@ class Interface:
         """Return its counters, read now.
 
         Raises:
-            InterfaceNotFoundError: It has vanished.
+            InterfaceNotFoundError: The link is gone.
             SandboxClosedError: The sandbox was closed or destroyed.
 
         Source: ``Interface.Statistics`` of moby's osl, which leaves the errors out.
         """
-        from netsandbox.stats import unpack  # noqa: PLC0415  25 fields take a while to make, and few ask for them
+        from netsandbox.stats import unpack  # noqa: PLC0415  the import is slow, and few programs need it
 
         found = self._owner._kernel().link(self.index, stats=True)  # noqa: SLF001
         if found is None:
-            raise InterfaceNotFoundError(
-                f"read the statistics of {self.name} of sandbox {self._owner.name}", "it is gone"
-            )
+            request = f"read the statistics of {self.name} of sandbox {self._owner.name}"
+            raise InterfaceNotFoundError(request, "it is gone")
         return unpack(found.stats)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A sandbox as it was at one moment: each list of the kernel is read once, and the views of it ask for nothing.
+    """A sandbox at one moment: each list of the kernel is read once, and its views send no request.
 
-    Links are read last: of a link that vanishes in between, no view shows anything.
-
-    Attributes:
-        inventory: Its links and what is recorded of them, told apart.
-        addresses: The addresses of each link, by its index.
-        route_entries: The routes of the main tables.
-        neighbor_entries: The neighbors and forwarding entries; empty if they were not asked for.
+    Links are read last: no view shows anything of a link that vanishes in between.
     """
 
     inventory: Inventory
-    addresses: Mapping[int, Sequence[Address]]
-    route_entries: Sequence[RouteEntry]
-    neighbor_entries: Sequence[NeighborEntry]
+    addresses: Mapping[int, Sequence[Address]]  # by index of their link
+    route_entries: Sequence[RouteEntry]  # of the main tables
+    neighbor_entries: Sequence[NeighborEntry]  # and forwarding entries; empty if they were not read
     _owner: Owner
 
     @classmethod
     def read(
         cls, owner: Owner, kernel: Kernel, host: Kernel | None, attachments: Sequence[Attachment], *, neighbors: bool
     ) -> Self:
-        """Read a sandbox.
-
-        Args:
-            owner: The sandbox.
-            kernel: Its namespace.
-            host: The namespace its links came from; None if it is not at hand.
-            attachments: The interfaces of its record.
-            neighbors: Whether to read neighbors and forwarding entries as well.
-        """
+        """Read a sandbox whose record has *attachments*; *host*, where its links came from, if that is open."""
         entries = list_neighbors(kernel) if neighbors else ()
         addresses, routes = _read_ip(kernel)
         return cls(classify(host, kernel, attachments), addresses, routes, entries, owner)
@@ -179,8 +164,8 @@ class Snapshot:
 
     @property
     def missing(self) -> tuple[Interface, ...]:
-        """What was attached and is not there any more; see `Sandbox.missing`."""
-        without_link = replace(self, addresses={}, route_entries=())  # another link may have its index by now
+        """What was attached and is no longer there; see `Sandbox.missing`."""
+        without_link = replace(self, addresses={}, route_entries=())  # its index may be that of another link
         return without_link._read(  # noqa: SLF001  of the same class
             (Link(item.index, item.name, kind=item.kind, mtu=0, operstate=_NOT_PRESENT), item)
             for item in self.inventory.missing
@@ -193,12 +178,12 @@ class Snapshot:
 
     @property
     def routes(self) -> tuple[Route, ...]:
-        """The routes of the main tables, but for those that come with addresses; see `Sandbox.routes`."""
+        """The unicast routes of the main tables, without those that the kernel makes; see `Sandbox.routes`."""
         return read_routes(self.route_entries, self._names)
 
     @property
     def neighbors(self) -> tuple[Neighbor, ...]:
-        """The permanent neighbors and the forwarding entries that somebody made; see `Sandbox.neighbors`."""
+        """The permanent neighbors and the added forwarding entries; see `Sandbox.neighbors`."""
         return read_neighbors(self.neighbor_entries, self._names)
 
     @property
@@ -238,45 +223,37 @@ class Snapshot:
 
 
 def read_interfaces(owner: Owner, kernel: Kernel, attachments: Sequence[Attachment]) -> tuple[Interface, ...]:
-    """Return interfaces as the kernel has them; those whose link is gone, or is another one, are left out.
-
-    These are three requests, however many interfaces there are. Of a single one the kernel lists only what it has.
-    """
+    """Return interfaces as the kernel has them, in three requests; those whose link is gone are left out."""
     addresses, routes = _read_ip(kernel, attachments[0].index if len(attachments) == 1 else 0)
     links = {link.index: link for link in kernel.links()}
-    ours = tuple(item for item in attachments if item.holds(links.get(item.index)))
+    ours = tuple(item for item in attachments if item.matches_kind(links.get(item.index)))
     return Snapshot(Inventory(tuple(links.values()), ours, (), ()), addresses, routes, (), owner).interfaces
 
 
-def with_dropped(wishes: Iterable[InterfaceSpec], made: Iterable[Interface]) -> tuple[Interface, ...]:
-    """Return interfaces with those of the wished addresses that are not there as *dropped*."""
+def with_dropped(specs: Iterable[InterfaceSpec], made: Iterable[Interface]) -> tuple[Interface, ...]:
+    """Return interfaces with the requested addresses that are missing as *dropped*."""
     return tuple(
-        replace(item, dropped=tuple(wanted for wanted in wish.addresses if wanted not in item.addresses))
-        for wish, item in zip(wishes, made, strict=False)  # somebody inside may have taken one away
+        replace(item, dropped=tuple(wanted for wanted in spec.addresses if wanted not in item.addresses))
+        for spec, item in zip(specs, made, strict=False)  # a program inside may have removed one
     )
 
 
 def _read_ip(kernel: Kernel, index: int = 0) -> tuple[dict[int, list[Address]], list[RouteEntry]]:
-    """Return the addresses, by link, and the routes of the main tables of a link (0: of all)."""
+    """Return the addresses, by index of their link, and the routes of the main tables; of one link or (0) of all."""
     found: dict[int, list[Address]] = {}
     try:
         for address in kernel.addresses(index):
             found.setdefault(address.index, []).append(address)
         return found, kernel.routes(table=TABLE_MAIN, index=index)
     except KernelError as error:
-        if error.errno != errno.ENODEV:  # the link has vanished
+        if error.errno != errno.ENODEV:  # the link is gone
             raise
         return {}, []
 
 
 def key_of(interface: Interface | str, sandbox: str) -> InterfaceKey:
-    """Return which link of a sandbox is meant.
-
-    Raises:
-        InterfaceNotFoundError: The interface belongs to another sandbox.
-        SpecError: No link can have this name.
-    """
+    """Return the key of the link that a user names; refuse one of another sandbox, and names no link can have."""
     if isinstance(interface, Interface):
         interface.check_owner(sandbox)
         return InterfaceKey(interface.index, interface.name)
-    return InterfaceKey.of(parse_interface(interface))
+    return InterfaceKey(parse_interface(interface))

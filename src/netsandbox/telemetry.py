@@ -1,7 +1,7 @@
-"""Spans, where the program uses OpenTelemetry.
+"""Spans, if the program uses OpenTelemetry.
 
-Nothing is imported here: a program that traces has imported ``opentelemetry.trace`` itself, and one that has not pays
-the look-up of one name per span. The names and attributes are those of moby's osl.
+Nothing is imported here: a program that traces has imported ``opentelemetry.trace`` itself. Another one pays for the
+look-up of one name per span. The names and attributes are those of moby's osl.
 """
 
 import sys

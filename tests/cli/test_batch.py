@@ -322,7 +322,7 @@ def test_plan_run_in_a_shell_gives_the_same_state(
         assert cli(command + " -n -j", status=1).error["code"] == "sandbox-exists"
         cli("destroy db")
     else:
-        assert "there is none of this name" in cli(command + " -n", status=1).err
+        assert "no sandbox has this name" in cli(command + " -n", status=1).err
 
 
 def without_chance(line: str) -> str:

@@ -272,3 +272,14 @@ def test_a_vrf_is_asked_for_as_any_kind(cli: Cli) -> None:
     assert "ip link add name eth0 type vrf table 10\n" in plan
     found = cli("attach box red --type vrf --set table=0 -j", status=1).error["problems"]
     assert [(item["field"], item["reason"]) for item in found] == [("table", "is not a number from 1 to 4294967295")]
+
+
+def test_json_has_the_settings_as_ip_shows_them(cli: Cli, run_netns: Path) -> None:
+    """The JSON of inspect has the settings of a link under the names and in the form of `ip -j -d link`."""
+    cli("create box")
+    lab.veth()
+    cli("attach box v0 --txqlen 77 --group 5 --alias text --mtu 1400")
+    found, shown = cli("inspect box --json").json[0]["interfaces"][0], lab.link("eth0", str(run_netns / "box"))
+    keys = ("address", "mtu", "txqlen", "group", "ifalias", "num_tx_queues")
+    assert [found[key] for key in keys] == [shown[key] for key in keys]
+    cli("destroy box")

@@ -137,7 +137,7 @@ def test_pins_of_another_mount_namespace_are_kept(
                 ):
                     status, said = there(*words)
                     assert status == 1
-                    assert "not ours" in said or "may be in another mount namespace; if not, delete that file" in said
+                    assert "netsandbox did not pin it there" in said or "may be in another mount namespace; if not, delete that file" in said
             box.remove_interface("eth0")
             interrupted()
             with lab.comes_back(box.path):

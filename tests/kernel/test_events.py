@@ -537,9 +537,9 @@ def test_a_followed_sandbox_is_released_once(box: Sandbox) -> None:
     events = box.events()
     [one] = events._subscriptions.values()
     events.close()
-    one.end()
+    one.close()
     del events
-    one.end()
+    one.close()
     assert one.listener.fileno() == -1
 
 

@@ -287,7 +287,7 @@ def test_a_link_deleted_after_its_attach_rolls_back_all(
         return read(kernel)
 
     monkeypatch.setattr(LinuxKernel, "links", hostile)
-    with fails(box, InterfaceNotFoundError, match="to sandbox box: read b back: .*took it away.*; undone: "):
+    with fails(box, InterfaceNotFoundError, match="to sandbox box: read b back: .*deleted or moved inside.*; undone: "):
         box.add_interfaces([InterfaceSpec(source), InterfaceSpec(Bridge("b"))])
 
 

@@ -111,7 +111,7 @@ def test_namespaces_of_ip_netns_are_left_alone(run_netns: Path) -> None:
     box = Sandbox.create("ours")
     assert Sandbox.list() == ["ours"]
     assert Sandbox.list(all=True) == ["ours", "theirs"]
-    with pytest.raises(SandboxExistsError, match="not ours"):
+    with pytest.raises(SandboxExistsError, match="netsandbox did not pin it there"):
         Sandbox.create("theirs")
     with pytest.raises(SandboxExistsError):
         Sandbox.create("theirs", replace=True)
@@ -378,7 +378,7 @@ def test_a14_a_reused_descriptor_number_is_not_used(tmp_path: Path) -> None:
 
 def test_opening_a_missing_sandbox_is_refused() -> None:
     for name in ("nowhere", "/nowhere/at/all"):
-        with pytest.raises(SandboxNotFoundError, match="there is none"):
+        with pytest.raises(SandboxNotFoundError, match="no sandbox has this name"):
             Sandbox.open(name)
     with pytest.raises(SpecError):
         Sandbox.open("a/b")

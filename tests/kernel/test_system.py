@@ -284,11 +284,11 @@ def test_the_package_can_be_run_with_python_m(monkeypatch: pytest.MonkeyPatch) -
 def test_recover_continues_after_a_failure(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def settle(_: object, key: str, __: object) -> tuple[None, str]:
+    def settle(_: object, key: str, __: object) -> tuple[None, tuple[str, ...]]:
         seen.append(key)
         if key == box.name:
             raise NetSandboxError("no way")
-        return None, f"undid {key}"
+        return None, (f"undid {key}",)
 
     with Sandbox.create("zzz") as other:
         with monkeypatch.context() as patch:

@@ -37,7 +37,7 @@ class Rig:
         self.box = self.host if is_host else FakeKernel("box", self.faults, ipv6=ipv6)
         self.target = Target("host", HOST) if is_host else Target("web", "web")
         self.world: dict[str, Kernel] = {HOST: self.host, self.target.netns: self.box}
-        self.plugged: tuple[Attachment, ...] = ()
+        self.attached: tuple[Attachment, ...] = ()
         if not is_host:
             self.box.pin(PIN)
 
@@ -52,10 +52,10 @@ class Rig:
         return Adverts(sent=interface.id)
 
     def remove_interface(self, interface: Interface) -> None:
-        self.remove(*(item for item in self.plugged if item.id == interface.id))
+        self.remove(*(item for item in self.attached if item.id == interface.id))
 
     def snapshot(self, *, neighbors: bool = False) -> Snapshot:
-        return Snapshot.read(self, self.box, self.host, self.plugged, neighbors=neighbors)
+        return Snapshot.read(self, self.box, self.host, self.attached, neighbors=neighbors)
 
     def state(self) -> dict[str, object]:
         """Return the whole state of the host and the sandbox, item by item."""
@@ -76,8 +76,8 @@ class Rig:
         return attach_facts(self.host, self.box, specs, is_host=self.target.is_host)
 
     def plan(self, *specs: InterfaceSpec) -> tuple[Plan, tuple[Attachment, ...]]:
-        next_id = max((item.id for item in self.plugged), default=0) + 1
-        return plan_attach(specs, self.target, self.facts(*specs), self.plugged, next_id=next_id)
+        next_id = max((item.id for item in self.attached), default=0) + 1
+        return plan_attach(specs, self.target, self.facts(*specs), self.attached, next_id=next_id)
 
     def commands(self, *specs: InterfaceSpec) -> list[str]:
         """Return the commands of a plan to attach, without the comments about what the move drops."""
@@ -86,19 +86,19 @@ class Rig:
     def add(self, *specs: InterfaceSpec) -> tuple[Interface, ...]:
         plan, made = self.plan(*specs)
         found = execute(plan, self.world, lambda: read_interfaces(self, self.box, made))
-        self.plugged += made
+        self.attached += made
         return found
 
     def detach_facts(self, items: Sequence[Attachment]) -> Facts:
-        return detach_facts(self.host, self.box, items, self.plugged)
+        return detach_facts(self.host, self.box, items, self.attached)
 
     def remove(self, *items: Attachment) -> None:
-        items = items or self.plugged
+        items = items or self.attached
         self.carry_out(plan_detach(items, self.target, self.detach_facts(items)))
-        self.plugged = tuple(item for item in self.plugged if item not in items)
+        self.attached = tuple(item for item in self.attached if item not in items)
 
     def plan_destroy(self, path: str | None = PIN, *, stays: bool = False) -> Plan:
-        items = leaving(self.plugged, classify(self.host, self.box, self.plugged), stays=stays)
+        items = leaving(self.attached, classify(self.host, self.box, self.attached), stays=stays)
         return plan_destroy(items, self.target, self.detach_facts(items), path, self.box.identity)
 
     def destroy(self) -> None:

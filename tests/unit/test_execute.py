@@ -75,8 +75,8 @@ OPERATIONS: dict[str, tuple[Callable[[], Rig], Callable[[Rig], object]]] = {
     "add three": (furnished, lambda rig: rig.add(BRIDGE, FULL, V4_ONLY)),
     "add on the host": (lambda: furnished(is_host=True), lambda rig: rig.add(BRIDGE, IN_PLACE, LIVE, DOWN)),
     "add IPv6 on the host": (lambda: furnished(is_host=True), lambda rig: rig.add(DOWN_IPV6)),
-    "remove a link": (_full, lambda rig: rig.remove(rig.plugged[1])),
-    "remove a bridge with its port": (_full, lambda rig: rig.remove(rig.plugged[0])),
+    "remove a link": (_full, lambda rig: rig.remove(rig.attached[1])),
+    "remove a bridge with its port": (_full, lambda rig: rig.remove(rig.attached[0])),
     "remove three": (_full, lambda rig: rig.remove()),
     "remove on the host": (_full_on_host, lambda rig: rig.remove()),
     "remove two that were born": (_with_veths, lambda rig: rig.remove()),
@@ -286,7 +286,7 @@ def test_undo_skips_the_steps_of_a_missing_link() -> None:
 def test_interrupted_detach_is_finished_from_any_step() -> None:
     """An interrupted detach is rolled forward from any step."""
     made = _full()
-    steps = plan_detach(made.plugged, made.target, made.detach_facts(made.plugged)).steps
+    steps = plan_detach(made.attached, made.target, made.detach_facts(made.attached)).steps
     made.remove()
     for done in range(len(steps) + 1):
         rig = _full()
@@ -299,7 +299,7 @@ def test_interrupted_detach_is_finished_from_any_step() -> None:
 def test_failed_finish_is_raised_and_can_be_repeated() -> None:
     """Rolling a detach forward raises the error of a failed call, and can be repeated."""
     rig = _full()
-    steps = plan_detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged)).steps
+    steps = plan_detach(rig.attached, rig.target, rig.detach_facts(rig.attached)).steps
     rig.faults.fail(1, errno.EBUSY)
     with pytest.raises(KernelError, match="EBUSY"):
         finish(steps, rig.world)
@@ -320,16 +320,16 @@ def test_spans_are_opened_around_their_steps(*, on: bool) -> None:
         opened.append(name)
         return nullcontext()
 
-    draft = Draft()
+    rig = furnished()
+    draft = Draft(rig.target)
     with draft.span("outer", {"a": "b"}):
         draft.add(UP)
         with draft.span("inner", {}):
             draft.add(UP, UP)
-    rig = furnished()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("netsandbox.telemetry.span", span)
         patch.setattr("netsandbox.telemetry.is_on", lambda: on)
-        rig.carry_out(draft.plan("do it", rig.target, None))
+        rig.carry_out(draft.plan("do it", None))
         undo([UP], rig.world)
         undo([], rig.world)
     assert opened == [*(["outer", "inner"] if on else []), "rollback"]

@@ -48,7 +48,7 @@ def rig() -> Rig:
 
 
 def read(rig: Rig) -> tuple[Interface, ...]:
-    return read_interfaces(rig, rig.box, rig.plugged)
+    return read_interfaces(rig, rig.box, rig.attached)
 
 
 def test_interface_has_the_values_of_the_kernel(rig: Rig) -> None:
@@ -90,7 +90,7 @@ def test_missing_or_different_link_is_left_out(rig: Rig) -> None:
 
 
 def test_a_link_that_vanishes_while_it_is_read_is_left_out(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    bridge, port = rig.plugged
+    bridge, port = rig.attached
     now = rig.box.links
 
     def vanish() -> list[Link]:
@@ -165,7 +165,7 @@ def test_owner_is_not_in_repr_and_not_compared(rig: Rig) -> None:
     """The sandbox that owns an Interface is not in its repr and is not compared."""
     _, port = read(rig)
     assert "_owner" not in repr(port)
-    assert port == read_interfaces(Rig(), rig.box, rig.plugged)[1]
+    assert port == read_interfaces(Rig(), rig.box, rig.attached)[1]
 
 
 # --- routes ---
@@ -263,15 +263,15 @@ def test_each_list_is_read_once(rig: Rig) -> None:
 def test_an_interface_is_read_back_in_three_requests(rig: Rig) -> None:
     """Reading back takes three requests, for one interface as for several."""
     calls(rig)
-    for some in (rig.plugged, rig.plugged[1:]):
+    for some in (rig.attached, rig.attached[1:]):
         assert [item.id for item in read_interfaces(rig, rig.box, some)] == [item.id for item in some]
         assert calls(rig) == ["list addresses", "list routes", "list links"]
-    assert read(rig)[1].routes == read_interfaces(rig, rig.box, rig.plugged[1:])[0].routes
+    assert read(rig)[1].routes == read_interfaces(rig, rig.box, rig.attached[1:])[0].routes
 
 
 def test_a_link_without_parts_keeps_its_addresses(rig: Rig) -> None:
     """A link whose operational state is NOTPRESENT is there, with its addresses, and is not missing."""
-    rig.box.edit_link(rig.plugged[1].index, operstate="NOTPRESENT")
+    rig.box.edit_link(rig.attached[1].index, operstate="NOTPRESENT")
     found = rig.snapshot()
     assert found.missing == ()
     assert ip_interface("10.5.0.2/24") in found.interfaces[1].addresses

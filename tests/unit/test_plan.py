@@ -108,8 +108,8 @@ def test_bridge_is_created_in_the_sandbox(rig: Rig) -> None:
         "ip -n web link set dev lan up",
     ]
     assert made.is_bridge
-    assert made.home is None
-    assert [str(step) for step in made.back] == ["ip -n web link delete dev lan"]
+    assert made.host_place is None
+    assert [str(step) for step in made.teardown] == ["ip -n web link delete dev lan"]
 
 
 def test_settings_dropped_by_a_move_are_restored() -> None:
@@ -117,7 +117,7 @@ def test_settings_dropped_by_a_move_are_restored() -> None:
     rig = furnished()
     plan, (made,) = rig.plan(InterfaceSpec("v0"))
     lost = [text.removeprefix("# the move drops: ") for text in plan.commands if text.startswith("# the move")]
-    back = [str(step).removeprefix("# ") for step in made.back]
+    back = [str(step).removeprefix("# ") for step in made.teardown]
     assert lost[::-1] == back[1:]
     assert back == [
         "ip -n web link set dev eth0 netns $$ name v0",
@@ -174,7 +174,7 @@ def test_an_alternative_name_counts_as_taken(rig: Rig) -> None:
 def test_number_of_a_detached_interface_is_reused(rig: Rig) -> None:
     """The number of a detached interface is used again, and plans that are not executed use up no number."""
     assert [item.name for item in rig.add(*map(InterfaceSpec, "abc"))] == ["eth0", "eth1", "eth2"]
-    rig.remove(rig.plugged[0])
+    rig.remove(rig.attached[0])
     for _ in range(3):
         rig.plan(InterfaceSpec("a"))
     assert rig.add(InterfaceSpec("a"))[0].name == "eth0"
@@ -254,7 +254,7 @@ def test_peer_index_is_recorded_if_peer_is_on_the_host(rig: Rig) -> None:
 def test_master_is_given_by_source_and_found_by_index(rig: Rig) -> None:
     """A master is given by its source and found by its index, even if it was renamed."""
     rig.add(InterfaceSpec(Bridge("br")))
-    rig.box.send(requests.modify(rig.plugged[0].index, name="renamed"))
+    rig.box.send(requests.modify(rig.attached[0].index, name="renamed"))
     assert "ip -n web link set dev eth0 master renamed" in rig.commands(InterfaceSpec("a", master="br"))
 
 
@@ -262,7 +262,7 @@ def test_master_may_be_created_in_the_same_call(rig: Rig) -> None:
     rig.add(InterfaceSpec(Bridge("br"), prefix="br"), InterfaceSpec("a", master="br"))
     found = rig.box.link("eth0")
     assert found
-    assert found.master == rig.plugged[0].index
+    assert found.master == rig.attached[0].index
 
 
 # --- route conflicts ---
@@ -342,7 +342,7 @@ def _problems(rig: Rig, *specs: InterfaceSpec) -> list[str]:
 def test_all_contradictions_are_reported_at_once(rig: Rig) -> None:
     """One SpecError reports everything in which the specs contradict the facts or each other."""
     rig.add(InterfaceSpec("a"), InterfaceSpec(Bridge("br")))
-    rig.box.send(requests.delete(rig.plugged[1].index))
+    rig.box.send(requests.delete(rig.attached[1].index))
     rig.box.add_link("stray")
     rig.host.edit_link(6, mtu=1000)
     assert _problems(
@@ -420,14 +420,14 @@ def test_on_the_host_nothing_is_moved_or_renamed(own: Rig) -> None:
         "ip link set dev a up",
         "ip route add 10.9.0.0/16 dev a scope 253",
     ]
-    assert [str(step) for step in made.back] == [
+    assert [str(step) for step in made.teardown] == [
         "ip route delete 10.9.0.0/16 dev a scope 253",
         "ip link set dev a down",
         "sysctl -qw net.ipv6.conf.a.disable_ipv6=0",
         "ip address delete 10.0.0.2/24 dev a",
         "ip link set dev a address 02:00:00:00:00:05 mtu 1500",
     ]
-    assert (made.home, made.born, made.lower) == (None, False, None)
+    assert (made.host_place, made.created, made.lower) == (None, False, None)
 
 
 def test_on_the_host_only_the_difference_is_planned(own: Rig) -> None:
@@ -486,7 +486,7 @@ def test_on_the_host_neighbors_are_set_again_after_the_mac(own: Rig) -> None:
 
 def test_interfaces_are_detached_newest_first(rig: Rig) -> None:
     rig.add(InterfaceSpec("a"), InterfaceSpec(Bridge("br")), InterfaceSpec("b"))
-    plan = plan_detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged))
+    plan = plan_detach(rig.attached, rig.target, rig.detach_facts(rig.attached))
     assert [text for text in plan.commands if not text.startswith("#")] == [
         "ip -n web link set dev eth2 netns $$ name b",
         "ip -n web link delete dev eth1",
@@ -499,8 +499,8 @@ def test_interfaces_are_detached_newest_first(rig: Rig) -> None:
 def test_created_veths_are_deleted_as_one_group(rig: Rig) -> None:
     """Created veths are deleted as one group, after all interfaces that are newer than the first of them."""
     rig.add(InterfaceSpec("a"), InterfaceSpec(Veth("one")), InterfaceSpec("b"), InterfaceSpec(Veth("two")))
-    facts = rig.detach_facts(rig.plugged)
-    plan = plan_detach(rig.plugged, rig.target, facts)
+    facts = rig.detach_facts(rig.attached)
+    plan = plan_detach(rig.attached, rig.target, facts)
     assert facts.group
     assert [text for text in plan.commands if not text.startswith("#")] == [
         "ip -n web link set dev eth2 netns $$ name b",
@@ -515,11 +515,11 @@ def test_created_veths_are_deleted_as_one_group(rig: Rig) -> None:
 def test_detach_skips_a_missing_or_different_link(rig: Rig) -> None:
     """Detaching needs no step for a link that is missing, or whose index is that of a link of another kind."""
     rig.add(InterfaceSpec("a"))
-    index = rig.plugged[0].index
+    index = rig.attached[0].index
     rig.box.send(requests.delete(index))
-    assert len(plan_detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged))) == 0
+    assert len(plan_detach(rig.attached, rig.target, rig.detach_facts(rig.attached))) == 0
     rig.box.add_link("eth0", index=index, kind="dummy")
-    assert len(plan_detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged))) == 0
+    assert len(plan_detach(rig.attached, rig.target, rig.detach_facts(rig.attached))) == 0
     rig.remove()
     assert rig.box.link("eth0")
 
@@ -529,7 +529,7 @@ def test_detach_skips_a_link_with_a_different_peer(rig: Rig) -> None:
     rig.host.edit_link(5, lower=6)
     rig.host.edit_link(6, lower=5)
     rig.add(InterfaceSpec("a"))
-    assert len(plan_detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged))) == 0
+    assert len(plan_detach(rig.attached, rig.target, rig.detach_facts(rig.attached))) == 0
 
 
 @pytest.mark.parametrize("taken", ["a", "uplink"])
@@ -572,7 +572,7 @@ def test_link_changed_in_the_sandbox_is_restored(rig: Rig) -> None:
     send(rig.host, requests.altnames(5, ["uplink", "second"], add=True))
     before = rig.host.state()
     rig.add(InterfaceSpec("a"))
-    index = rig.plugged[0].index
+    index = rig.attached[0].index
     send(
         rig.box,
         requests.modify(
@@ -591,11 +591,11 @@ def test_link_changed_in_the_sandbox_is_restored(rig: Rig) -> None:
 def test_undoing_a_bridge_deletion_restores_its_last_state(rig: Rig) -> None:
     """Undoing the deletion of a bridge creates it with its last name, MAC and MTU."""
     rig.add(InterfaceSpec(Bridge("br")))
-    index = rig.plugged[0].index
+    index = rig.attached[0].index
     send(rig.box, requests.modify(index, settings=Settings(mtu=1300), name="renamed"))
     found = rig.box.link(index)
     assert found
-    plan = plan_detach(rig.plugged, rig.target, rig.detach_facts(rig.plugged))
+    plan = plan_detach(rig.attached, rig.target, rig.detach_facts(rig.attached))
     undo = [str(step.inverse()) for step in reversed(plan.steps)]
     assert undo[:2] == [
         f"ip -n web link add name renamed address {found.mac} type bridge",
@@ -618,12 +618,12 @@ def test_destroy_returns_host_links_and_unpins(rig: Rig) -> None:
     """Destroying returns the links of the host and unpins; a bridge is deleted only if the namespace stays."""
     rig.add(InterfaceSpec(Bridge("br")), InterfaceSpec("a", master="br"))
     plan = rig.plan_destroy()
-    said = [text for text in plan.commands if not text.startswith("#")]
-    assert said == ["ip -n web link set dev eth1 netns $$ name a", "ip netns delete web"]
+    commands = [text for text in plan.commands if not text.startswith("#")]
+    assert commands == ["ip -n web link set dev eth1 netns $$ name a", "ip netns delete web"]
     for path, unpin in ((None, []), (PIN, ["ip netns delete web"])):
         stays = rig.plan_destroy(path, stays=True)
-        said = [text for text in stays.commands if not text.startswith("#")]
-        assert said == ["ip -n web link set dev eth1 netns $$ name a", "ip -n web link delete dev eth0", *unpin]
+        commands = [text for text in stays.commands if not text.startswith("#")]
+        assert commands == ["ip -n web link set dev eth1 netns $$ name a", "ip -n web link delete dev eth0", *unpin]
         assert plan.operation == stays.operation == "destroy sandbox web"
 
 
@@ -708,7 +708,7 @@ def test_what_a_vrf_takes_from_a_host_link_comes_back(own: Rig) -> None:
     (port,) = own.add(InterfaceSpec("e", master="red", addresses=["fd06::1/64"]))
     assert {str(address) for address in port.addresses} >= {"10.5.0.1/24", "fd06::1/64"}
     assert "fd05::1/64" not in {str(address) for address in port.addresses}
-    own.remove(own.plugged[1])
+    own.remove(own.attached[1])
     assert own.changes(before) == {}
 
 

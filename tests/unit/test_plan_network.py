@@ -75,15 +75,15 @@ def test_link_is_given_by_name_or_interface(rig: Rig, handle: tuple[Kernel, Targ
     """A link is given by its name or as an Interface; one that does not exist raises InterfaceNotFoundError."""
     rig.host.add_link("v1", index=20)
     rig.add(InterfaceSpec("v1"))
-    interface = read_interfaces(rig, rig.box, rig.plugged)[0]
-    assert _network.link(*handle, key_of(interface, "web")).index == interface.index
-    assert _network.link(*handle, InterfaceKey.of("eth1")).index == 8
+    interface = read_interfaces(rig, rig.box, rig.attached)[0]
+    assert _network.find_link(*handle, key_of(interface, "web")).index == interface.index
+    assert _network.find_link(*handle, InterfaceKey("eth1")).index == 8
     rig.remove()
     for lost in (interface, "eth9"):
         with pytest.raises(
             InterfaceNotFoundError, match=r"use eth\d of sandbox web: ENODEV .there is no such interface"
         ):
-            _network.link(*handle, key_of(lost, "web"))
+            _network.find_link(*handle, key_of(lost, "web"))
 
 
 # --- gateways and routes ---
@@ -104,8 +104,9 @@ def test_a_gateway_is_set_and_unset(
     hop = ip_address(via) if via else None
     version = hop.version if hop else 4
     plan = _network.set_gateway(
-        *handle, hop, InterfaceKey.of(interface) if interface else None, onlink=False, version=version
+        *handle, hop, InterfaceKey(interface) if interface else None, onlink=False, version=version
     )
+    assert plan.operation == f"set the gateway {via or interface} of sandbox web"
     assert carried_out(rig, plan) == [command]
     found = _network.default_route(handle[0], version)
     assert found
@@ -134,7 +135,7 @@ def test_gateway_replaces_the_preferred_default_route(rig: Rig, handle: tuple[Ke
     """Setting a gateway replaces the default route with the lowest metric and keeps that metric."""
     send(rig.box, route.add(route_entry("0.0.0.0/0", 8, "10.1.0.1", metric=50)))
     send(rig.box, route.add(route_entry("0.0.0.0/0", 8, "10.1.0.1", metric=60)))
-    plan = _network.set_gateway(*handle, ip_address("10.5.0.1"), InterfaceKey.of("eth0"), onlink=True, version=4)
+    plan = _network.set_gateway(*handle, ip_address("10.5.0.1"), InterfaceKey("eth0"), onlink=True, version=4)
     commands = carried_out(rig, plan)
     assert commands == ["ip -n web route replace 0.0.0.0/0 via 10.5.0.1 dev eth0 metric 50 onlink"]
     assert main(rig) == ["0.0.0.0/0 via 10.1.0.1 dev eth1", "0.0.0.0/0 via 10.5.0.1 dev eth0"]
@@ -160,7 +161,7 @@ def test_route_needs_a_next_hop_or_an_interface(handle: tuple[Kernel, Target]) -
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "wanted",
     [
         Route("10.9.0.0/16", via="10.0.0.1"),
         Route("10.9.0.0/16", interface="eth1", metric=7, source="10.1.0.2"),
@@ -169,19 +170,19 @@ def test_route_needs_a_next_hop_or_an_interface(handle: tuple[Kernel, Target]) -
     ],
     ids=str,
 )
-def test_a_route_is_added_and_removed(rig: Rig, handle: tuple[Kernel, Target], wish: Route) -> None:
+def test_a_route_is_added_and_removed(rig: Rig, handle: tuple[Kernel, Target], wanted: Route) -> None:
     """A route is added once, and removing it restores the previous state."""
     before = rig.state()
-    assert carried_out(rig, _network.add_route(*handle, wish))
+    assert carried_out(rig, _network.add_route(*handle, wanted))
     assert len(main(rig)) == 1
     with pytest.raises(KernelError, match=r"there is such a route already"):
-        _network.add_route(*handle, wish)
-    assert carried_out(rig, _network.remove_route(*handle, wish))
+        _network.add_route(*handle, wanted)
+    assert carried_out(rig, _network.remove_route(*handle, wanted))
     assert rig.changes(before) == {}
 
 
 @pytest.mark.parametrize(
-    ("wish", "left"),
+    ("wanted", "left"),
     [
         (Route("10.9.0.0/16"), [9]),
         (Route("10.9.0.0/16", metric=9), [5]),
@@ -191,21 +192,21 @@ def test_a_route_is_added_and_removed(rig: Rig, handle: tuple[Kernel, Target], w
     ids=str,
 )
 def test_partial_route_removes_the_preferred_match(
-    rig: Rig, handle: tuple[Kernel, Target], wish: Route, left: list[int]
+    rig: Rig, handle: tuple[Kernel, Target], wanted: Route, left: list[int]
 ) -> None:
     """Of the routes that match an incomplete Route, the one with the lowest metric is removed."""
     send(rig.box, route.add(route_entry("10.9.0.0/16", 7, "10.0.0.254", metric=9)))
     send(rig.box, route.add(route_entry("10.9.0.0/16", 8, metric=5)))
-    carried_out(rig, _network.remove_route(*handle, wish))
+    carried_out(rig, _network.remove_route(*handle, wanted))
     assert [item.metric for item in rig.box.routes() if item.protocol == route.BOOT] == left
 
 
-@pytest.mark.parametrize("wish", [Route("10.9.0.0/16"), Route("10.8.0.0/16", via="10.0.0.3")], ids=str)
-def test_removing_a_missing_route_is_refused(rig: Rig, handle: tuple[Kernel, Target], wish: Route) -> None:
+@pytest.mark.parametrize("wanted", [Route("10.9.0.0/16"), Route("10.8.0.0/16", via="10.0.0.3")], ids=str)
+def test_removing_a_missing_route_is_refused(rig: Rig, handle: tuple[Kernel, Target], wanted: Route) -> None:
     """Removing a route that does not exist raises KernelError with ESRCH."""
     send(rig.box, route.add(route_entry("10.8.0.0/16", 7, "10.0.0.254")))
-    with pytest.raises(KernelError, match=f"delete route {wish} from sandbox web: ESRCH"):
-        _network.remove_route(*handle, wish)
+    with pytest.raises(KernelError, match=f"delete route {wanted} from sandbox web: ESRCH"):
+        _network.remove_route(*handle, wanted)
 
 
 # --- addresses ---
@@ -214,29 +215,29 @@ def test_removing_a_missing_route_is_refused(rig: Rig, handle: tuple[Kernel, Tar
 @pytest.mark.parametrize("text", ["10.0.0.3/24", "fd00::3/64", "10.9.9.9/32"])
 def test_an_address_is_added_once_and_removed(rig: Rig, handle: tuple[Kernel, Target], text: str) -> None:
     """An address is added once, and removing it restores the previous state."""
-    wish = ip_interface(text)
+    wanted = ip_interface(text)
     before = rig.state()
-    assert carried_out(rig, _network.add_address(*handle, InterfaceKey.of("eth0"), wish))
+    assert carried_out(rig, _network.add_address(*handle, InterfaceKey("eth0"), wanted))
     with pytest.raises(KernelError, match=f"add address {text} to eth0 of sandbox web: EEXIST"):
-        _network.add_address(*handle, InterfaceKey.of("eth0"), wish)
-    assert carried_out(rig, _network.remove_address(*handle, InterfaceKey.of("eth0"), wish))
+        _network.add_address(*handle, InterfaceKey("eth0"), wanted)
+    assert carried_out(rig, _network.remove_address(*handle, InterfaceKey("eth0"), wanted))
     assert rig.changes(before) == {}
     with pytest.raises(KernelError, match=f"delete address {text} from eth0 of sandbox web: EADDRNOTAVAIL"):
-        _network.remove_address(*handle, InterfaceKey.of("eth0"), wish)
+        _network.remove_address(*handle, InterfaceKey("eth0"), wanted)
 
 
 def test_secondary_addresses_and_routes_survive(rig: Rig, handle: tuple[Kernel, Target]) -> None:
     """After a primary address is removed, secondary addresses and routes without that source are added back."""
     for text in ("10.0.0.3/24", "10.0.0.4/24"):
-        carried_out(rig, _network.add_address(*handle, InterfaceKey.of("eth0"), ip_interface(text)))
+        carried_out(rig, _network.add_address(*handle, InterfaceKey("eth0"), ip_interface(text)))
     for to, via, source in (
         ("0.0.0.0/0", "10.0.0.1", None),
         ("10.8.0.0/16", None, None),
         ("10.7.0.0/16", None, "10.0.0.2"),
     ):
-        wish = Route(to, via, interface="eth0", source=source)
-        carried_out(rig, _network.add_route(*handle, wish))
-    commands = carried_out(rig, _network.remove_address(*handle, InterfaceKey.of("eth0"), ip_interface("10.0.0.2/24")))
+        wanted = Route(to, via, interface="eth0", source=source)
+        carried_out(rig, _network.add_route(*handle, wanted))
+    commands = carried_out(rig, _network.remove_address(*handle, InterfaceKey("eth0"), ip_interface("10.0.0.2/24")))
     assert commands == [
         "ip -n web address delete 10.0.0.2/24 dev eth0",
         "ip -n web address add 10.0.0.3/24 broadcast 10.0.0.255 dev eth0",
@@ -245,7 +246,7 @@ def test_secondary_addresses_and_routes_survive(rig: Rig, handle: tuple[Kernel, 
         "ip -n web route add 0.0.0.0/0 via 10.0.0.1 dev eth0",
     ]
     assert main(rig) == ["0.0.0.0/0 via 10.0.0.1 dev eth0", "10.8.0.0/16 via None dev eth0"]
-    commands = carried_out(rig, _network.remove_address(*handle, InterfaceKey.of("eth0"), ip_interface("10.0.0.4/24")))
+    commands = carried_out(rig, _network.remove_address(*handle, InterfaceKey("eth0"), ip_interface("10.0.0.4/24")))
     assert commands == ["ip -n web address delete 10.0.0.4/24 dev eth0"]
     assert len(main(rig)) == 2
 
@@ -253,7 +254,7 @@ def test_secondary_addresses_and_routes_survive(rig: Rig, handle: tuple[Kernel, 
 def test_removing_the_last_address_removes_the_routes(rig: Rig, handle: tuple[Kernel, Target]) -> None:
     """Removing the last address of a link removes its routes, and rolling that back restores them."""
     carried_out(rig, _network.add_route(*handle, Route("0.0.0.0/0", "10.0.0.1", interface="eth0")))
-    commands = carried_out(rig, _network.remove_address(*handle, InterfaceKey.of("eth0"), ip_interface("10.0.0.2/24")))
+    commands = carried_out(rig, _network.remove_address(*handle, InterfaceKey("eth0"), ip_interface("10.0.0.2/24")))
     assert commands == ["ip -n web address delete 10.0.0.2/24 dev eth0"]
     assert main(rig) == []
 
@@ -262,7 +263,7 @@ def test_removing_the_last_address_removes_the_routes(rig: Rig, handle: tuple[Ke
 
 
 @pytest.mark.parametrize(
-    ("wish", "command"),
+    ("wanted", "command"),
     [
         (
             Neighbor("10.0.0.9", MAC, "eth0"),
@@ -284,15 +285,15 @@ def test_removing_the_last_address_removes_the_routes(rig: Rig, handle: tuple[Ke
     ],
     ids=str,
 )
-def test_neighbor_is_set_and_removed(rig: Rig, handle: tuple[Kernel, Target], wish: Neighbor, command: str) -> None:
+def test_neighbor_is_set_and_removed(rig: Rig, handle: tuple[Kernel, Target], wanted: Neighbor, command: str) -> None:
     """A neighbor or forwarding entry is set by one command, and removing it restores the previous state."""
     before = rig.state()
-    assert carried_out(rig, _network.add_neighbor(*handle, wish)) == [command]
+    assert carried_out(rig, _network.add_neighbor(*handle, wanted)) == [command]
     assert rig.changes(before)
-    assert carried_out(rig, _network.remove_neighbor(*handle, wish))
+    assert carried_out(rig, _network.remove_neighbor(*handle, wanted))
     assert rig.changes(before) == {}
     with pytest.raises(KernelError, match="ENOENT"):
-        _network.remove_neighbor(*handle, wish)
+        _network.remove_neighbor(*handle, wanted)
 
 
 def test_neighbor_replaces_the_entry_of_the_same_link(rig: Rig, handle: tuple[Kernel, Target]) -> None:
@@ -313,10 +314,10 @@ def test_neighbor_replaces_the_entry_of_the_same_link(rig: Rig, handle: tuple[Ke
 def test_disable_arp_for_vip_writes_only_differences(rig: Rig, handle: tuple[Kernel, Target]) -> None:
     """Disabling ARP for virtual addresses writes only the sysctls that differ."""
     rig.box.set_sysctl("ipv4/conf/eth0/arp_announce", "2")
-    assert carried_out(rig, _network.disable_arp_for_vip(*handle, InterfaceKey.of("eth0"))) == [
+    assert carried_out(rig, _network.disable_arp_for_vip(*handle, InterfaceKey("eth0"))) == [
         "ip netns exec web sysctl -qw net.ipv4.conf.eth0.arp_ignore=1"
     ]
-    assert len(_network.disable_arp_for_vip(*handle, InterfaceKey.of("eth0"))) == 0
+    assert len(_network.disable_arp_for_vip(*handle, InterfaceKey("eth0"))) == 0
 
 
 def test_os_tweaks_set_only_existing_sysctls(rig: Rig, handle: tuple[Kernel, Target]) -> None:
@@ -353,9 +354,9 @@ def test_every_operation_names_the_sandbox(rig: Rig, handle: tuple[Kernel, Targe
     """The operation of every plan ends with the name of the sandbox."""
     made: list[Callable[[], Plan]] = [
         lambda: _network.set_gateway(*handle, ip_address("10.0.0.1"), None, onlink=False, version=4),
-        lambda: _network.add_address(*handle, InterfaceKey.of("eth0"), ip_interface("10.0.0.9/24")),
+        lambda: _network.add_address(*handle, InterfaceKey("eth0"), ip_interface("10.0.0.9/24")),
         lambda: _network.add_neighbor(*handle, Neighbor("10.0.0.9", MAC, "eth0")),
-        lambda: _network.disable_arp_for_vip(*handle, InterfaceKey.of("eth0")),
+        lambda: _network.disable_arp_for_vip(*handle, InterfaceKey("eth0")),
     ]
     for make in made:
         plan = make()
@@ -376,7 +377,7 @@ def test_routes_and_neighbors_that_are_only_shown_are_refused(handle: tuple[Kern
 
 def test_a_route_is_added_with_its_protocol_and_scope(rig: Rig, handle: tuple[Kernel, Target]) -> None:
     """The protocol and the scope that are asked for are programmed."""
-    wish = Route("10.9.0.0/16", interface="eth0", protocol="static", scope="global")
-    assert carried_out(rig, _network.add_route(*handle, wish)) == ["ip -n web route add 10.9.0.0/16 dev eth0 proto 4"]
+    wanted = Route("10.9.0.0/16", interface="eth0", protocol="static", scope="global")
+    assert carried_out(rig, _network.add_route(*handle, wanted)) == ["ip -n web route add 10.9.0.0/16 dev eth0 proto 4"]
     [made] = [item for item in rig.box.routes(table=route.TABLE_MAIN) if item.protocol == 4]
     assert (made.scope, made.protocol) == (0, 4)

@@ -42,7 +42,7 @@ def _full() -> Record:
     """Return a record with interfaces of every kind, and everything pending."""
     rig = furnished()
     rig.add(BRIDGE, FULL, V4_ONLY)
-    then = replace(EMPTY, next_id=4, interfaces=rig.plugged)
+    then = replace(EMPTY, next_id=4, interfaces=rig.attached)
     return replace(then, pending=Pending("attach v0 to sandbox web", STEPS, forward=False, then=then))
 
 
@@ -64,15 +64,15 @@ def test_record_round_trip(record: Record) -> None:
 @pytest.mark.parametrize("step", STEPS, ids=[f"{type(step).__name__} {n}" for n, step in enumerate(STEPS)])
 def test_step_round_trip(step: Step) -> None:
     """A step that is read from a record has the same value, text and inverse."""
-    item = Attachment(1, "v0", 7, "eth0", "veth", born=False, back=(step,))
-    found = _record.unpack(_record.pack(replace(EMPTY, interfaces=(item,)))).interfaces[0].back[0]
+    item = Attachment(1, "v0", 7, "eth0", "veth", created=False, teardown=(step,))
+    found = _record.unpack(_record.pack(replace(EMPTY, interfaces=(item,)))).interfaces[0].teardown[0]
     assert found == step
     assert (str(found), found.inverse()) == (str(step), step.inverse())
 
 
 def test_advertise_option_is_recorded() -> None:
     """A record has the option `advertise`; without it there are no adverts, and an invalid one is refused."""
-    item = Attachment(1, "v0", 7, "eth0", "veth", born=False, advertise=Advertise(2, 0.5))
+    item = Attachment(1, "v0", 7, "eth0", "veth", created=False, advertise=Advertise(2, 0.5))
     data = _record.pack(replace(EMPTY, interfaces=(item,)))
     assert _record.unpack(data).interfaces == (item,)
     body = data.rpartition(b',"sum"')[0] + b"}"
@@ -100,7 +100,7 @@ def _parts(value: object) -> list[object]:
 
 def test_non_utf8_text_in_a_record_round_trip() -> None:
     """Text in a record that is not UTF-8 equals itself after packing and unpacking."""
-    record = replace(EMPTY, interfaces=(Attachment(1, "v\udcff", 7, "eth0", None, born=True),))
+    record = replace(EMPTY, interfaces=(Attachment(1, "v\udcff", 7, "eth0", None, created=True),))
     assert _record.unpack(_record.pack(record)) == record
 
 
@@ -120,7 +120,7 @@ def test_non_utf8_text_in_a_record_round_trip() -> None:
         (_record.seal(b'{"version":1}'), "a damaged record: 'record'"),
         (_sealed({"is": "Record"}), "a damaged record"),
         (_sealed({"is": "Nonsense"}), "a damaged record: 'Nonsense'"),
-        (_sealed({"is": "Conf", "ipv4": [], "ipv6": []}), "a damaged record: it is none"),
+        (_sealed({"is": "Conf", "ipv4": [], "ipv6": []}), "a damaged record: it has no Record"),
         (_sealed({"is": "Conf", "ipv4": [2**31], "ipv6": []}), "a damaged record: ipv4 of Conf is (2147483648,)"),
         (_sealed({"is": "SetMtu", "old": "9", "new": 9}), "a damaged record: mtu of Settings is '9'"),
         (_sealed({"is": "SetUp", "old": 0, "new": True}), "a damaged record: old of SetUp is 0"),
@@ -199,7 +199,7 @@ def test_altered_record_can_be_executed_or_is_refused(data: st.DataObject, other
         assert _record.unpack(_record.pack(found)) == found
         steps = [
             *(found.pending.steps if found.pending else ()),
-            *(step for item in found.interfaces for step in item.back),
+            *(step for item in found.interfaces for step in item.teardown),
         ]
         rig = furnished()
         world = collections.defaultdict(lambda: rig.box, rig.world)
@@ -222,9 +222,9 @@ def test_a_record_of_version_0_1_0_is_read() -> None:
     """A record in which each setting of a link was a field or a step of its own has the same commands now."""
     record = _record.unpack((DATA / "record-1.json").read_bytes())
     assert record.pending is not None
-    pending, back = (DATA / "record-1.txt").read_text(encoding="utf-8").split("--\n")
-    assert [str(step) for step in record.pending.steps] == pending.splitlines()
-    assert [str(step) for item in record.interfaces for step in item.back] == back.splitlines()
+    steps = [*record.pending.steps, *(step for item in record.interfaces for step in item.teardown)]
+    commands = (DATA / "record-1.txt").read_text(encoding="utf-8").splitlines()
+    assert [str(step) for step in steps if " link " in str(step)] == commands
     assert record.pending.then is not None
     assert record.interfaces == record.pending.then.interfaces
     assert _record.unpack(_record.pack(record)) == record
@@ -253,7 +253,7 @@ def test_settings_of_version_0_1_0_are_read() -> None:
     ]
     record = _sealed({"is": "Record", **_EMPTY, "interfaces": [{**_ITEM, "back": places}]})
     at = ("web", 7, "v0")
-    assert _record.unpack(record).interfaces[0].back == (
+    assert _record.unpack(record).interfaces[0].teardown == (
         _steps.SetLink(*at, None, Settings(mac="02:00:00:00:00:01")),
         _steps.SetLink(*at, Settings(mtu=1500), None),
         _steps.Move(

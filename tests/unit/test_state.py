@@ -22,8 +22,9 @@ from netsandbox.testing import FakeKernel
 from tests.unit.rig import furnished, send
 from tests.unit.values import forwarding, route_entry
 
-THERE, HOME = Place("web", 7, "eth0", settings=Settings(mtu=1500)), Place(HOST, 7, "v0", settings=Settings(mtu=1500))
-PLUGGED = Attachment(1, "v0", 7, "eth0", "veth", born=False, back=(Move(THERE, HOME),))
+INSIDE = Place("web", 7, "eth0", settings=Settings(mtu=1500))
+OUTSIDE = Place(HOST, 7, "v0", settings=Settings(mtu=1500))
+ITEM = Attachment(1, "v0", 7, "eth0", "veth", created=False, teardown=(Move(INSIDE, OUTSIDE),))
 
 
 def test_link_state_has_all_that_a_move_drops() -> None:
@@ -117,7 +118,7 @@ def test_host_links_with_a_conflicting_name_are_read(altnames: tuple[str, ...]) 
     host, box = FakeKernel("host"), FakeKernel("box")
     box.add_link("eth0", index=7)
     other = host.add_link("other", altnames=("uplink",))
-    item = replace(PLUGGED, altnames=altnames)
+    item = replace(ITEM, altnames=altnames)
     found = detach_facts(host, box, [item], [item])
     assert found.host_links == dict.fromkeys(altnames, other)
     assert found.states[7].link.name == "eth0"
@@ -132,7 +133,7 @@ def test_all_host_links_are_read_if_the_index_is_taken() -> None:
     box.add_link("eth0", index=7)
     host.add_link("taker", index=7)
     host.add_link("last", index=40)
-    found = detach_facts(host, box, [PLUGGED], [PLUGGED])
+    found = detach_facts(host, box, [ITEM], [ITEM])
     assert set(found.host_links) == {1, 7, 40}
 
 
@@ -141,7 +142,7 @@ def test_vanished_link_is_left_out_and_lower_is_read() -> None:
     host, box = FakeKernel("host"), FakeKernel("box")
     lower = host.add_link("v0", index=9)
     box.add_link("eth1", index=8, kind="bridge")
-    items = [PLUGGED, replace(PLUGGED, id=2, index=8, back=(), lower=9, kind="bridge", born=True)]
+    items = [ITEM, replace(ITEM, id=2, index=8, teardown=(), lower=9, kind="bridge", created=True)]
     found = detach_facts(host, box, items, items)
     assert (set(found.states), found.lowers, found.host_links) == ({8}, {9: lower}, {})
     assert found.siblings == {7, 8}
@@ -162,10 +163,10 @@ def test_state_of_an_overfull_link_has_only_its_master(monkeypatch: pytest.Monke
     bridge = box.add_link("br0", index=8, kind="bridge")
     box.add_link("eth0", index=7, addresses=["10.0.0.2/24", "10.0.0.3/24"], master=8 * mastered, up=True)
     link, master = box.link(7), bridge if mastered else None
-    everything = detach_facts(host, box, [PLUGGED], [PLUGGED]).states[7]
+    everything = detach_facts(host, box, [ITEM], [ITEM]).states[7]
     assert (everything.link, everything.master, len(everything.addresses)) == (link, master, 3)
     monkeypatch.setattr(_state, "MANY", 4)
-    assert detach_facts(host, box, [PLUGGED], [PLUGGED]).states[7] == LinkState(everything.link, master=master)
+    assert detach_facts(host, box, [ITEM], [ITEM]).states[7] == LinkState(everything.link, master=master)
 
 
 @pytest.mark.parametrize(("code", "borne"), [(errno.EMSGSIZE, True), (errno.EIO, False)])
@@ -175,11 +176,11 @@ def test_dump_over_the_size_limit_does_not_stop_a_detach(code: int, *, borne: bo
     rig.box.add_link("eth0", index=7)
     rig.faults.fail(2, code)
     if borne:
-        state = detach_facts(rig.host, rig.box, [PLUGGED], [PLUGGED]).states[7]
+        state = detach_facts(rig.host, rig.box, [ITEM], [ITEM]).states[7]
         assert state == LinkState(state.link)
     else:
         with pytest.raises(KernelError):
-            detach_facts(rig.host, rig.box, [PLUGGED], [PLUGGED])
+            detach_facts(rig.host, rig.box, [ITEM], [ITEM])
 
 
 def test_links_are_identified_by_index_kind_and_peer() -> None:
@@ -191,10 +192,10 @@ def test_links_are_identified_by_index_kind_and_peer() -> None:
     host.add_link("p0", index=8, lower=7, lower_netns=1)
     host.add_link("p1", index=10, lower=99, lower_netns=1)
     items = (
-        replace(PLUGGED, lower=8),
-        replace(PLUGGED, id=2, index=9, name="eth1", lower=10),
-        replace(PLUGGED, id=3, index=11, name="eth2"),
-        replace(PLUGGED, id=4, index=12, name="eth3"),
+        replace(ITEM, lower=8),
+        replace(ITEM, id=2, index=9, name="eth1", lower=10),
+        replace(ITEM, id=3, index=11, name="eth2"),
+        replace(ITEM, id=4, index=12, name="eth3"),
     )
     found = classify(host, box, items)
     assert {link.name for link in found.links} == {"lo", "renamed", "eth1", "eth2"}

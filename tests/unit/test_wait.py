@@ -140,7 +140,7 @@ def test_wait_steps_are_the_last_of_the_plan() -> None:
         "# wait until eth1 is up and packets go through, for 0.5 s at most",
     ]
     assert sum(isinstance(step, WaitUp) for step in plan) == 2
-    assert not any(isinstance(step, WaitUp) for item in made for step in item.back)
+    assert not any(isinstance(step, WaitUp) for item in made for step in item.teardown)
 
 
 def test_timeout_rolls_the_attach_back() -> None:

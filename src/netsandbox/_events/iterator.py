@@ -266,7 +266,7 @@ class _Subscription:
         """Return the descriptor that becomes readable when there is a message."""
         return self.listener.fileno()
 
-    def end(self) -> None:
+    def close(self) -> None:
         """End the subscription, and report that the sandbox is deleted."""
         events = self._events()
         if events:

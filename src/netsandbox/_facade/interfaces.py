@@ -1,4 +1,4 @@
-"""What is attached to a sandbox: the part of `Sandbox` for interfaces."""
+"""The interfaces of a sandbox: attach, detach, advertise and list them, and plan any verb."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ParamSpec, Unpack
@@ -16,7 +16,7 @@ from netsandbox.links import Kind
 from netsandbox.spec import InterfaceOptions, InterfaceSpec
 
 P = ParamSpec("P")
-_VERBS: Mapping[str, Callable[..., Make[Any]]] = {  # those that plan, by name
+_VERBS: Mapping[str, Callable[..., Make[Any]]] = {  # those that have a plan, by name
     make.__name__: make
     for make in (
         _interfaces.add_interface,
@@ -41,7 +41,7 @@ _VERBS: Mapping[str, Callable[..., Make[Any]]] = {  # those that plan, by name
 
 
 class Interfaces(Network):
-    """The interfaces of a sandbox; users meet it as a part of `Sandbox`."""
+    """The part of `Sandbox` for its interfaces."""
 
     @property
     def name(self) -> str:
@@ -50,89 +50,85 @@ class Interfaces(Network):
 
     @property
     def path(self) -> str:
-        """Where its namespace is found: ``Key`` of moby's osl."""
+        """Where its namespace is found."""
         return self._handle.path
 
     @property
     def recovered(self) -> tuple[str, ...]:
-        """What was undone or finished of operations that a crash had interrupted, in words."""
+        """What was rolled back or forward of operations that a crash had interrupted, in words."""
         return self._handle.recovered
 
     @property
     def interfaces(self) -> tuple[Interface, ...]:
-        """What is plugged in, as the kernel has it now, in the order it was added; see also `missing`.
-
-        One that was renamed inside has its new name, and the one it was given as *given_name*.
-        """
+        """What is attached, as the kernel has it now, in the order it was added; see also `missing`."""
         return _interfaces.snapshot(self).interfaces
 
     @property
     def missing(self) -> tuple[Interface, ...]:
-        """What was plugged in and is not there any more, as it was recorded, in the order it was added.
+        """What was attached and is not there any more, as it was recorded, in the order it was added.
 
-        Its link was deleted or moved away inside, or another link is in its place. Removing it forgets it.
+        Its link was deleted or moved away inside, or was replaced by another link. Detaching it deletes it from the
+        record.
         """
         return _interfaces.snapshot(self).missing
 
     @property
     def foreign(self) -> tuple[Interface, ...]:
-        """The links that netsandbox did not plug in, but for loopback, as the kernel has them now.
+        """The links that netsandbox did not attach, without loopback, as the kernel has them now.
 
-        Somebody inside made them, or whoever made the namespace, or the kernel, which puts devices such as tunl0 into
-        every namespace when their modules are loaded. They are shown, and never moved, renamed or deleted; what is in
-        a namespace that `destroy` deletes ends with it.
+        A program created them, or the kernel (tunl0 and the like). They are never moved, renamed or deleted, but end
+        with a namespace that `destroy` deletes.
         """
         return _interfaces.snapshot(self).foreign
 
     # --- interfaces ---
 
     def add_interface(self, source: str | Kind | InterfaceSpec, **options: Unpack[InterfaceOptions]) -> Interface:
-        """Plug a link in, all of it or none of it.
+        """Attach a link: a link of the host is moved in, one of a kind such as `Veth` or `Bridge` is created inside.
 
-        A link of the host is moved in; one of a kind such as `Veth` or `Bridge` is made in its place, which takes a
-        tenth of the time. It gets its name, MAC, MTU, addresses, master and sysctls, is brought up, and gets its
-        routes, in this order.
+        It gets its name, settings, addresses, master and sysctls, is set up, and gets its routes, in this order.
+        Creating a link takes a tenth of the time of a move.
 
         Args:
-            source: Name of a link on the host, a link to make such as ``Veth("veth-web", master="br0")``, or all of
-                this as an `InterfaceSpec`.
+            source: Name of a link on the host; or the link to create, such as ``Veth("veth-web", master="br0")``; or
+                all of the request as an `InterfaceSpec`.
             options: prefix: the name inside is this and the lowest free number ("eth").
                 name: the name inside, verbatim; wins over *prefix*.
-                mac: link-layer address, unicast, such as "02:42:ac:11:00:02"; the link's own if left out.
+                mac: link-layer address, unicast, such as "02:42:ac:11:00:02".
                 mtu: largest packet in bytes, 68..65535, with IPv6 at least 1280.
+                txqlen: length of the transmit queue in packets, 0..2147483647.
+                group: number of the link group, 0..2147483647.
+                alias: free text attached to the link, at most 255 bytes; an empty one removes it.
+                (A link of the host keeps those of these five that are left out; when it is detached, all come back.)
                 addresses: IP addresses with prefix length, such as "10.0.0.2/24" and "fd00::2/64", usable at once
                 (no duplicate address detection). IPv6 is off on the link unless one of them is IPv6.
                 master: source name of a bridge or vrf that was attached before.
                 routes: routes out of this link, as networks ("192.168.2.1/32") or `Route` values.
                 sysctls: settings of this link, {"net.ipv4.conf.IFNAME.rp_filter": "2"}, the word IFNAME verbatim.
                 on_conflict: "error" (refuse an address that overlaps another link's network) or "ignore".
-                advertise: how often its neighbors are told its addresses, in the background, by gratuitous ARP and
-                unsolicited Neighbor Advertisements: a count 0..3, or (count, seconds between two) with 0.1..2 seconds,
-                or an `Advertise`; 3 times, a second apart, if left out. What came of it is in `Interface.adverts`.
-                wait: "up": wait at the end until packets go through: the link has a carrier and its operational state
-                is UP (or UNKNOWN, where the driver tells none), and the bridge port that it is, or that the other end
-                of a veth is on the host, forwards. A bridge has a carrier as soon as one of its ports does.
-                wait_limit: how long at most, in seconds (5.0); then all is undone (ETIMEDOUT). Until then no other
-                change is made to this sandbox, nor is it closed; other sandboxes are not held up.
+                advertise: how often its addresses are advertised to its neighbors, in the background, by gratuitous
+                ARP and unsolicited Neighbor Advertisements: a count 0..3, or (count, seconds between two) with 0.1..2
+                seconds, or an `Advertise`; if left out, 3 times, a second apart. `Interface.adverts` has the result.
+                wait: "up": wait at the end until packets go through: the link has a carrier, its operational state is
+                UP (or UNKNOWN, if its driver reports none), and its bridge port, or that of its other end, forwards.
+                wait_limit: seconds to wait at most (5.0); then the attach is rolled back (ETIMEDOUT). Other changes of
+                this sandbox, and its `close`, wait meanwhile.
 
         Returns:
-            The interface, as read back from the kernel. An address that a setting took away is in its *dropped*.
+            The interface, as read back from the kernel; its *dropped* has the addresses that a sysctl removed.
 
         Raises:
-            SpecError: Something of the wish makes no sense; every wrong field is in its `problems`.
+            SpecError: The request is invalid; `problems` has every invalid field.
             SourceNotFoundError: There is no such link on the host.
-            NameConflictError: The name is taken in the sandbox.
+            NameConflictError: The name is in use in the sandbox.
             RouteConflictError: An address overlaps a network that another link reaches.
-            KernelError: The kernel refused, or (ETIMEDOUT) what was waited for did not come and the error says how it
-                was last; what had been done is undone.
-            RollbackError: Undoing failed as well; it says what is left to do by hand.
-
-        Source: ``AddInterface`` of moby's osl.
+            KernelError: The kernel refused, or (ETIMEDOUT) packets did not go through in time; it was rolled back.
+            RollbackError: Rolling back failed too; `left` has the commands to run by hand.
         """
         return self._handle.change(_interfaces.add_interface(self, source, **options))
 
     def add_interfaces(self, specs: Iterable[InterfaceSpec]) -> tuple[Interface, ...]:
-        """Plug several links in, in this order: all of them or none of them; see `add_interface`."""
+        """Attach several links, in this order: all of them or none of them; see `add_interface`."""
         return self._handle.change(_interfaces.add_interfaces(self, specs))
 
     def plan_interface(self, source: str | Kind | InterfaceSpec, **options: Unpack[InterfaceOptions]) -> Plan:
@@ -142,10 +138,10 @@ class Interfaces(Network):
     def plan(self, verb: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Plan:
         """Return what a verb of this sandbox would do, as in ``box.plan(box.remove_interface, "eth0")``; do nothing.
 
-        It refuses what the verb refuses. *verb* is not called: those that plan are known by their names.
+        It refuses what the verb refuses. It finds the verb by its name, and does not call it.
 
         Raises:
-            SpecError: *verb* is not a verb of this sandbox that plans.
+            SpecError: *verb* is not a verb of this sandbox that has a plan.
         """
         name, owner = getattr(verb, "__name__", ""), getattr(verb, "__self__", None)
         if isinstance(owner, Interface) and name == "remove":
@@ -157,55 +153,51 @@ class Interfaces(Network):
         return plan
 
     def remove_interface(self, interface: Interface | str) -> None:
-        """Take an interface out: back to the host with the name, MAC, MTU, addresses, routes, master and state it had.
+        """Detach an interface: return its link to the host with all that it had there, or delete it if it was created.
 
-        A link that was made here is deleted. What is missing or was removed before needs nothing.
+        The name, MAC, MTU, addresses, routes, master and state of the link come back. A missing interface is only
+        deleted from the record; one that was detached before is ignored.
 
         Args:
             interface: The interface, or its name inside.
 
         Raises:
-            InterfaceNotFoundError: No interface has this name, or it is foreign: netsandbox did not plug it in.
-            NameConflictError: Its name is taken on the host; nothing was changed, and a retry completes it.
-            KernelError: The kernel refused; the interface is plugged in as before.
-
-        Source: ``RemoveInterface`` of moby's osl.
+            InterfaceNotFoundError: No interface has this name, or it is foreign.
+            NameConflictError: The name of its link is in use on the host; nothing was changed.
+            KernelError: The kernel refused; the interface is attached as before.
         """
         self._handle.change(_interfaces.remove_interface(self, interface))
 
     def remove_interfaces(self, interfaces: Iterable[Interface | str]) -> None:
-        """Take several interfaces out, the newest first: all of them or none of them; see `remove_interface`.
+        """Detach several interfaces, the newest first: all of them or none of them; see `remove_interface`.
 
-        Veths that were made here go together, in hardly more time than one.
+        Veths that were created here are deleted in one request.
         """
         self._handle.change(_interfaces.remove_interfaces(self, interfaces))
 
     def advertise(self, interface: Interface | str | None = None, how: AdvertiseLike | None = None) -> None:
-        """Tell the neighbors of interfaces their addresses again, in the background, as `add_interface` does.
+        """Advertise the addresses of interfaces to their neighbors again, in the background.
 
-        A program that takes over from one that ended calls it after `open`. What is still due is replaced.
+        It replaces the rounds that are still due. A program that takes over a sandbox calls it after `open`.
 
         Args:
-            interface: The interface, or its name inside; all that are plugged in if left out.
-            how: How often, as *advertise* of `add_interface`; as it was asked for there if left out.
+            interface: The interface, or its name inside; all interfaces if left out.
+            how: As *advertise* of `add_interface`; if left out, as given there.
 
         Raises:
-            SpecError: *how* makes no sense.
+            SpecError: *how* is invalid.
             InterfaceNotFoundError: No interface has this name, or it is foreign.
         """
         self._handle.change(_interfaces.advertise(self, interface, how))
 
     def wait_for_adverts(self, rounds: int = COUNT_MAX, *, limit: float = 10) -> bool:
-        """Wait until the interfaces were advertised as often as they are due, or it was tried; see `Interface.adverts`.
+        """Wait until the due adverts were sent, or have failed; return whether they were in time.
 
-        What is due ends with `close`: a program that plugs in and ends at once may want to wait for the first round.
+        `close` ends what is due: a program that attaches and exits may want to wait for the first round.
 
         Args:
             rounds: How many rounds to wait for.
             limit: How many seconds to wait at most.
-
-        Returns:
-            Whether they were tried in time.
         """
         self._handle.box  # noqa: B018  fails closed
         return self._handle.adverts.wait(rounds, limit)

@@ -1,4 +1,4 @@
-"""Many sandboxes in one call: the part of `Sandbox` for them."""
+"""Many sandboxes in one call: create them, attach to them, destroy them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Many(Interfaces):
-    """Calls for many sandboxes; users meet them as a part of `Sandbox`."""
+    """The part of `Sandbox` for many sandboxes at once."""
 
     @classmethod
     def create_many(
@@ -34,10 +34,10 @@ class Many(Interfaces):
     ) -> Summary[Self]:
         """Create many sandboxes, each with its interfaces or not at all; see `create`.
 
-        They share the descriptors of the host: each open sandbox needs two of its own.
+        They share the descriptors of the host; each open sandbox needs two of its own.
 
         Args:
-            names: Their names; or what to attach to each, by name.
+            names: Their names; or, by name, what to attach to each.
             replace: Whether to destroy sandboxes that have these names.
             host: Path of the namespace that links come from; the calling thread's if left out.
             progress: Called with each name, and with the error if it failed.
@@ -47,15 +47,15 @@ class Many(Interfaces):
 
         Raises:
             SpecError: A request is invalid; nothing was done.
-            BaseException: The call was interrupted (KeyboardInterrupt). What was created until then stays, and is
-                closed; a note has the names.
+            BaseException: The call was interrupted (KeyboardInterrupt). The sandboxes created so far stay, and are
+                closed; a note names them.
         """
         specs = _bulk.parse(names.items() if isinstance(names, Mapping) else ((name, ()) for name in items(names)))
         with closing(lifecycle.open_host(host)) as outside, ExitStack() as stack:
             made = _bulk.each(
                 "create sandboxes",
                 specs,
-                lambda *wish: cls._create(*wish, replace_old=replace, host=outside)._closed_by(stack),  # noqa: SLF001  a sandbox as this one
+                lambda *request: cls._create(*request, replace_old=replace, host=outside)._closed_by(stack),  # noqa: SLF001  of the same class
                 progress,
             )
             stack.pop_all()
@@ -72,8 +72,8 @@ class Many(Interfaces):
         """Attach interfaces to many sandboxes: to each all of them or none; see `add_interfaces`.
 
         Args:
-            wishes: What to attach to each sandbox. A sandbox that is given by its name is opened for that and closed:
-                its interfaces can be read, but not remove themselves.
+            wishes: What to attach to each sandbox, which is given by name or as an object. One that is given by name is
+                opened and closed again: its interfaces can be read, but their verbs fail.
             host: Path of the namespace that links come from, for those given by name.
             progress: Called with each name, and with the error if it failed.
 
@@ -82,7 +82,7 @@ class Many(Interfaces):
 
         Raises:
             SpecError: A request is invalid; nothing was done.
-            BaseException: The call was interrupted (KeyboardInterrupt); a note says what was done until then.
+            BaseException: The call was interrupted (KeyboardInterrupt); a note says what was done.
         """
         return cls._each("attach to sandboxes", wishes.items(), cls.add_interfaces, host, progress)
 
@@ -95,13 +95,13 @@ class Many(Interfaces):
         host: str | None = None,
         progress: Progress | None = None,
     ) -> Summary[Self]:
-        """Destroy many sandboxes, each of them or not at all; see `destroy`.
+        """Destroy many sandboxes, each completely or not at all; see `destroy`.
 
         Their namespaces are closed together at the end: the kernel destroys many in little more time than one.
 
         Args:
-            names: Their names, or they themselves.
-            wait: Whether to return only when the other ends of their veths are gone from the host.
+            names: The sandboxes, by name or as objects.
+            wait: Whether to wait until the other ends of their veths are gone from the host.
             host: Path of the namespace that links return to, for those given by name.
             progress: Called with each name, and with the error if it failed.
 
@@ -110,7 +110,7 @@ class Many(Interfaces):
 
         Raises:
             SpecError: A name is invalid, or given twice; nothing was done.
-            BaseException: The call was interrupted (KeyboardInterrupt); a note says what was done until then.
+            BaseException: The call was interrupted (KeyboardInterrupt); a note says what was done.
         """
         gone: list[tuple[Handle, Sequence[int]]] = []
         room = _bulk.room()
@@ -119,8 +119,8 @@ class Many(Interfaces):
             with ExitStack() as stack:
                 for handle, _ in gone:
                     stack.callback(handle.close)
-                for _, those in groupby(gone, lambda item: item[0].host.identity):
-                    release(list(those), wait=wait)
+                for _, of_host in groupby(gone, lambda item: item[0].host.identity):
+                    release(list(of_host), wait=wait)
                 gone.clear()
 
         def destroy(box: Self, _: object) -> Self:
@@ -138,13 +138,13 @@ class Many(Interfaces):
     def _each(
         cls,
         operation: str,
-        wishes: Iterable[tuple[object, Iterable[InterfaceSpec]]],
+        requests: Iterable[tuple[object, Iterable[InterfaceSpec]]],
         verb: Callable[[Self, Sequence[InterfaceSpec]], T],
         host: str | None,
         progress: Progress | None,
     ) -> Summary[T]:
-        """Call a verb of each sandbox; one that is given by its name is opened for that."""
-        given = tuple(wishes)
+        """Call *verb* with each sandbox; one that is given by name is opened and closed again."""
+        given = tuple(requests)
         boxes = {box.name: box for box, _ in given if isinstance(box, cls)}
         specs = _bulk.parse((box.name if isinstance(box, cls) else box, wanted) for box, wanted in given)
         with closing(lifecycle.open_host(host)) as outside:
@@ -158,27 +158,25 @@ class Many(Interfaces):
 
             return _bulk.each(operation, specs, work, progress)
 
-    # --- how one is created and destroyed ---
-
     @classmethod
     def _create(
         cls, name: str, specs: Sequence[InterfaceSpec], *, replace_old: bool, host: str | LinuxKernel | None
     ) -> Self:
-        """Create a sandbox with what is attached to it."""
+        """Create a sandbox with its interfaces."""
         return cls(lifecycle.create(name, replace_old=replace_old, host=host, attach=cls._attachment(specs)))
 
     def _closed_by(self, stack: ExitStack) -> Self:
-        """Have a stack close it; return itself."""
+        """Return the sandbox, which *stack* closes."""
         stack.callback(self._handle.close)
         return self
 
     @staticmethod
     def _attachment(specs: Sequence[InterfaceSpec]) -> lifecycle.Attach | None:
-        """Return what attaches interfaces to a sandbox that is being created; None if there are none."""
+        """Return what attaches interfaces to a new sandbox; None if there are none."""
         if not specs:
             return None
         return lambda handle, record: _interfaces.attach(handle, record, specs, is_new=True)[:2]
 
     def _unpin(self) -> tuple[Handle, Sequence[int]]:
-        """Destroy it but for its namespace; return what holds that, to be released, and the host ends of its veths."""
+        """Destroy it but for its namespace; return what `release` needs: a handle, and the host ends of its veths."""
         return self._handle.end(lambda: self._handle.change(_interfaces.destroy(self)))

@@ -14,30 +14,26 @@ from netsandbox.spec import Gateway, Neighbor, Route
 
 
 class Network:
-    """The network of a sandbox; users meet it as a part of `Sandbox`.
-
-    Every verb here is all or nothing: it changes what it says, or nothing at all.
-    """
+    """The part of `Sandbox` for its network. A verb that fails has changed nothing."""
 
     def __init__(self, handle: Handle) -> None:
-        """Take an open sandbox."""
         self._handle = handle
 
     @property
     def routes(self) -> tuple[Route, ...]:
-        """The routes of the main tables, but for those that come with addresses."""
+        """The routes of the main tables, without those that the kernel makes of addresses."""
         box = self._handle.box
         return read_routes(box.routes(table=TABLE_MAIN), _plans.names(box))
 
     @property
     def gateway4(self) -> IPv4Address | None:
-        """The IPv4 default gateway, as the kernel has it; None without one, or if the default route has no gateway."""
+        """The gateway of the IPv4 default route; None if there is no such route, or if it has no gateway."""
         entry = _plans.default_route(self._handle.box, 4)
         return entry.via if entry and isinstance(entry.via, IPv4Address) else None
 
     @property
     def gateway6(self) -> IPv6Address | None:
-        """The IPv6 default gateway, as the kernel has it; None without one, or if the default route has no gateway."""
+        """The gateway of the IPv6 default route; None if there is no such route, or if it has no gateway."""
         entry = _plans.default_route(self._handle.box, 6)
         return entry.via if entry and isinstance(entry.via, IPv6Address) else None
 
@@ -49,28 +45,24 @@ class Network:
 
     @property
     def has_ipv6(self) -> bool:
-        """Whether the loopback link has an IPv6 address: ``IPv6LoEnabled`` of moby's osl, but never out of date."""
+        """Whether the loopback link has an IPv6 address."""
         return any(address.interface.version == 6 for address in self._handle.box.addresses(1))
 
     def add_address(self, interface: Interface | str, address: str | IPInterface) -> None:
-        """Add an alias address to an interface; no network conflict is looked for.
+        """Add an alias address to an interface. It may overlap networks of other links.
 
         Raises:
-            SpecError: It is not the address of a host with its prefix length.
-            KernelError: EEXIST if the interface has it.
-
-        Source: ``AddAliasIP`` of moby's osl.
+            SpecError: *address* is not the address of a host with its prefix length.
+            KernelError: EEXIST: the interface has it.
         """
         self._handle.change(_verbs.add_address(self, interface, address))
 
     def remove_address(self, interface: Interface | str, address: str | IPInterface) -> None:
-        """Delete an address from an interface; the other addresses of its network stay.
+        """Delete an address of an interface; the other addresses of its network stay.
 
         Raises:
-            SpecError: It is not the address of a host with its prefix length.
-            KernelError: EADDRNOTAVAIL if the interface does not have it.
-
-        Source: ``RemoveAliasIP`` of moby's osl.
+            SpecError: *address* is not the address of a host with its prefix length.
+            KernelError: EADDRNOTAVAIL: the interface does not have it.
         """
         self._handle.change(_verbs.remove_address(self, interface, address))
 
@@ -82,113 +74,89 @@ class Network:
         onlink: bool = False,
         family: int = 4,
     ) -> None:
-        """Set the default route of a family, in the place of the one there is.
+        """Set the default route of an IP version, in place of the existing one.
 
         Args:
-            gateway: Address of the gateway; None: the link itself reaches everything (needs *interface*).
-            interface: The interface it is reached through; found by the routes if left out.
-            onlink: Whether it is taken to be on the link, although no route says so (needs *interface*).
-            family: 4 or 6; only looked at without *gateway*.
+            gateway: Address of the gateway; None: an on-link default route, as ``ip route add default dev IFACE``.
+            interface: The interface it leads out of. It may be left out if a route leads to *gateway*.
+            onlink: Whether *gateway* is on the link although no route says so (needs *interface*).
+            family: 4 or 6; only used without *gateway*.
 
         Raises:
-            SpecError: The gateway is none, or an interface is needed.
-            KernelError: The gateway cannot be reached directly (ENETUNREACH), or the kernel refused.
-
-        Source: ``SetGateway``, ``SetGatewayIPv6``, ``SetDefaultRouteIPv4/6`` of moby's osl.
+            SpecError: *gateway* is invalid, or *interface* is missing.
+            KernelError: ENETUNREACH: the gateway cannot be reached directly.
         """
         self._handle.change(_verbs.set_gateway(self, gateway, interface, onlink=onlink, family=family))
 
     def choose_gateways(self, candidates: Iterable[Gateway]) -> tuple[Gateway, ...]:
-        """Set the default route of each family to the best of what the interfaces offer: both, or none of them.
+        """Set the default route of each IP version to the best candidate: both routes, or none of them.
 
-        The highest priority wins, then the first interface by name. A family that no candidate is of has no default
-        route afterwards: called with what is left after an interface was added or removed, it says all there is.
-
-        Args:
-            candidates: What there is to choose from.
+        The highest priority wins, then the first interface by name. The default route of a version without candidate
+        is deleted, so pass the candidates of all interfaces, again after each attach and detach.
 
         Returns:
-            The chosen ones, of IPv4 first.
+            The chosen ones, that of IPv4 first.
 
         Raises:
             InterfaceNotFoundError: There is no such interface.
-            KernelError: A gateway cannot be reached directly, or the kernel refused.
-
-        Source: ``updateGateway`` of libnetwork's sandbox.go.
+            KernelError: ENETUNREACH: a gateway cannot be reached directly.
         """
         return self._handle.change(_verbs.choose_gateways(self, candidates))
 
     def unset_gateway(self, family: int = 4) -> None:
-        """Delete the default route of a family (4 or 6); without one, do nothing.
-
-        Source: ``UnsetGateway``, ``UnsetGatewayIPv6`` of moby's osl.
-        """
+        """Delete the default route of an IP version (4 or 6), if there is one."""
         self._handle.change(_verbs.unset_gateway(self, family))
 
     def add_route(self, route: Route) -> None:
-        """Add a route; without *interface*, it leads out where its next hop is reached directly.
+        """Add a route; without *interface*, it leads out of the link that reaches its next hop directly.
 
         Raises:
             SpecError: It needs a next hop or an interface.
-            KernelError: EEXIST if it is there, ENETUNREACH if the next hop is not reached directly.
-
-        Source: ``AddStaticRoute`` of moby's osl.
+            KernelError: EEXIST: it exists; ENETUNREACH: its next hop cannot be reached directly.
         """
         self._handle.change(_verbs.add_route(self, route))
 
     def remove_route(self, route: Route) -> None:
-        """Delete a route; what it leaves open (next hop, metric, interface, source) matches anything.
+        """Delete a route; a next hop, metric, interface or source that is left out matches any.
 
         Raises:
-            KernelError: ESRCH if there is no such route.
-
-        Source: ``RemoveStaticRoute`` of moby's osl.
+            KernelError: ESRCH: there is no such route.
         """
         self._handle.change(_verbs.remove_route(self, route))
 
     def add_neighbor(self, neighbor: Neighbor) -> None:
-        """Make a neighbour known for good, in the place of what is known of it.
+        """Add a permanent neighbor or a bridge forwarding entry, in place of an existing one.
 
         Raises:
             InterfaceNotFoundError: There is no such interface.
-            KernelError: The kernel refused.
-
-        Source: ``AddNeighbor`` of moby's osl.
         """
         self._handle.change(_verbs.add_neighbor(self, neighbor))
 
     def remove_neighbor(self, neighbor: Neighbor) -> None:
-        """Forget a neighbour.
+        """Delete a neighbor or a bridge forwarding entry.
 
         Raises:
             InterfaceNotFoundError: There is no such interface.
-            KernelError: ENOENT if it is not known.
-
-        Source: ``DeleteNeighbor`` of moby's osl.
+            KernelError: ENOENT: there is no such neighbor.
         """
         self._handle.change(_verbs.remove_neighbor(self, neighbor))
 
     def disable_arp_for_vip(self, interface: Interface | str) -> None:
-        """Keep an interface from answering ARP for addresses of others (a virtual IP): arp_ignore=1, arp_announce=2.
+        """Stop an interface from answering ARP for virtual IPs on other links: arp_ignore=1, arp_announce=2.
 
         Raises:
             InterfaceNotFoundError: There is no such interface.
-            KernelError: A setting cannot be changed.
-
-        Source: ``DisableARPForVIP`` of moby's osl.
         """
         self._handle.change(_verbs.disable_arp_for_vip(self, interface))
 
     def apply_os_tweaks(self, tweaks: str | Mapping[str, str]) -> None:
-        """Give settings of the sandbox a value; those that the kernel does not have are passed over.
+        """Set sysctls of the sandbox; those that the kernel does not have are skipped.
 
         Args:
-            tweaks: "ingress" or "load-balancer" (settings of IPVS, as osl has them), or values by keys below ``net.``.
+            tweaks: "ingress" or "load-balancer" (the IPVS settings of moby's osl), or values by keys below ``net.``.
 
         Raises:
-            SpecError: A key is not below ``net.``, or no such set is known.
-            KernelError: A setting cannot be changed.
-
-        Source: ``ApplyOSTweaks`` and package kernel (knobs) of moby's osl.
+            SpecError: A key is not below ``net.``, or there is no such set.
+            KernelError: The kernel refused a value.
         """
         self._handle.change(_verbs.apply_os_tweaks(self, tweaks))

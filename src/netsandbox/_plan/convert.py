@@ -1,4 +1,4 @@
-"""Routes and neighbors, from the values that users see to those of netlink and back. Pure."""
+"""Converts routes and neighbors from public values to those of netlink, and back. Pure."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -15,7 +15,7 @@ from netsandbox.spec import Neighbor, Route, unchecked
 
 
 def route_entry(route: Route, index: int) -> RouteEntry:
-    """Return *route* as it is programmed to lead out of a link."""
+    """Return *route* as the kernel takes it, for a link."""
     return RouteEntry(
         to=route.to,
         index=index,
@@ -29,7 +29,7 @@ def route_entry(route: Route, index: int) -> RouteEntry:
 
 
 def read_routes(entries: Iterable[RouteEntry], names: Mapping[int, str]) -> tuple[Route, ...]:
-    """Return routes as values for users, but for those that come with addresses and those that lead nowhere."""
+    """Return the unicast routes as public values, except for those that the kernel makes of addresses."""
     return tuple(
         read_route(entry, names)
         for entry in entries
@@ -38,7 +38,7 @@ def read_routes(entries: Iterable[RouteEntry], names: Mapping[int, str]) -> tupl
 
 
 def read_route(entry: RouteEntry, names: Mapping[int, str]) -> Route:
-    """Return a route as a value for users; *names* are those of the links by index."""
+    """Return a route as a public value; *names* are those of the links by index."""
     usual = _route.IPV6_METRIC if entry.family == AF_INET6 else 0
     return unchecked(
         Route,
@@ -56,19 +56,19 @@ def read_route(entry: RouteEntry, names: Mapping[int, str]) -> Route:
 
 
 def list_neighbors(kernel: Kernel) -> tuple[NeighborEntry, ...]:
-    """Return all neighbors, and the forwarding entries of bridges and tunnels after them."""
+    """Return all neighbors, and after them the forwarding entries of bridges and tunnels."""
     return (*kernel.neighbors(), *kernel.neighbors(AF_BRIDGE))
 
 
 def read_neighbors(entries: Iterable[NeighborEntry], names: Mapping[int, str]) -> tuple[Neighbor, ...]:
-    """Return the permanent neighbors, and the bridge forwarding entries that somebody made."""
+    """Return the permanent neighbors, and the bridge forwarding entries that the kernel did not add itself."""
     found = []
     for entry in entries:
         bridge = entry.family == AF_BRIDGE
-        # In a bridge's own table, "permanent" are the addresses of its ports, made by the kernel; "static" are others'.
-        made = _neighbor.NOARP if bridge and not entry.flags & _neighbor.SELF else _neighbor.PERMANENT
-        if entry.state & made and entry.mac and entry.index in names:
-            with suppress(SpecError):  # multicast, or where a vxlan sends what it does not know: nobody's address
+        # In a bridge's own table, "permanent" entries are the addresses of its ports; those added are "static".
+        added = _neighbor.NOARP if bridge and not entry.flags & _neighbor.SELF else _neighbor.PERMANENT
+        if entry.state & added and entry.mac and entry.index in names:
+            with suppress(SpecError):  # a multicast address, or the entry for unknown destinations of a vxlan
                 found.append(
                     Neighbor(entry.ip, entry.mac, names[entry.index], bridge=bridge, state=" ".join(entry.states))
                 )
@@ -76,7 +76,7 @@ def read_neighbors(entries: Iterable[NeighborEntry], names: Mapping[int, str]) -
 
 
 def read_neighbor(entry: NeighborEntry, names: Mapping[int, str]) -> Neighbor:
-    """Return a neighbor as a value for users; *names* are those of the links by index."""
+    """Return a neighbor as a public value; *names* are those of the links by index."""
     return unchecked(
         Neighbor,
         ip=entry.ip,
@@ -87,17 +87,17 @@ def read_neighbor(entry: NeighborEntry, names: Mapping[int, str]) -> Neighbor:
     )
 
 
-def neighbor_entry(wish: Neighbor, found: Link) -> NeighborEntry:
-    """Return *wish* as it is programmed on a link.
+def neighbor_entry(neighbor: Neighbor, link: Link) -> NeighborEntry:
+    """Return *neighbor* as the kernel takes it, for a link.
 
-    A forwarding entry of a bridge port stands in the table of its bridge; any other in that of the link itself, as osl
-    has it for VXLAN.
+    A forwarding entry of a bridge port goes into the table of the bridge, any other into that of the link itself, as in
+    osl for VXLAN.
     """
-    if not wish.bridge:
-        family = AF_INET if wish.ip and wish.ip.version == 4 else AF_INET6
-        return NeighborEntry(family, found.index, wish.ip, wish.mac)
-    if wish.ip is None and found.port_kind == "bridge":
-        state, flags = _neighbor.NOARP, _neighbor.MASTER  # "static" in the words of bridge(8)
+    if not neighbor.bridge:
+        family = AF_INET if neighbor.ip and neighbor.ip.version == 4 else AF_INET6
+        return NeighborEntry(family, link.index, neighbor.ip, neighbor.mac)
+    if neighbor.ip is None and link.port_kind == "bridge":
+        state, flags = _neighbor.NOARP, _neighbor.MASTER  # bridge(8) calls this "static"
     else:
         state, flags = _neighbor.PERMANENT, _neighbor.SELF
-    return NeighborEntry(AF_BRIDGE, found.index, wish.ip, wish.mac, state, flags)
+    return NeighborEntry(AF_BRIDGE, link.index, neighbor.ip, neighbor.mac, state, flags)

@@ -1,7 +1,6 @@
-"""The way out: what brings a link's former state back, and the plans that take interfaces out. Pure.
+"""Detach: the recorded teardown of each interface, brought up to date with both namespaces. Pure.
 
-A link loses its addresses, routes, master, neighbours and settings when it leaves a namespace. `restore` says how they
-come back; on the way in that is what undoing needs, on the way out it is what the host gets back.
+Everything that the link loses on its way is in the plan as well, so that a detach that fails can be rolled back.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,26 +8,12 @@ from dataclasses import fields, is_dataclass, replace
 from itertools import count
 from typing import TypeVar
 
+from netsandbox import _steps
 from netsandbox._kernel import HOST
 from netsandbox._plan.model import Draft, Plan, Target
-from netsandbox._plan.restore import restore_steps
+from netsandbox._plan.restore import lost_in_move
 from netsandbox._plan.state import Facts, LinkState
 from netsandbox._record import Attachment
-from netsandbox._steps import (
-    CreateLink,
-    CreateVeth,
-    DeleteLink,
-    DeleteVeth,
-    DeleteVeths,
-    HostEnd,
-    Lost,
-    Move,
-    SetAltnames,
-    SetLink,
-    SetUp,
-    Step,
-    place,
-)
 from netsandbox.errors import NameConflictError
 from netsandbox.netlink import settings as _settings
 from netsandbox.netlink.link import Link
@@ -38,116 +23,99 @@ T = TypeVar("T")
 
 
 def plan_detach(items: Sequence[Attachment], target: Target, facts: Facts) -> Plan:
-    """Plan to take interfaces out, newest first; one whose link has vanished needs nothing.
-
-    Raises:
-        NameConflictError: A name that a link has to get back is taken on the host.
-    """
-    known = (*facts.host_links, *(item.home.index for item in items if item.home))
+    """Plan to detach interfaces, the newest first; refuse if the original name of a link is taken on the host."""
+    known = (*facts.host_links, *(item.host_place.index for item in items if item.host_place))
     free = count(1 + max((key for key in known if isinstance(key, int)), default=0))
-    draft = Draft()
+    draft = Draft(target)
     for item in reversed(items):
-        _detach(draft, item, target, facts, free)
-    names = ", ".join(item.name for item in items)
-    operation = f"detach {names} from sandbox {target.name}"
-    plan = draft.plan(operation, target, items[0].name if items else None, idempotent=True)
-    return _together(plan, facts.group)
+        _detach(draft, item, facts, free)
+    operation = f"detach {', '.join(item.name for item in items)} from sandbox {target.name}"
+    plan = draft.plan(operation, items[0].name if items else None, idempotent=True)
+    return _batched(plan, facts.group)
 
 
-def _detach(draft: Draft, item: Attachment, target: Target, facts: Facts, free: Iterator[int]) -> None:
-    """Plan to detach one interface; if its index is in use on the host, it gets the next one that is *free*."""
-    state = facts.states.get(item.index)
-    tie = item.tie(state.link) if state else None
-    lower = facts.lowers.get(tie or 0)
-    if state is None or not item.holds(state.link) or not item.is_tied(state.link, lower, facts.siblings):
-        draft.add(*_leftover(item))
+def _detach(draft: Draft, item: Attachment, facts: Facts, free: Iterator[int]) -> None:
+    """Plan to detach one interface; if its index is taken on the host, it gets the next one that is *free*."""
+    target, state = draft.target, facts.states.get(item.index)
+    peer = (item.peer_index(state.link) if state else None) or 0
+    if (
+        state is None
+        or not item.matches_kind(state.link)
+        or not item.matches_identity(state.link, facts.lowers.get(peer), facts.siblings)
+    ):
+        draft.add(*(item.teardown if item.host_end else ()))  # the host end of a veth may still be there
         return
-    lost = () if target.is_host and not item.born else tuple(map(Lost, reversed(restore_steps(target.netns, state))))
-    if item.born:  # a link that moves takes its settings along
+    lost = [] if target.is_host and not item.created else lost_in_move(target.netns, state)
+    if item.created:  # a link that moves keeps its settings
         unusual = _settings.differing(replace(_settings.of(state.link), mac=None), _settings.USUAL)
-        lost += (Lost(SetLink(target.netns, state.link.index, state.link.name, None, unusual)),)
-    if item.outer:  # what the host has made of its end
-        lost += tuple(map(Lost, reversed(_outside(facts.ends[tie or 0]))))
-    back = _homewards(item, target, facts, state.link, free)
+        lost.append(_steps.Lost(_steps.SetLink(target.netns, state.link.index, state.link.name, None, unusual)))
+    if item.host_end:
+        lost += _lost_by_host_end(facts.ends[peer])
+    steps = _return_steps(item, target, facts, state.link, free)
     with draft.span("RemoveInterface", {"srcName": item.source, "dstName": state.link.name}):
-        draft.add(*lost, *back)
+        draft.add(*lost, *steps)
 
 
-def _outside(state: LinkState) -> tuple[Step, ...]:
-    """Return the steps that give the end of a veth on the host, which is up when it is made, all that it had there."""
+def _lost_by_host_end(state: LinkState) -> list[_steps.Lost]:
+    """Return what the host end of a veth, which is up when it is created, had been given on the host."""
     link = state.link
     at = (HOST, link.index, link.name)
-    down = () if link.is_up else (SetUp(*at, old=True, new=False),)
-    names = (SetAltnames(*at, None, link.altnames),) if link.altnames else ()
-    return (*down, *restore_steps(HOST, state), *names)
+    names = [_steps.Lost(_steps.SetAltnames(*at, None, link.altnames))] if link.altnames else []
+    down = [] if link.is_up else [_steps.Lost(_steps.SetUp(*at, old=True, new=False))]
+    return [*names, *lost_in_move(HOST, state), *down]
 
 
-def _together(plan: Plan, group: int) -> Plan:
-    """Have several veths deleted in one request, which takes little longer than one: in the place of the last of them.
+def _batched(plan: Plan, group: int) -> Plan:
+    """Delete several veths in one request, which takes little longer than one, in the place of the last of them.
 
     What was attached after a veth, and may be on top of it, is detached before.
     """
-    veths = tuple(step for step in plan.steps if isinstance(step, DeleteVeth))
+    veths = tuple(step for step in plan.steps if isinstance(step, _steps.DeleteVeth))
     if len(veths) < 2:
         return plan
     kept = [
-        (DeleteVeths(veths, group) if step is veths[-1] else step, spans)
+        (_steps.DeleteVeths(veths, group) if step is veths[-1] else step, spans)
         for step, spans in zip(plan.steps, plan.spans, strict=True)
-        if not isinstance(step, DeleteVeth) or step is veths[-1]
+        if not isinstance(step, _steps.DeleteVeth) or step is veths[-1]
     ]
     return replace(plan, steps=tuple(step for step, _ in kept), spans=tuple(spans for _, spans in kept))
 
 
-def _homewards(item: Attachment, target: Target, facts: Facts, link: Link, free: Iterator[int]) -> tuple[Step, ...]:
-    """Return the recorded way home, as things stand now: on both sides they may have changed meanwhile."""
-    home = item.home
-    if home is None:
-        return tuple(_as_it_is(step, link, facts.lowers) for step in item.back)
-    for wanted in (home.name, *item.altnames):
+def _return_steps(
+    item: Attachment, target: Target, facts: Facts, link: Link, free: Iterator[int]
+) -> tuple[_steps.Step, ...]:
+    """Return the recorded teardown as it is now: names, indexes and settings may have changed on both sides."""
+    there = item.host_place
+    if there is None:
+        return tuple(_current(step, link, facts.lowers) for step in item.teardown)
+    for wanted in (there.name, *item.altnames):
         if wanted in facts.host_links:
-            request = f"give {link.name} of sandbox {target.name} back to the host as {home.name}"
+            request = f"give {link.name} of sandbox {target.name} back to the host as {there.name}"
             taken = facts.host_links[wanted]
             raise NameConflictError(request, f"the name {wanted} is taken by link {taken.index} there")
-    here = place(target.netns, link)
-    back = tuple(replace(step, old=here) if isinstance(step, Move) else step for step in item.back)
-    if link.altnames != item.altnames:  # a name that was given inside does not leave the sandbox
+    here = _steps.place(target.netns, link)
+    steps = tuple(replace(step, old=here) if isinstance(step, _steps.Move) else step for step in item.teardown)
+    if link.altnames != item.altnames:  # a name that was added in the sandbox does not leave it
         kept = tuple(name for name in link.altnames if name in item.altnames)
-        less = SetAltnames(target.netns, link.index, link.name, link.altnames, kept)
-        back = (less, *back, SetAltnames(HOST, home.index, home.name, kept, item.altnames))
-    if home.index in facts.host_links:
+        less = _steps.SetAltnames(target.netns, link.index, link.name, link.altnames, kept)
+        steps = (less, *steps, _steps.SetAltnames(HOST, there.index, there.name, kept, item.altnames))
+    if there.index in facts.host_links:
         new = next(free)
-        back = tuple(reindex(step, home.index, new) for step in back)
-    return back
+        steps = tuple(reindex(step, there.index, new) for step in steps)
+    return steps
 
 
-def _leftover(item: Attachment) -> tuple[Step, ...]:
-    """Return what is to be done for an interface that is missing: of a veth, the end on the host may be there still."""
-    return item.back if item.outer else ()
-
-
-def _as_it_is(step: Step, link: Link, lowers: Mapping[int, Link]) -> Step:
-    """Return a step that deletes a link as that is called and set now, should it have to be made again."""
-
-    def settings(made: CreateLink | CreateVeth) -> Settings:
-        return replace(made.settings, mac=link.mac)
-
-    if isinstance(step, DeleteLink):
-        return replace(step, made=replace(step.made, link=link.name, settings=settings(step.made)))
-    if isinstance(step, DeleteVeth):
-        outer = lowers[link.lower or 0]
-        end = HostEnd(  # what it is a port of comes back later, as that may have to be made again as well
-            outer.name,
-            settings=Settings(
-                mac=outer.mac or step.made.host.settings.mac,
-                mtu=outer.mtu,
-                alias=outer.alias,
-                group=outer.group,
-            ),
-            ipv6=step.made.host.ipv6,
-            index=outer.index,
-        )
-        return replace(step, made=replace(step.made, link=link.name, settings=settings(step.made), host=end))
-    return step
+def _current(step: _steps.Step, link: Link, lowers: Mapping[int, Link]) -> _steps.Step:
+    """Return a step that deletes a link so that its inverse creates the link with its current name and settings."""
+    if not isinstance(step, (_steps.DeleteLink, _steps.DeleteVeth)):
+        return step
+    made = replace(step.made, link=link.name, settings=replace(step.made.settings, mac=link.mac))
+    if isinstance(made, _steps.CreateVeth):
+        end, was = lowers[link.lower or 0], made.host
+        settings = Settings(mac=end.mac or was.settings.mac, mtu=end.mtu, alias=end.alias, group=end.group)
+        # without its master: that may have to be created again first, and another step makes the end its port
+        made = replace(made, host=_steps.HostEnd(end.name, settings=settings, ipv6=was.ipv6, index=end.index))
+    return made.inverse()
 
 
 def reindex(value: T, old: int, new: int) -> T:

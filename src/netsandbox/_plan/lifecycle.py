@@ -1,7 +1,6 @@
-"""Plans for the namespace itself: pin it, unpin it. Pure."""
+"""Plans to create, adopt and destroy a sandbox: its namespace is pinned and unpinned. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from ipaddress import IPv4Interface
 
 from netsandbox._plan.detach import plan_detach
@@ -18,10 +17,10 @@ _LOOPBACK = _address.Address(1, IPv4Interface("127.0.0.1/8"), scope=RT_SCOPE_HOS
 def plan_create(
     target: Target, path: str | None, identity: tuple[int, int], *, source: str = "", lo: LinkState | None = None
 ) -> Plan:
-    """Plan to pin a namespace at *path* (None: it stays at *source*) and bring its loopback link up.
+    """Plan to pin a namespace at *path* (None: it stays at *source*) and to set its loopback link up.
 
-    *lo* is that link, if the namespace is not a new one. The kernel gives it its address with the first up, and does
-    not take it back with down: so that is a step of its own.
+    *lo* is that link, if the namespace is not new. When it is first set up, the kernel adds its address, and keeps
+    that when the link is set down: the plan adds it in a step of its own, so that a rollback deletes it.
     """
     steps: tuple[Step, ...] = (Pin(target.netns, path, identity, source),) if path else ()
     if lo and not lo.link.is_up and _LOOPBACK.interface not in {item.interface for item in lo.addresses}:
@@ -32,18 +31,16 @@ def plan_create(
 
 
 def leaving(items: Sequence[Attachment], found: Inventory, *, stays: bool) -> tuple[Attachment, ...]:
-    """Return which interfaces have to be taken out before their namespace goes; all of them if it *stays*.
+    """Return the interfaces that must be detached before their namespace is destroyed; all of them if it *stays*.
 
-    What was born inside dies with it; but for a veth whose inside end has been moved elsewhere.
+    The kernel destroys links that were created inside; except for a veth whose inside end was moved elsewhere.
     """
-    return tuple(item for item in items if stays or not item.born or (item.outer and item not in found.ours))
+    return tuple(item for item in items if stays or not item.created or (item.host_end and item not in found.ours))
 
 
 def plan_destroy(
     items: Sequence[Attachment], target: Target, facts: Facts, path: str | None, identity: tuple[int, int]
 ) -> Plan:
-    """Plan to take *items* out, and to unpin the namespace with all that is left in it from *path* (None: nothing)."""
-    last: tuple[Step, ...] = () if path is None else (Unpin(target.netns, path, identity),)
-    operation = f"destroy sandbox {target.name}"
-    whole = joined(plan_detach(items, target, facts), plan_of(target, operation, None, *last))
-    return replace(whole, idempotent=True)
+    """Plan to detach *items*, and to unpin the namespace from *path* (None: it is not pinned)."""
+    last = () if path is None else (Unpin(target.netns, path, identity),)
+    return joined(plan_detach(items, target, facts), plan_of(target, f"destroy sandbox {target.name}", None, *last))

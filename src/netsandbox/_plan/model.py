@@ -1,9 +1,9 @@
-"""What a plan is made of: steps in groups, the interfaces they make, and the sandbox they are about."""
+"""What a plan is made of: steps, the spans that they are traced in, and the sandbox that they change."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from netsandbox._kernel import HOST
 from netsandbox._steps import Step
@@ -11,7 +11,7 @@ from netsandbox._steps import Step
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Span:
-    """A part of a plan that is traced as one span; see `netsandbox.telemetry`."""
+    """A part of a plan that is traced as one span, by identity; see `netsandbox.telemetry`."""
 
     name: str
     attributes: Mapping[str, str]
@@ -22,12 +22,12 @@ class Plan:
     """What would be done, in order; each step prints the command it equals.
 
     Attributes:
-        operation: What was asked for, in words.
+        operation: What was requested, in words.
         sandbox: Name of the sandbox.
-        link: Name of the link concerned, if it is one.
+        link: Name of the link, if the plan is about a single one.
         steps: The steps, in order.
-        spans: The spans that each step is in, the outermost first.
-        idempotent: Whether a step that finds its work done counts as done.
+        spans: The spans of each step, the outermost first.
+        idempotent: Whether a step succeeds if there is nothing left to do.
     """
 
     operation: str
@@ -39,7 +39,7 @@ class Plan:
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """The commands that the steps equal, in order; what begins with # is a comment."""
+        """The commands that the steps equal, in order; those that begin with # are comments."""
         return tuple(map(str, self.steps))
 
     def __iter__(self) -> Iterator[Step]:
@@ -55,11 +55,25 @@ class Plan:
         return "\n".join(self.commands)
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The sandbox that a plan changes."""
+
+    name: str  # in messages
+    netns: str  # for ip(8); empty for the host's own namespace
+    mark: str = ""  # the alias of the host ends of its veths; empty: they get none
+
+    @property
+    def is_host(self) -> bool:
+        """Whether it is the host's own namespace, where nothing is moved or renamed."""
+        return self.netns == HOST
+
+
 class Draft:
     """A plan in the making: steps in order, each in the spans that are open when it is added."""
 
-    def __init__(self) -> None:
-        """Begin without steps."""
+    def __init__(self, target: Target) -> None:
+        self.target = target
         self.steps: list[Step] = []
         self._spans: list[tuple[Span, ...]] = []
         self._open: tuple[Span, ...] = ()
@@ -71,63 +85,32 @@ class Draft:
 
     @contextmanager
     def span(self, name: str, attributes: Mapping[str, str]) -> Iterator[None]:
-        """Put the steps that are added in the meantime into a span."""
+        """Put the steps that are added in this context into a span."""
         before, self._open = self._open, (*self._open, Span(name, attributes))
         yield
         self._open = before
 
-    def plan(self, operation: str, target: "Target", link: str | None, *, idempotent: bool = False) -> Plan:
+    def plan(self, operation: str, link: str | None, *, idempotent: bool = False) -> Plan:
         """Return the plan."""
-        return Plan(operation, target.name, link, tuple(self.steps), tuple(self._spans), idempotent)
+        return Plan(operation, self.target.name, link, tuple(self.steps), tuple(self._spans), idempotent)
 
 
 class InterfaceKey(NamedTuple):
-    """Which link of a sandbox is meant.
+    """The key of a link in a sandbox."""
 
-    Attributes:
-        key: Its index, or its name.
-        text: What messages call it.
-    """
+    key: int | str  # its index or name
+    name: str = ""  # in messages, if *key* is an index
 
-    key: int | str
-    text: str
-
-    @classmethod
-    def of(cls, name: str) -> Self:
-        """Return the key of a link by its name."""
-        return cls(name, name)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The sandbox a plan is about.
-
-    Attributes:
-        name: Its name, for messages.
-        netns: What ip(8) calls its namespace; empty for the host's own.
-        mark: The text that says, on the host's end of a veth, whose it is; empty: none.
-    """
-
-    name: str
-    netns: str
-    mark: str = ""
-
-    @property
-    def is_host(self) -> bool:
-        """Whether it is the host's own namespace: nothing is moved or renamed there."""
-        return self.netns == HOST
+    def __str__(self) -> str:
+        return self.name or str(self.key)
 
 
 def plan_of(target: Target, operation: str, link: str | None, *steps: Step) -> Plan:
-    """Return a plan of a few steps that need no span."""
+    """Return a plan of steps without spans."""
     return Plan(operation, target.name, link, steps, ((),) * len(steps))
 
 
 def joined(first: Plan, second: Plan) -> Plan:
-    """Return the plan to do one thing and then another, under the name of the second."""
-    return replace(
-        second,
-        steps=first.steps + second.steps,
-        spans=first.spans + second.spans,
-        idempotent=first.idempotent,
-    )
+    """Return the plan with the steps of both; its operation is that of the second."""
+    steps, spans = first.steps + second.steps, first.spans + second.spans
+    return replace(second, steps=steps, spans=spans, idempotent=first.idempotent)

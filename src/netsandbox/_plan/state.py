@@ -1,10 +1,9 @@
-"""What a plan has to know of the kernel, read before anything is changed."""
+"""What a plan needs to know of the kernel, read before anything is changed."""
 
 import errno
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import TypeVar
 
 from netsandbox._kernel import Kernel
 from netsandbox._record import Attachment
@@ -18,62 +17,37 @@ from netsandbox.netlink.neighbor import MASTER, NOARP, NeighborEntry
 from netsandbox.netlink.route import TABLE_MAIN, RouteEntry
 from netsandbox.spec import InterfaceSpec
 
-K = TypeVar("K", bound=int | str)
 LEAVE_TRIES, LEAVE_PAUSE = 300, 0.010  # with a thousand at once, the kernel takes a second or two (pause in seconds)
-MANY = 10_000  # how much of what was made inside comes back if a link cannot leave
+MANY = 10_000  # a link with more addresses, routes and neighbors loses them all if its detach is rolled back
 
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
-    """A link with all that its namespace knows of it and drops when it leaves.
-
-    Attributes:
-        link: The link.
-        addresses: Its IP addresses, in the kernel's order.
-        routes: The routes that lead out of it, of all tables.
-        neighbors: Its neighbours, and the forwarding entries that somebody made for it as a port.
-        master: The link it is a port of.
-        ports: The links that are its ports.
-    """
+    """A link with everything that its namespace knows of it and drops when it leaves."""
 
     link: Link
-    addresses: tuple[Address, ...] = ()
-    routes: tuple[RouteEntry, ...] = ()
-    neighbors: tuple[NeighborEntry, ...] = ()
+    addresses: tuple[Address, ...] = ()  # in the kernel's order
+    routes: tuple[RouteEntry, ...] = ()  # those that lead out of it, of all tables
+    neighbors: tuple[NeighborEntry, ...] = ()  # and the forwarding entries that were added for it as a port
     master: Link | None = None
     ports: tuple[Link, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Two namespaces as a plan finds them.
+    """The host and the sandbox as a plan finds them."""
 
-    Attributes:
-        sources: The links on the host that are asked for, by the name that was asked for.
-        host_links: Links on the host that are needed, or whose names or indexes may stand in the way, by name and by
-            index.
-        links: All links of the sandbox.
-        addresses: All addresses of the sandbox.
-        routes: The main routing tables of the sandbox.
-        sysctls: Settings of the host that may have to come back, by their path below /proc/sys/net.
-        lowers: Links on the host that links of the sandbox are tied to, by index.
-        ends: Ends on the host of veths that were made here, with all that belongs to them, by index.
-        siblings: Indexes of all interfaces of the sandbox.
-        states: Links of the sandbox with all that belongs to them, by index.
-        group: Number of a link group on the host without links, if several links are to be deleted there.
-    """
-
-    sources: Mapping[str, LinkState] = field(default_factory=dict)
-    host_links: Mapping[str | int, Link] = field(default_factory=dict)
-    links: tuple[Link, ...] = ()
-    addresses: tuple[Address, ...] = ()
-    routes: tuple[RouteEntry, ...] = ()
-    sysctls: Mapping[str, str] = field(default_factory=dict)
-    lowers: Mapping[int, Link] = field(default_factory=dict)
-    ends: Mapping[int, LinkState] = field(default_factory=dict)
-    siblings: frozenset[int] = frozenset()
-    states: Mapping[int, LinkState] = field(default_factory=dict)
-    group: int = 0
+    sources: Mapping[str, LinkState] = field(default_factory=dict)  # links of the host, by their names in the request
+    host_links: Mapping[str | int, Link] = field(default_factory=dict)  # needed or in the way, by name and by index
+    links: tuple[Link, ...] = ()  # all of the sandbox
+    addresses: tuple[Address, ...] = ()  # all of the sandbox
+    routes: tuple[RouteEntry, ...] = ()  # the main routing tables of the sandbox
+    sysctls: Mapping[str, str] = field(default_factory=dict)  # to restore on the host, by path below /proc/sys/net
+    lowers: Mapping[int, Link] = field(default_factory=dict)  # lower links and peers on the host, by index
+    ends: Mapping[int, LinkState] = field(default_factory=dict)  # host ends of veths created here, by index
+    siblings: frozenset[int] = frozenset()  # indexes of all interfaces of the sandbox
+    states: Mapping[int, LinkState] = field(default_factory=dict)  # links to detach, by index in the sandbox
+    group: int = 0  # an empty link group of the host, in which several veths can be deleted together
 
     def link(self, index: int | None) -> Link | None:
         """Return the link of the sandbox with an index."""
@@ -86,47 +60,34 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """The links of a sandbox, told apart.
+    """The links of a sandbox: attached, missing and foreign."""
 
-    Attributes:
-        links: All of them.
-        ours: What was plugged in and is there, whatever it is called now.
-        missing: What was plugged in and is not there: it was deleted or moved away, or another link is in its place.
-        foreign: The links that somebody else made, but for loopback, which comes with the namespace.
-    """
-
-    links: tuple[Link, ...]
-    ours: tuple[Attachment, ...]
-    missing: tuple[Attachment, ...]
-    foreign: tuple[Link, ...]
+    links: tuple[Link, ...]  # all of them
+    ours: tuple[Attachment, ...]  # attached and there, under whatever name
+    missing: tuple[Attachment, ...]  # attached and not there: deleted, moved away, or replaced by another link
+    foreign: tuple[Link, ...]  # not attached by netsandbox, except for loopback
 
 
-def classify(host: Kernel | None, box: Kernel, plugged: Sequence[Attachment]) -> Inventory:
-    """Tell the links of a sandbox apart, by what nobody inside can forge: `Attachment.holds` and `is_tied`.
-
-    Args:
-        host: The namespace the links came from; None if it is not at hand.
-        box: The namespace of the sandbox.
-        plugged: All interfaces of the sandbox.
-    """
+def classify(host: Kernel | None, box: Kernel, attached: Sequence[Attachment]) -> Inventory:
+    """Compare links with the record, by what nobody in the sandbox can forge; without *host*, ignore their peers."""
     links = {link.index: link for link in box.links()}
-    siblings = {item.index for item in plugged}
+    siblings = {item.index for item in attached}
     ours = []
-    for item in plugged:
+    for item in attached:
         link = links.get(item.index)
-        if link and item.holds(link):
-            tie = item.tie(link)
-            lower = host.link(tie) if host and tie else None
-            if item.is_tied(link, lower, siblings) or (item.outer and not host):
+        if link and item.matches_kind(link):
+            peer = item.peer_index(link)
+            lower = host.link(peer) if host and peer else None
+            if item.matches_identity(link, lower, siblings) or (item.host_end and not host):
                 ours.append(item)
     known = {item.index for item in ours}
     foreign = tuple(link for link in links.values() if link.index not in known and not link.is_loopback)
-    missing = tuple(item for item in plugged if item not in ours)
+    missing = tuple(item for item in attached if item not in ours)
     return Inventory(tuple(links.values()), tuple(ours), missing, foreign)
 
 
 def read_state(kernel: Kernel, link: Link) -> LinkState:
-    """Return *link* with all that its namespace knows of it."""
+    """Return *link* with everything that its namespace knows of it."""
     kind = find_kind(link.kind)
     fixed = [item for item in kernel.neighbors(AF_BRIDGE, link.index) if item.state & NOARP] if link.master else []
     return LinkState(
@@ -144,21 +105,11 @@ def attach_facts(
     box: Kernel,
     specs: Sequence[InterfaceSpec],
     *,
-    is_host: bool = False,
-    is_new: bool = False,
-    is_leaving: Callable[[Link], bool] = lambda _: False,
+    is_host: bool = False,  # *box* is the host's own namespace, whose sysctls must be restored
+    is_new: bool = False,  # *box* has no addresses and routes yet
+    is_leaving: Callable[[Link], bool] = lambda _: False,  # a link belongs to a namespace that is being destroyed
 ) -> Facts:
-    """Return what has to be known to attach links.
-
-    Args:
-        host: The namespace they come from.
-        box: The namespace they go to.
-        specs: What is asked for.
-        is_host: Whether *box* is the host's own namespace, whose sysctls have to come back.
-        is_new: Whether *box* is new: then it has no addresses and routes.
-        is_leaving: Whether a link on the host goes with a namespace that the kernel is still destroying; it is waited
-            for.
-    """
+    """Return what is needed to know to attach links of *host* to *box*."""
     found = {spec.source: host.link(spec.source) for spec in specs if isinstance(spec.source, str)}
     others = dict.fromkeys(chain.from_iterable(spec.kind.host_names for spec in specs if spec.kind))
     sysctls: list[str] = []
@@ -178,7 +129,7 @@ def attach_facts(
 
 
 def wait_for_name(host: Kernel, name: str, is_leaving: Callable[[Link], bool]) -> Link | None:
-    """Return the link with a name, once none that is leaving has it, or when that was waited for long enough."""
+    """Return the link with a name; wait, with a limit, for one that is leaving."""
     found = host.link(name)
     for _ in range(LEAVE_TRIES):
         if not found or not is_leaving(found):
@@ -189,63 +140,49 @@ def wait_for_name(host: Kernel, name: str, is_leaving: Callable[[Link], bool]) -
 
 
 def read_sysctls(kernel: Kernel, paths: Iterable[str]) -> dict[str, str]:
-    """Return the settings below /proc/sys/net that the kernel has, of those asked for."""
-    values = {path: kernel.sysctl(path) for path in paths}
-    return {path: value for path, value in values.items() if value is not None}
+    """Return those of the sysctls that the kernel has, by path below /proc/sys/net."""
+    return {path: value for path in paths if (value := kernel.sysctl(path)) is not None}
 
 
-def detach_facts(host: Kernel, box: Kernel, items: Sequence[Attachment], plugged: Iterable[Attachment]) -> Facts:
-    """Return what has to be known to take interfaces out.
-
-    Args:
-        host: The namespace they go back to.
-        box: The namespace they are in.
-        items: The interfaces.
-        plugged: All interfaces of the sandbox.
-    """
+def detach_facts(host: Kernel, box: Kernel, items: Sequence[Attachment], attached: Iterable[Attachment]) -> Facts:
+    """Return what is needed to know to detach *items*, of all that are *attached* to the sandbox *box*."""
     states: dict[int, LinkState] = {}
     taken: dict[str | int, Link] = {}
     lowers: dict[int, Link] = {}
     ends: dict[int, LinkState] = {}
     indexes: set[str | int] = set()
     for item in items:
-        link = box.link(item.index)
+        link, place = box.link(item.index), item.host_place
         if not link:
             continue
-        states[item.index] = _bounded(box, link)
-        tie = item.tie(link)
-        lowers |= _found(host, (tie,) if tie else ())
-        if item.outer and tie and tie in lowers:
-            ends[tie] = _bounded(host, lowers[tie])
-        if item.home:
-            keys: tuple[str | int, ...] = (item.home.name, *item.altnames, item.home.index)
-            taken |= _found(host, keys)
-            indexes.add(item.home.index)
-    if not indexes.isdisjoint(taken):  # another index is needed: know them all
+        states[item.index] = _limited(box, link)
+        peer = item.peer_index(link)
+        if peer and (lower := host.link(peer)):
+            lowers[peer] = lower
+            if item.host_end:
+                ends[peer] = _limited(host, lower)
+        if place:
+            keys: tuple[str | int, ...] = (place.name, *item.altnames, place.index)
+            taken |= {key: found for key in keys if (found := host.link(key))}
+            indexes.add(place.index)
+    if not indexes.isdisjoint(taken):  # a link needs another index: read all that are in use
         taken |= {link.index: link for link in host.links()}
-    siblings = frozenset(item.index for item in plugged)
-    group = host.free_group() if sum(item.outer is not None for item in items) > 1 else 0
+    siblings = frozenset(item.index for item in attached)
+    group = host.free_group() if sum(item.host_end is not None for item in items) > 1 else 0
     return Facts(host_links=taken, lowers=lowers, ends=ends, siblings=siblings, states=states, group=group)
 
 
-def _bounded(kernel: Kernel, link: Link) -> LinkState:
-    """Return *link* with what its namespace knows of it, to come back if it cannot leave.
+def _limited(kernel: Kernel, link: Link) -> LinkState:
+    """Return the state of a link; without addresses, routes and neighbors if there are more than MANY.
 
-    Somebody inside who makes more than MANY addresses, routes and neighbours gets none of them back: what is to come
-    back is recorded, and must neither fill the runtime directory nor keep the link from leaving.
+    They are recorded, to be restored after a rollback; a program in the sandbox that adds any number of them must
+    neither fill the runtime directory nor keep the link from leaving.
     """
     try:
         found = read_state(kernel, link)
+        if len(found.addresses) + len(found.routes) + len(found.neighbors) <= MANY:
+            return found
     except KernelError as error:
         if error.errno != errno.EMSGSIZE:
             raise
-    else:
-        if len(found.addresses) + len(found.routes) + len(found.neighbors) <= MANY:
-            return found
     return LinkState(link, master=kernel.link(link.master) if link.master else None)
-
-
-def _found(kernel: Kernel, keys: Iterable[K]) -> dict[K, Link]:
-    """Return the links that there are, of those with an index or name."""
-    found = {key: kernel.link(key) for key in keys}
-    return {key: link for key, link in found.items() if link}

@@ -1,9 +1,9 @@
 """Runs a plan: all of it or none of it.
 
-A step that the kernel refused did nothing, so what came before it is undone, newest first. A step whose answer got lost
-may have been carried out (design.md, kernel fact 13): it is undone too, and undoing looks before it acts. The first
-error is what the caller gets, with what was undone; if undoing fails as well, a RollbackError from it says what is
-left.
+A step that the kernel refused changed nothing, so the steps before it are undone, newest first. A step whose answer was
+lost may have been carried out (docs/kernel-facts.md, "A request whose answer is lost may have been carried out"): it is
+undone too, and its inverse looks before it acts. The caller gets the first error, with what was undone; if undoing
+fails too, it gets a RollbackError from the first error, with what is left.
 """
 
 import errno
@@ -21,13 +21,7 @@ T = TypeVar("T")
 
 
 def execute(plan: Plan, world: World, commit: Callable[[], T]) -> T:
-    """Carry out *plan*, then *commit*, and return what that returns; if anything fails, undo everything.
-
-    Args:
-        plan: What to do.
-        world: The namespaces it is about.
-        commit: Makes the result known: reads it back, and writes it down. It comes last, and its failure is a failure
-            of the whole.
+    """Carry out *plan*, then *commit*, and return its result; if anything fails, undo everything.
 
     Raises:
         NetSandboxError: Something failed and all was undone, or (RollbackError) not all could be.
@@ -44,17 +38,15 @@ def execute(plan: Plan, world: World, commit: Callable[[], T]) -> T:
         undone, left, failures = undo(done, world)
         if failures:
             broken = RollbackError(error, failures)
-            _tell(broken, plan, undone, left)
+            _annotate(broken, plan, undone, left)
             raise broken from error
         if isinstance(error, NetSandboxError):
-            _tell(error, plan, undone, left)
+            _annotate(error, plan, undone, left)
         raise
 
 
 def finish(steps: Iterable[Step], world: World) -> None:
-    """Carry out what is left of the steps of an interrupted plan to take something out.
-
-    Each step that finds its work done, or its link gone, counts as done; nothing is undone.
+    """Roll an interrupted plan forward; a step that finds its work done, or its link gone, counts as done.
 
     Raises:
         NetSandboxError: A step failed; it can be tried again.
@@ -81,7 +73,7 @@ def _trace(
 
 
 def _run(step: Step, world: World, done: list[Step], *, idempotent: bool) -> None:
-    """Carry out one step; note in *done* what may have to be undone."""
+    """Carry out one step; add it to *done* if it may have to be undone."""
     done.append(step)
     try:
         if not step.apply(world) and idempotent:
@@ -96,11 +88,7 @@ def _run(step: Step, world: World, done: list[Step], *, idempotent: bool) -> Non
 
 
 def undo(done: Iterable[Step], world: World) -> tuple[list[str], list[str], list[BaseException]]:
-    """Undo steps, newest first.
-
-    Returns:
-        The commands that were carried out, those that failed, and how each of these failed.
-    """
+    """Undo steps, newest first; return the commands carried out, those that failed, and their errors."""
     undone: list[str] = []
     left: list[str] = []
     failures: list[BaseException] = []
@@ -111,19 +99,19 @@ def undo(done: Iterable[Step], world: World) -> tuple[list[str], list[str], list
             try:
                 if inverse.apply(world):
                     undone.append(str(inverse))
-            except Exception as error:  # noqa: BLE001  nothing may keep the other steps from being undone
+            except Exception as error:  # noqa: BLE001  the other steps are undone all the same
                 answer = error.errno if isinstance(error, KernelError) and error.answered else None
                 if answer == errno.ENODEV and not inverse.atomic:
                     undone.append(f"# gone meanwhile: {inverse}")
-                if answer in {errno.ENODEV, *inverse.settled}:  # ENODEV: a link that is gone needs nothing back
+                if answer in {errno.ENODEV, *inverse.settled}:  # ENODEV: the link is gone, and nothing of it is left
                     continue
                 left.append(str(inverse))
                 failures.append(error)
     return undone, left, failures
 
 
-def _tell(error: NetSandboxError, plan: Plan, undone: list[str], left: list[str]) -> None:
-    """Note on *error* what was asked for, and what became of it."""
+def _annotate(error: NetSandboxError, plan: Plan, undone: list[str], left: list[str]) -> None:
+    """Note on *error* what was requested, and what was rolled back."""
     error.operation = plan.operation
     error.sandbox, error.link = plan.sandbox, plan.link
     error.undone, error.left = tuple(undone), tuple(left)

@@ -1,7 +1,7 @@
 """An open sandbox: its descriptors, its record, and `change`, the single entry point for modifying it.
 
 `change` takes the sandbox's lock, reads the record, has a verb make an operation of it (`Make`), and carries that out,
-all of it or none of it. `plan` takes the same way, and stops before the first change.
+all of it or none of it. `plan` does the same, and stops before the first change.
 """
 
 import threading
@@ -24,14 +24,14 @@ from netsandbox.errors import NetSandboxError, SandboxClosedError, SandboxNotFou
 
 T = TypeVar("T")
 S = TypeVar("S", bound="Subscription")
-Make = Callable[[Record], Operation[T]]  # what a verb comes to, given the sandbox's record
+Make = Callable[[Record], Operation[T]]  # a verb: it makes an operation of a record
 HOST_NAME = "host"
 
 
 class Subscription(Protocol):
-    """Something that listens to the changes in a sandbox, by a socket in it."""
+    """A socket in a sandbox that receives the changes there."""
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Close the socket."""
 
 
@@ -42,12 +42,12 @@ class Handle:
         name: Its name, or the path that stands for it.
         path: Where its namespace is found.
         box: Its namespace.
-        host: The namespace links come from; the same object as *box* for the host's own.
+        host: The namespace that links come from; the same object as *box* for the host's own.
         records: The runtime directory.
-        target: How plans call it.
-        key: What its record is kept under.
-        recovered: What was rolled back or finished of interrupted operations, in words.
-        adverts: What is advertised of its interfaces.
+        target: What plans call it.
+        key: The key of its record.
+        recovered: What was rolled back or forward of interrupted operations, in words.
+        adverts: The adverts of its interfaces.
     """
 
     def __init__(self, records: Records, name: str, path: str, box: LinuxKernel, host: LinuxKernel) -> None:
@@ -55,7 +55,7 @@ class Handle:
         self.path = path
         self.records = records
         self._box = box
-        self._host = host
+        self.host = host
         self.is_closed = False
         self.key = records.host_key(box.identity) if box is host else name
         called = Target(HOST_NAME, HOST) if box is host else target(name, path)
@@ -77,14 +77,9 @@ class Handle:
         return self._box
 
     @property
-    def host(self) -> LinuxKernel:
-        """The namespace that links come from."""
-        return self._host
-
-    @property
     def world(self) -> World:
         """The namespaces, as plans call them."""
-        return {HOST: self._host, self.target.netns: self._box}
+        return {HOST: self.host, self.target.netns: self._box}
 
     # --- reading and changing ---
 
@@ -92,18 +87,18 @@ class Handle:
         """Return the record of the sandbox.
 
         Raises:
-            SandboxNotFoundError: It is gone, or another namespace has taken its place.
+            SandboxNotFoundError: It is gone, or another namespace is in its place.
             SandboxClosedError: It was closed or destroyed.
         """
         return self._verified(self.box.identity, self.records.load(self.key))
 
     def change(self, make: Make[T]) -> T:
-        """Change the sandbox, all of it or none of it, and return what the operation reads back."""
+        """Carry out a verb, all of it or none of it, and return what its operation reads back."""
         with annotate_errors(self.name), self._using:
-            identity = self.box.identity  # fails closed before anything is touched
+            identity = self.box.identity  # raises if it is closed, before anything is changed
             self.records.prepare(pins=False)
-            with begin(self.records, self.key, self._host) as transaction:
-                self.recovered += (transaction.recovered,) if transaction.recovered else ()
+            with begin(self.records, self.key, self.host) as transaction:
+                self.recovered += transaction.recovered
                 record, operation = self._decide(identity, transaction, make)
                 operation = replace(operation, record=self._kept(operation.record))
                 result = transaction.carry_out(operation, self.world, before=self._kept(record))
@@ -115,21 +110,21 @@ class Handle:
         with annotate_errors(self.name), self._using:
             identity = self.box.identity
             self.records.check()
-            with begin(self.records, self.key, self._host, recover=False) as transaction:
+            with begin(self.records, self.key, self.host, recover=False) as transaction:
                 transaction.refuse_pending()
                 return self._decide(identity, transaction, make)[1].plan
 
     def _decide(
         self, identity: namespace.Identity, transaction: Transaction, make: Make[T]
     ) -> tuple[Record, Operation[T]]:
-        """Return the record, and what a verb comes to."""
+        """Return the record, and the operation that a verb makes of it."""
         record = self._verified(identity, transaction.record)
         operation = make(record)
-        refuse_other_host(record, self._host, operation)
+        refuse_other_host(record, self.host, operation)
         return record, operation
 
     def _verified(self, identity: namespace.Identity, found: Record | None) -> Record:
-        """Return the record that was found, if it is of this namespace and that is where it was."""
+        """Return a record if it is of this namespace, and that is at its path."""
         if found is None and self.target.is_host:
             return Record(HOST_NAME, self.path, boot(), identity, identity, pinned=False)
         if found is None or found.netns != identity:
@@ -139,11 +134,11 @@ class Handle:
         return found
 
     def _kept(self, record: Record | None) -> Record | None:
-        """Return what is kept of a record: nothing of a host without interfaces."""
+        """Return a record if it is to be stored: that of a host without interfaces is not."""
         return None if record and self.target.is_host and not record.interfaces else record
 
     def advertise(self, before: Record | None, now: Record | None) -> None:
-        """Advertise the interfaces that are new in its record, and no longer those that are gone from it."""
+        """Start the adverts of interfaces that are new in the record, and stop those of interfaces that left it."""
         known, kept = ({item.id: item for item in record.interfaces} if record else {} for record in (before, now))
         self.adverts.stop(known.keys() - kept.keys())
         for item in kept.values():
@@ -154,62 +149,62 @@ class Handle:
 
     def run(self, function: Callable[[], T]) -> T:
         """Call *function* inside, on a thread of its own."""
-        with self._using:  # a descriptor of its own: the sandbox may be closed meanwhile, and the number used again
+        with self._using:  # its own descriptor: if the sandbox is closed meanwhile, the number may be reused
             fd = self.box.duplicate()
         return namespace.run_in(fd, function, own=True)
 
     def subscribe(self, make: Callable[[Listener], S]) -> S:
-        """Return what *make* makes of a socket that receives what changes inside; it is closed with this handle."""
+        """Return what *make* returns for a socket that receives the changes inside; this handle closes it."""
         with self._using:
             made = make(listen(self.box.fd))
             self._subscriptions.add(made)
         return made
 
-    # --- the end ---
+    # --- closing ---
 
     def close(self) -> None:
-        """Close all descriptors, when no change is under way."""
+        """Close all descriptors, after the change that is under way."""
         with self._using:
             self.is_closed = True
-            self._end_subscriptions()
+            self._close_subscriptions()
             try:
                 self.adverts.stop_all()
             finally:
                 self._box.close()
-                self._host.close()
+                self.host.close()
 
     def end(self, change: Callable[[], T]) -> tuple["Handle", T]:
-        """Carry out the last *change* and close; return another handle, which holds the namespace, and its result."""
+        """Carry out a last *change* and close; return another handle of the namespace, and the result."""
         with self._using:
             result = change()
-            held = Handle(self.records, self.name, self.path, self._box.twin(), self._host.twin())
+            held = Handle(self.records, self.name, self.path, self._box.twin(), self.host.twin())
             self.close()
         return held, result
 
     def release(self) -> namespace.Identity:
-        """Close what is open of the namespace, but not of the host; return its identity."""
+        """Close the descriptors of the namespace, but not of the host; return its identity."""
         with self._using:
             identity = self._box.identity
             self.is_closed = True
             self.adverts.stop_all()
-            self._end_subscriptions()
+            self._close_subscriptions()
             self._box.close()
             return identity
 
-    def _end_subscriptions(self) -> None:
+    def _close_subscriptions(self) -> None:
         for subscription in tuple(self._subscriptions):
-            subscription.end()
+            subscription.close()
 
 
 class Opened(Protocol):
-    """An object that has an open sandbox."""
+    """An object with an open sandbox."""
 
     _handle: Handle
 
 
 @contextmanager
 def annotate_errors(name: str) -> Iterator[None]:
-    """Note on errors which sandbox they are about."""
+    """Add the sandbox to errors that do not name one."""
     try:
         yield
     except NetSandboxError as error:

@@ -1,8 +1,8 @@
-"""The verbs for interfaces, as functions that make an operation of a sandbox's record: attach, detach, advertise.
+"""The verbs for interfaces: each makes an operation of a sandbox's record.
 
 An attach from top to bottom: `add_interfaces` checks the requests, `attach` reads the facts (`_plan/state.py`) and has
-them planned (`_plan/attach.py`), and `_read_back` returns what came of it. `Handle.change` takes the lock before and
-carries the plan out in between; `Handle.plan` returns it.
+them planned (`_plan/attach.py`), and `_read_back` returns the result. `Handle.change` takes the lock before, and
+carries the plan out in between; `Handle.plan` returns the plan.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ from netsandbox._plan.attach import plan_attach
 from netsandbox._plan.check import find_problems
 from netsandbox._plan.detach import plan_detach
 from netsandbox._plan.model import Plan, plan_of
-from netsandbox._plan.state import Facts, Inventory, attach_facts, classify, detach_facts
+from netsandbox._plan.state import Facts, attach_facts, classify, detach_facts
 from netsandbox._record import Attachment, Record
 from netsandbox._run.handle import Handle, Make, Opened
 from netsandbox._run.lifecycle import plan_destruction
@@ -30,7 +30,7 @@ _FOREIGN = "it is foreign: netsandbox did not attach it, and leaves it alone"
 
 
 class Box(Owner, Opened, Protocol):
-    """A sandbox, as far as its verbs need it."""
+    """What the verbs need of a sandbox."""
 
 
 def add_interface(box: Box, source: str | Kind | InterfaceSpec, **options: Unpack[InterfaceOptions]) -> Make[Interface]:
@@ -55,11 +55,11 @@ def add_interface(box: Box, source: str | Kind | InterfaceSpec, **options: Unpac
 
 def add_interfaces(box: Box, specs: Iterable[InterfaceSpec]) -> Make[tuple[Interface, ...]]:
     """Attach several links, in this order; see `Sandbox.add_interfaces`."""
-    wishes = expect_all("spec", specs, InterfaceSpec)
+    requests = expect_all("spec", specs, InterfaceSpec)
 
     def make(record: Record) -> Operation[tuple[Interface, ...]]:
-        plan, new, made = attach(box._handle, record, wishes)  # noqa: SLF001  a part of the library
-        return Operation(plan, new, lambda: with_dropped(wishes, _read_back(box, made)))
+        plan, new, made = attach(box._handle, record, requests)  # noqa: SLF001  a part of the library
+        return Operation(plan, new, lambda: with_dropped(requests, _read_back(box, made)))
 
     return make
 
@@ -67,10 +67,9 @@ def add_interfaces(box: Box, specs: Iterable[InterfaceSpec]) -> Make[tuple[Inter
 def attach(
     handle: Handle, record: Record, specs: Sequence[InterfaceSpec], *, is_new: bool = False
 ) -> tuple[Plan, Record, tuple[Attachment, ...]]:
-    """Plan to attach links; a namespace that *is_new* has no addresses and routes yet.
+    """Plan to attach links; return the plan, the record afterwards, and what is attached.
 
-    Returns:
-        The plan, the record afterwards, and what is attached.
+    A namespace that *is_new* has no addresses and routes yet.
     """
     facts = _attach_facts(handle, specs, is_new=is_new)
     plan, made = plan_attach(specs, handle.target, facts, record.interfaces, next_id=record.next_id)
@@ -84,7 +83,7 @@ def _read_back(box: Box, made: Sequence[Attachment]) -> tuple[Interface, ...]:
     there = {item.id for item in found}
     lost = [item.source for item in made if item.id not in there]
     if lost:
-        raise InterfaceNotFoundError(f"read {', '.join(lost)} back", "somebody inside took it away")
+        raise InterfaceNotFoundError(f"read {', '.join(lost)} back", "it was deleted or moved inside meanwhile")
     return found
 
 
@@ -100,7 +99,7 @@ def _attach_facts(handle: Handle, specs: Sequence[InterfaceSpec], *, is_new: boo
 
 
 def _refusal(handle: Handle, source: object, options: Mapping[str, object], error: SpecError) -> SpecError:
-    """Return the error that has all problems: of the request in itself, and of the rest of it with the facts."""
+    """Return an error with all problems: those of the options, and those of valid options with the facts."""
     record = handle.record()
     specs = salvage(source, options, error.problems)
     facts = _attach_facts(handle, specs)
@@ -156,31 +155,29 @@ def destroy(box: Box, *, wait: bool = False) -> Make[Sequence[int]]:  # noqa: AR
 
 
 def snapshot(box: Box, *, neighbors: bool = False) -> Snapshot:
-    """Read a sandbox: its record, and each list of the kernel once; *neighbors*: also those and forwarding entries."""
+    """Read a sandbox: its record, and each list of the kernel once; *neighbors*: with forwarding entries."""
     handle = box._handle  # noqa: SLF001  as above
     record = handle.record()
     return Snapshot.read(box, handle.box, _host(handle, record), record.interfaces, neighbors=neighbors)
 
 
-def _inventory(handle: Handle, record: Record) -> Inventory:
-    """Tell the links of a sandbox apart."""
-    return classify(_host(handle, record), handle.box, record.interfaces)
-
-
 def _host(handle: Handle, record: Record) -> LinuxKernel | None:
-    """Return the namespace that the links came from; None if the sandbox was opened with another host."""
+    """Return the host that the links came from; None if the sandbox was opened with another one."""
     return handle.host if handle.host.identity == record.host else None
 
 
 def _find(handle: Handle, record: Record, interface: Interface | str, verb: str) -> tuple[Attachment, ...]:
-    """Return the interface that is meant; an old snapshot of one that was removed stands for nothing."""
+    """Return the attachment of an interface; there is none if it is a snapshot of one that was detached."""
     if isinstance(interface, Interface):
         interface.check_owner(handle.name)
         if not interface.id:
             raise _not_found(handle, verb, interface.name, _FOREIGN)
         asked = (interface.id, interface.index, interface.source)
         return tuple(item for item in record.interfaces if (item.id, item.index, item.source) == asked)
-    link, found = handle.box.link(parse_interface(interface)), _inventory(handle, record)
+    link, found = (
+        handle.box.link(parse_interface(interface)),
+        classify(_host(handle, record), handle.box, record.interfaces),
+    )
     chosen = tuple(item for item in found.ours if link and item.index == link.index)
     chosen = chosen or tuple(item for item in found.missing if item.name == interface)
     chosen = chosen or tuple(item for item in found.ours if not link and item.name == interface)

@@ -1,8 +1,9 @@
-"""Sandbox lifecycle: create, open, adopt, destroy. A plan takes the same way, and stops before the first change."""
+"""Sandbox lifecycle: create, open, adopt, destroy; plans do the same, and stop before the first change."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from netsandbox import _record
 from netsandbox._checks import is_path, sandbox_name_problem
@@ -50,7 +51,7 @@ def open_host(host: str | LinuxKernel | None) -> LinuxKernel:
 
 @contextmanager
 def opening(host: str | LinuxKernel | None, name: str) -> Iterator[tuple[LinuxKernel, ExitStack]]:
-    """Open the host's namespace; what is put on the stack is closed if anything fails."""
+    """Open the host's namespace; if anything fails, it and what is put on the stack are closed."""
     with annotate_errors(name), ExitStack() as stack:
         outside = open_host(host)
         stack.callback(outside.close)
@@ -64,25 +65,23 @@ def opening(host: str | LinuxKernel | None, name: str) -> Iterator[tuple[LinuxKe
 def create(
     name: str, *, replace_old: bool = False, host: str | LinuxKernel | None = None, attach: Attach | None = None
 ) -> Handle:
-    """Create a sandbox; see `Sandbox.create`. What *attach* makes is a part of it."""
+    """Create a sandbox with what *attach* plans; see `Sandbox.create`."""
     records = Records()
     name, path = locate(records, name)
     records.prepare(pins=True)
     with opening(host, name) as (outside, stack), begin(records, name, outside) as transaction:
         old = _existing(transaction, path, outside, stack, replace_old=replace_old)
-        if old and attach:  # the links that are asked for, or their names, may be in use until the old one is gone
-            before = old.record()
-            gone, ends = plan_destruction(old, before)
-            transaction.carry_out(Operation(gone, None, lambda: None), old.world, before=before)
+        if old and attach:  # the old one may have the links that are requested, or their names
+            gone, ends = plan_destruction(old, old.record())
+            transaction.carry_out(Operation(gone, None, lambda: None), old.world, before=old.record())
             release([(old, ends)], wait=True)
             old = None
-        # Two namespaces of one name: the new one goes by another spelling of its path until it is pinned.
+        # Two namespaces with one name: until the new one is pinned, its name is another spelling of its path.
         directory, _, last = path.rpartition("/")
         called = Target(name, f"{directory}/./{last}") if old else target(name, path)
         creation = _creation(transaction, called, path, outside, stack, old=old, attach=attach)
-        transaction.carry_out(
-            creation.operation, creation.world, before=old.record() if old else None, pending=creation.pending
-        )
+        before = old.record() if old else None
+        transaction.carry_out(creation.operation, creation.world, before=before)
         creation.handle.advertise(None, creation.operation.record)
         if old:
             release([(old, creation.ends)])
@@ -105,23 +104,13 @@ def plan_creation(
         return plan
 
 
-@dataclass(frozen=True, slots=True)
-class _Creation:
-    """What creating a sandbox comes to.
+class _Creation(NamedTuple):
+    """How a namespace becomes a sandbox."""
 
-    Attributes:
-        handle: The new sandbox.
-        operation: What to do.
-        world: The namespaces that the plan is about.
-        pending: What recovery does.
-        ends: Indexes of the host ends of the veths that go with the sandbox that is replaced.
-    """
-
-    handle: Handle
+    handle: Handle  # of the new sandbox
     operation: Operation[None]
     world: World
-    pending: Pending | None
-    ends: Sequence[int] = ()
+    ends: Sequence[int]  # indexes of the host ends of the veths that end with the replaced sandbox
 
 
 def _creation(
@@ -134,13 +123,13 @@ def _creation(
     old: Handle | None,
     attach: Attach | None,
 ) -> _Creation:
-    """Make a namespace, and return how it becomes a sandbox, in the place of an *old* one if there is one."""
+    """Create a namespace, and return how it becomes a sandbox, in place of *old* if there is one."""
     records, name = transaction.records, transaction.key
     box = LinuxKernel.create()
     stack.callback(box.close)
     handle = Handle(records, name, path, box, outside)
     stack.callback(handle.close)
-    handle.recovered = (transaction.recovered,) if transaction.recovered else ()
+    handle.recovered = transaction.recovered
     new = Record(name, path, boot(), box.identity, outside.identity, pinned=True, mounts=namespace.mounts())
     plan, world, pending = plan_create(called, path, box.identity), handle.world, None
     ends: Sequence[int] = ()
@@ -150,29 +139,28 @@ def _creation(
         world = {**old.world, called.netns: box}
         steps = (*gone.steps, Unpin(called.netns, path, box.identity))
         pending = Pending(plan.operation, steps, forward=True, then=None)
-    if attach is None:
-        return _Creation(handle, Operation(plan, new, lambda: None), world, pending, ends)
-    more, new = attach(handle, new)
-    plan = replace(joined(plan, more), operation=plan.operation)
-    # After a crash the kernel destroys the namespace, which has no pin, with everything inside: only changes on the
-    # host need to be rolled back.
-    outlives = (step.inverse() for item in new.interfaces for step in reversed(item.back))
-    pending = Pending(plan.operation, (*plan.steps, *outlives), forward=False, then=None)
-    return _Creation(handle, Operation(plan, new, lambda: None), world, pending, ends)
+    if attach:
+        more, new = attach(handle, new)
+        plan = replace(joined(plan, more), operation=plan.operation)
+        # After a crash the kernel destroys the namespace, which has no pin, with everything inside: only changes on the
+        # host need to be rolled back.
+        outlives = (step.inverse() for item in new.interfaces for step in reversed(item.teardown))
+        pending = Pending(plan.operation, (*plan.steps, *outlives), forward=False, then=None)
+    return _Creation(handle, Operation(plan, new, lambda: None, pending), world, ends)
 
 
 def _existing(
     transaction: Transaction, path: str, outside: LinuxKernel, stack: ExitStack, *, replace_old: bool
 ) -> Handle | None:
-    """Return the sandbox that is to be replaced; None if the name is free."""
+    """Return the sandbox to replace; None if the name is free."""
     name, record = transaction.key, transaction.record
     there = namespace.pinned(path)
     if there is None:
         if not transaction.records.will_make(path):
             namespace.check_pin(path)
-        return None  # a record without its namespace, if there is one, is obsolete
+        return None  # a record without its namespace is obsolete
     if record is None or record.netns != there:
-        raise SandboxExistsError(f"create sandbox {name}", f"something that is not ours is at {path}")
+        raise SandboxExistsError(f"create sandbox {name}", f"{path} exists, and netsandbox did not pin it there")
     if not replace_old:
         raise SandboxExistsError(f"create sandbox {name}", "a sandbox of this name exists")
     box = LinuxKernel(namespace.open_namespace(path, follow=False))
@@ -184,19 +172,20 @@ def _existing(
 
 
 def open_(name: str, *, host: str | LinuxKernel | None = None, recover: bool = True) -> Handle:
-    """Open a sandbox; see `Sandbox.open`. Without *recover*, what was interrupted stays as it is."""
+    """Open a sandbox; see `Sandbox.open`. Without *recover*, an interrupted operation is not recovered."""
     records = Records()
     name, path = locate(records, name)
     request = f"open sandbox {name}"
-    record, words = records.load(name), None
+    record = records.load(name)
+    recovered: tuple[str, ...] = ()
     with opening(host, name) as (outside, stack):
         if record and (record.pending or record.boot != boot()):
             with begin(records, name, outside, recover=recover) as transaction:
-                record, words = transaction.record, transaction.recovered
+                record, recovered = transaction.record, transaction.recovered
         if record is None:
             there = namespace.pinned(path) is not None
-            reason = "netsandbox did not make this namespace; adopt it" if there else "there is none of this name"
-            raise SandboxNotFoundError(request, words or reason)
+            reason = "netsandbox did not make this namespace; adopt it" if there else "no sandbox has this name"
+            raise SandboxNotFoundError(request, *recovered or (reason,))
         fd = namespace.find(record.path, follow=not record.pinned)
         if fd is None:
             lost = f"its namespace is no longer at {record.path}"
@@ -207,7 +196,7 @@ def open_(name: str, *, host: str | LinuxKernel | None = None, recover: bool = T
             raise SandboxNotFoundError(request, f"another namespace is at {record.path} now")
         _refuse_own(box, outside, record.path)
         handle = Handle(records, name, record.path, box, outside)
-        handle.recovered = (words,) if words else ()
+        handle.recovered = recovered
         return handle
 
 
@@ -221,7 +210,7 @@ def open_host_sandbox(path: str | None) -> Handle:
 
 
 def adopt(source: str, name: str | None, *, host: str | None = None) -> Handle:
-    """Adopt a namespace that someone else made; see `Sandbox.adopt`."""
+    """Adopt a namespace that another program created; see `Sandbox.adopt`."""
     records = Records()
     key, path = _adopted(records, source, name)
     records.prepare(pins=name is not None)
@@ -244,7 +233,7 @@ def plan_adoption(source: str, name: str | None, *, host: str | None = None) -> 
 
 
 def _adopted(records: Records, source: str, name: str | None) -> tuple[str, str | None]:
-    """Return what the sandbox of an adopted namespace is called, and where that is pinned (None: it is not)."""
+    """Return the name of an adopted sandbox, and the path where it is pinned (None: it is not)."""
     if not is_path(source):
         raise SpecError([Problem("path", source, "is not an absolute path")])
     if name is None:
@@ -255,7 +244,7 @@ def _adopted(records: Records, source: str, name: str | None) -> tuple[str, str 
 def _adoption(
     transaction: Transaction, source: str, pin: str | None, outside: LinuxKernel, stack: ExitStack
 ) -> tuple[Handle, Operation[None]]:
-    """Open a namespace, and return how it becomes a sandbox, which is pinned at *pin*."""
+    """Open a namespace, and return how it becomes a sandbox, pinned at *pin* (None: not pinned)."""
     records, key = transaction.records, transaction.key
     operation = f"adopt {source} as sandbox {key}"
     box = LinuxKernel(namespace.open_namespace(source))
@@ -267,22 +256,19 @@ def _adoption(
         namespace.check_pin(pin)
     if transaction.record and transaction.record.netns == box.identity:
         raise SandboxExistsError(operation, "it is a sandbox already")
-    twin = _holder(records, box.identity)
-    if twin is not None:
-        raise SandboxExistsError(operation, f"it is sandbox {twin} already; open that")
+    other = _holder(records, box.identity)
+    if other is not None:
+        raise SandboxExistsError(operation, f"it is sandbox {other} already; open that")
     new = Record(key, pin or source, boot(), box.identity, outside.identity, pinned=pin is not None, adopted=True)
     handle = Handle(records, key, new.path, box, outside)
-    handle.recovered = (transaction.recovered,) if transaction.recovered else ()
+    handle.recovered = transaction.recovered
     lo = box.link("lo")
     state = LinkState(lo, tuple(box.addresses(lo.index))) if lo else None
     return handle, Operation(plan_create(handle.target, pin, box.identity, source=source, lo=state), new, lambda: None)
 
 
 def _holder(records: Records, identity: tuple[int, int]) -> str | None:
-    """Return the name of the sandbox that a namespace is already.
-
-    Two sandboxes of one namespace could not tell which of them attached a link.
-    """
+    """Return the name of the sandbox that a namespace is already: two could not tell which one attached a link."""
     for key in records.names():
         with suppress(NetSandboxError):  # a damaged record is reported when that sandbox is used
             record = records.load(key) if _record.mentions(records.read(key) or b"", identity) else None
@@ -302,15 +288,11 @@ def _refuse_own(box: LinuxKernel, outside: LinuxKernel, path: str) -> None:
 
 
 def plan_destruction(handle: Handle, record: Record) -> tuple[Plan, list[int]]:
-    """Plan to return every link that came from the host, and to delete what is ours.
-
-    Returns:
-        The plan, and the indexes of the host ends of the veths that go with the namespace.
-    """
+    """Plan to destroy a sandbox; return the plan, and the host ends of the veths that end with the namespace."""
     found = classify(handle.host, handle.box, record.interfaces)
     items = leaving(record.interfaces, found, stays=record.stays)
     path = record.path if record.pinned else None
     facts = detach_facts(handle.host, handle.box, items, record.interfaces)
     plan = plan_destroy(items, handle.target, facts, path, record.netns)
     links = {link.index: link for link in found.links}
-    return plan, [links[item.index].lower or 0 for item in found.ours if item.outer and item not in items]
+    return plan, [links[item.index].lower or 0 for item in found.ours if item.host_end and item not in items]

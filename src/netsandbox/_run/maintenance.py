@@ -26,7 +26,7 @@ def pinned_names() -> list[str]:
 def recover() -> tuple[str, ...]:
     """Recover every sandbox; see `Sandbox.recover`."""
     records = Records()
-    return (*_each(records, lambda transaction: filter(None, [transaction.recovered])), *_drafts(records, delete=True))
+    return (*_each(records, lambda transaction: transaction.recovered), *_drafts(records, delete=True))
 
 
 def prune(*, dry_run: bool) -> tuple[str, ...]:
@@ -34,8 +34,7 @@ def prune(*, dry_run: bool) -> tuple[str, ...]:
     records = Records()
 
     def prune_one(transaction: Transaction) -> Iterator[str]:
-        if transaction.recovered:
-            yield transaction.recovered
+        yield from transaction.recovered
         record = records.load(transaction.key)
         reason = record and _dead(record)
         if record and reason:
@@ -50,14 +49,14 @@ def prune(*, dry_run: bool) -> tuple[str, ...]:
 
 
 def _orphan_veths(records: Records, *, delete: bool) -> list[str]:
-    """Name, and *delete*, the host ends of veths that no sandbox has any more: their mark says that they are ours."""
+    """Report, and *delete*, host ends of veths that no sandbox has any more; their aliases mark them as ours."""
     found = []
     with opening(None, HOST_NAME) as (outside, _):
         for link in outside.links():
             key = records.marked(link.alias or "")
             if key is None:
                 continue
-            with begin(records, key, None, recover=False):  # so that it is not one that is being created
+            with begin(records, key, None, recover=False):  # so that it is not being created
                 again = wait_for_name(outside, link.name, lambda link: is_orphan_veth(records, link))
                 if again and is_orphan_veth(records, again):
                     found.append(f"{again.name}: the host end of a veth of sandbox {key}, which is gone")
@@ -68,15 +67,15 @@ def _orphan_veths(records: Records, *, delete: bool) -> list[str]:
 
 
 def _drafts(records: Records, *, delete: bool) -> list[str]:
-    """Name, and *delete*, the files of killed processes."""
+    """Report, and *delete*, the temporary files of killed processes."""
     return [f"{path}: left behind by a process that was killed" for path in records.orphans(delete=delete)]
 
 
 def _each(records: Records, work: Callable[[Transaction], Iterable[str]], *, recover: bool = True) -> list[str]:
-    """Do *work* with every sandbox, under its lock, and return its words; one that fails does not stop the others.
+    """Call *work* with every sandbox, under its lock, and return its words; one that fails does not stop the others.
 
     Raises:
-        NetSandboxError: Something failed; it holds all words, and every failure.
+        NetSandboxError: Something failed; its text has all words, and every failure.
     """
     done: list[str] = []
     failed: list[NetSandboxError] = []
@@ -94,7 +93,7 @@ def _each(records: Records, work: Callable[[Transaction], Iterable[str]], *, rec
 
 
 def _dead(record: Record) -> str | None:
-    """Return why a sandbox is dead, or what of it is left half done; None: it is neither."""
+    """Return why a sandbox is to be pruned; None: it is not."""
     if record.boot != boot():
         return "it was made before the machine was started again"
     if is_pin_hidden(record):

@@ -1,6 +1,6 @@
-"""The verbs for gateways, routes, addresses, neighbors and settings, as functions that make an operation of a record.
+"""The verbs for gateways, routes, addresses, neighbors and settings: each makes an operation of a sandbox's record.
 
-Each checks its request, and has it planned by `_plan/network.py`; none of them changes the record.
+Each checks its request, and has it planned by `_plan/network.py`. None of them changes the record.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +17,7 @@ from netsandbox.spec import Gateway, Neighbor, Route, best_gateways, expect, exp
 
 
 def _plan(box: Opened, plan: Callable[..., Plan], *args: object, **options: object) -> Make[None]:
-    """Return what makes an operation of a plan that leaves the record as it is."""
+    """Return a verb that carries out a plan and leaves the record as it is."""
     handle = box._handle  # noqa: SLF001  a part of the library
     return lambda record: Operation(plan(handle.box, handle.target, *args, **options), record, nothing)
 
@@ -56,10 +56,10 @@ def set_gateway(
 
 def choose_gateways(box: Opened, candidates: Iterable[Gateway]) -> Make[tuple[Gateway, ...]]:
     """Set the best default route of each family; see `Sandbox.choose_gateways`."""
-    wishes = expect_all("gateway", candidates, Gateway)
+    gateways = expect_all("gateway", candidates, Gateway)
     handle = box._handle  # noqa: SLF001  as above
-    chosen = tuple(best_gateways(wishes).values())
-    return lambda record: Operation(plans.choose_gateways(handle.box, handle.target, wishes), record, lambda: chosen)
+    chosen = tuple(best_gateways(gateways).values())
+    return lambda record: Operation(plans.choose_gateways(handle.box, handle.target, gateways), record, lambda: chosen)
 
 
 def unset_gateway(box: Opened, family: int = 4) -> Make[None]:

@@ -6,13 +6,12 @@ kernel releases when its holder exits. `begin` is the only place that takes the 
 Theory of operation. A change goes through three states, and each is on disk before the next one begins:
 
 1. *idle*: the record says what is attached, and nothing is pending.
-2. *pending*: the record holds the steps of the change as well, and which way recovery takes: back or forward. Only now
-   does the first step run. If a step fails in a living process, `execute` rolls back, and the record returns to idle.
-3. *idle* again, with the new record. This write is the commit: before it recovery rolls an attach back, after it the
-   change is done.
+2. *pending*: the record holds the steps of the change as well, and whether recovery rolls them back or forward. Only
+   now does the first step run. If a step fails, `execute` rolls back, and the record returns to idle.
+3. *idle* again, with the new record. This write is the commit: until it, recovery rolls an attach back.
 
-An attach is rolled back, a detach is rolled forward (docs/decisions/0008-attach-rolls-back.md): either way each
-link of the host ends up on the host. `begin` recovers before it hands out a transaction:
+Recovery rolls an attach back and a detach forward (docs/decisions/0008-attach-rolls-back.md): either way each link of
+the host ends up on the host. `begin` recovers before it yields a transaction:
 
 | record of        | its pin is                     | pending  | `begin`                                             |
 |------------------|--------------------------------|----------|-----------------------------------------------------|
@@ -25,14 +24,15 @@ link of the host ends up on the host. `begin` recovers before it hands out a tra
 | this boot        | there                          | forward  | carries out the steps that are left                 |
 | this boot        | gone, or of another namespace  | any      | does the same, with an empty namespace in its place |
 
-In the last row the kernel has destroyed everything inside; only the steps on the host find something to do. No step
-moves a link into the stand-in: a step looks for its link first, and does not find it there.
+In the last row the kernel has destroyed everything inside; only the steps on the host find something to do. A step
+looks for its link first, does not find it in the empty namespace, and so moves nothing into it.
 
 Recovery can itself be interrupted, and is then repeated: a step looks before it acts. Where a step of recovery fails,
 the record stays pending, and the next `begin` tries again.
 """
 
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -60,13 +60,13 @@ class Records(Store):
         if sys.platform != "linux":
             raise NetSandboxError(f"network namespaces are a part of Linux; this is {sys.platform}")
         super().__init__()
-        self._latest: tuple[bytes, Record] | None = None  # what this object read or wrote last: it need not be parsed
+        self._latest: tuple[bytes, Record] | None = None  # what was read or written last, to parse it once
 
     def load(self, key: str) -> Record | None:
         """Return the record of a sandbox; None if there is none.
 
         Raises:
-            ProtocolError: The record is damaged; nothing is done by it.
+            ProtocolError: The record is damaged.
         """
         data = self.read(key)
         if data is None:
@@ -92,17 +92,19 @@ class Records(Store):
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[T]):
-    """What a verb comes to.
+    """What a verb asks for.
 
     Attributes:
-        plan: What is to be done.
+        plan: What to do.
         record: The record afterwards; None: there is none.
-        read: Reads back what the caller gets.
+        read: Reads the result back, which the caller gets.
+        pending: What recovery does; if None, it rolls the plan back, or forward if the plan is idempotent.
     """
 
     plan: Plan
     record: Record | None
     read: Callable[[], T]
+    pending: Pending | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +113,18 @@ class Transaction:
 
     Attributes:
         records: The runtime directory.
-        key: What the record is kept under.
+        key: The key of the record.
         record: The record; None: there is none.
-        recovered: What recovery did, in words; None: nothing.
+        recovered: What recovery did, in words.
     """
 
     records: Records
     key: str
     record: Record | None
-    recovered: str | None = None
+    recovered: tuple[str, ...] = ()
 
     def refuse_pending(self) -> None:
-        """Refuse to plan on top of an interrupted operation, which only a real run recovers.
+        """Refuse to plan on top of an interrupted operation, which a dry run does not recover.
 
         Raises:
             NetSandboxError: An operation was interrupted.
@@ -131,21 +133,8 @@ class Transaction:
             reason = "a dry run recovers nothing; netsandbox prune, or any command without it, does"
             raise NetSandboxError(f"{self.record.pending.operation} was interrupted: {reason}")
 
-    def carry_out(
-        self,
-        operation: Operation[T],
-        world: World,
-        *,
-        before: Record | None,
-        pending: Pending | None = None,
-    ) -> T:
-        """Carry out an operation, all of it or none of it.
-
-        Args:
-            operation: What to do, the record afterwards, and what reads back what the caller gets.
-            world: The namespaces that its plan is about.
-            before: The record before; None: there is none.
-            pending: What recovery does; if left out, it rolls the plan back, or forward if the plan is idempotent.
+    def carry_out(self, operation: Operation[T], world: World, *, before: Record | None) -> T:
+        """Carry out an operation, all of it or none of it, and return what it reads back.
 
         Raises:
             NetSandboxError: Something failed and all was undone, or (RollbackError) not all could be; then the record
@@ -156,8 +145,8 @@ class Transaction:
             return operation.read()
         during = before or then
         if during:
-            way = pending or Pending(plan.operation, plan.steps, plan.idempotent, then if plan.idempotent else before)
-            self.records.keep(self.key, replace(during, pending=way))
+            way = Pending(plan.operation, plan.steps, plan.idempotent, then if plan.idempotent else before)
+            self.records.keep(self.key, replace(during, pending=operation.pending or way))
 
         def commit() -> T:
             result = operation.read()
@@ -182,9 +171,9 @@ def begin(records: Records, key: str, host: LinuxKernel | None, *, recover: bool
 
     Args:
         records: The runtime directory.
-        key: What the record is kept under.
-        host: The namespace that this thread takes for the host; needed to recover.
-        recover: Whether to recover; without, everything stays as it is, and the record may be pending.
+        key: The key of the record.
+        host: The host's namespace for this thread; None: do not recover.
+        recover: Whether to recover; if not, everything stays as it is, and the record may be pending.
 
     Raises:
         NetSandboxError: Recovery failed, or has to be done from another namespace.
@@ -200,19 +189,19 @@ def begin(records: Records, key: str, host: LinuxKernel | None, *, recover: bool
             yield Transaction(records, key, found if found and found.boot == boot() else None)
 
 
-def _recover(records: Records, key: str, host: LinuxKernel) -> tuple[Record | None, str | None]:
-    """Complete what was interrupted in a sandbox; return its record, and what was done, in words."""
+def _recover(records: Records, key: str, host: LinuxKernel) -> tuple[Record | None, tuple[str, ...]]:
+    """Recover an interrupted operation; return the record, and what was done, in words."""
     record = records.load(key)
     if record is None:
-        return None, None
+        return None, ()
     if record.boot != boot():
         records.keep(key, None)
         if record.pinned:
             namespace.sweep(record.path)
-        return None, f"deleted the record of {record.name}: it was made before the machine was started again"
+        return None, (f"deleted the record of {record.name}: it was made before the machine was started again",)
     pending = record.pending
     if pending is None:
-        return record, None
+        return record, ()
     if is_pin_hidden(record):
         raise NetSandboxError(f"{pending.operation} was interrupted: {hidden(record)}")
     if record.host != host.identity:
@@ -228,29 +217,20 @@ def _recover(records: Records, key: str, host: LinuxKernel) -> tuple[Record | No
                 raise error
     records.keep(key, pending.then)
     way = "finished" if pending.forward else "rolled back"
-    return pending.then, f"{way} what was interrupted: {pending.operation}"
-
-
-class _World(dict[str, Kernel]):
-    """The namespaces of an interrupted operation; a new and empty one stands in for each that is gone."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        super().__init__()
-        self._stack = stack
-
-    def __missing__(self, netns: str) -> Kernel:
-        """Make the stand-in of the namespace that the steps call *netns*."""
-        kernel = self[netns] = LinuxKernel.create()
-        self._stack.callback(kernel.close)
-        return kernel
+    return pending.then, (f"{way} what was interrupted: {pending.operation}",)
 
 
 @contextmanager
 def _world(record: Record, host: Kernel) -> Iterator[World]:
-    """Open the namespaces that the steps of a record are about."""
+    """Open the namespaces of an interrupted operation; a new and empty one stands in for each that is gone."""
     with ExitStack() as stack:
-        world = _World(stack)
-        world[HOST] = host
+
+        def stand_in() -> Kernel:
+            kernel = LinuxKernel.create()
+            stack.callback(kernel.close)
+            return kernel
+
+        world = defaultdict[str, Kernel](stand_in, {HOST: host})
         fd = namespace.find(record.path, follow=not record.pinned)
         if fd is not None:
             box = LinuxKernel(fd)
@@ -261,7 +241,7 @@ def _world(record: Record, host: Kernel) -> Iterator[World]:
 
 
 def refuse_other_host(record: Record, host: LinuxKernel, operation: Operation[Any]) -> None:
-    """Refuse to attach from, or return links to, another namespace than the one they came from.
+    """Refuse to attach links from another host than before, or to return them to it.
 
     Raises:
         NetSandboxError: *host* is not the host of the sandbox.
@@ -272,32 +252,32 @@ def refuse_other_host(record: Record, host: LinuxKernel, operation: Operation[An
 
 
 def target(name: str, path: str) -> Target:
-    """Return what plans call the sandbox at *path*: its name if ip-netns(8) sees it there, or the path."""
+    """Return what plans call the sandbox at *path*: its name if ip-netns(8) finds it there, or the path."""
     directory, _, last = path.rpartition("/")
     return Target(name, last if directory == PINS else path)
 
 
 def is_pin_hidden(record: Record) -> bool:
-    """Whether the namespace may be pinned where this process does not see it: in another mount namespace.
+    """Whether the namespace may be pinned in another mount namespace, which this process does not see.
 
-    The file it was mounted on is seen in both, but deleting it would take the mount away everywhere.
+    Its file is there in both, but deleting the file would unpin the namespace everywhere.
     """
     return record.pinned and record.mounts != namespace.mounts() and namespace.is_bare(record.path)
 
 
 def hidden(record: Record) -> str:
-    """Say that a pin is hidden, and what to do."""
+    """Return the reason to refuse a hidden pin, and what to do."""
     return f"nothing is mounted on {record.path} here, but may be in another mount namespace; if not, delete that file"
 
 
 def is_orphan_veth(records: Records, link: Link) -> bool:
     """Whether a link on the host is the end of a veth that no sandbox of the runtime directory has.
 
-    The kernel is still destroying its namespace then, or somebody inside has moved the other end elsewhere.
+    Its namespace is still being destroyed then, or a program inside has moved the other end elsewhere.
     """
     key = records.marked(link.alias or "") if link.kind == "veth" else None
     if key is None:
         return False
     record = records.load(key)
-    ends = [item.outer for item in record.interfaces if item.outer] if record else []
+    ends = [item.host_end for item in record.interfaces if item.host_end] if record else []
     return not any(end.matches(link) for end in ends)

@@ -13,6 +13,7 @@ from netsandbox.interface import Interface
 from netsandbox.netlink.address import Address
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.route import IPV6_METRIC, SCOPES, TABLE_MAIN, name_of
+from netsandbox.netlink.settings import shown
 from netsandbox.sandbox import Sandbox
 from netsandbox.spec import Neighbor, Route
 from netsandbox.stats import Statistics
@@ -104,14 +105,11 @@ def link(item: Link, master: str | None) -> Json:
         "ifindex": item.index,
         "ifname": item.name,
         "flags": flags(item.flags),
-        "mtu": item.mtu,
         **({"master": master} if master else {}),
         "operstate": item.operstate,
-        "txqlen": item.txqlen,
         "link_type": link_type(item.type),
-        **({"address": item.mac} if item.mac else {}),
         **({"altnames": list(item.altnames)} if item.altnames else {}),
-        **({"ifalias": item.alias} if item.alias else {}),
+        **shown(item),
         **({"linkinfo": info} if (info := _info(item)) else {}),
     }
 
@@ -128,14 +126,14 @@ def event(item: Event) -> Json:
         case None:
             return made
         case Link():
-            shown = link(item.value, item.master)
+            found = link(item.value, item.master)
         case Address():
-            shown = {"ifindex": item.value.index, "ifname": item.interface} | address(item.value)
+            found = {"ifindex": item.value.index, "ifname": item.interface} | address(item.value)
         case Route():
-            shown = route(item.value)
+            found = route(item.value)
         case Neighbor():
-            shown = neighbor(item.value)
-    return made | {item.what: shown}
+            found = neighbor(item.value)
+    return made | {item.what: found}
 
 
 def link_type(number: int) -> str:

@@ -36,6 +36,8 @@ class Setting(NamedTuple):
         spellings: Further names of its option on the command line.
         usual: What a link has unless something else was set; None: that depends on the link.
         with_birth: Whether the kernel takes it with the request that creates a link.
+        json: What ``ip -j -d`` calls it, if that is not its word.
+        show: Returns a value as ``ip -j -d`` shows it.
     """
 
     number: int
@@ -49,6 +51,8 @@ class Setting(NamedTuple):
     spellings: tuple[str, ...] = ()
     usual: Value | None = None
     with_birth: bool = True
+    json: str = ""
+    show: Callable[[Any], Value] | None = None
 
 
 def _row(*args: Any, **more: Any) -> Any:  # noqa: ANN401  as field() of dataclasses
@@ -101,6 +105,10 @@ def _parse_alias(value: object) -> str:
     return attrs.to_text(data)
 
 
+def _show_group(value: int) -> str:
+    return str(value) if value else "default"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Settings of a link, or some of them; None: as it is, or as the kernel chooses. Their rows say what they are."""
@@ -124,6 +132,7 @@ class Settings:
         "Free text attached to the link.",
         usual="",
         with_birth=False,
+        json="ifalias",
     )
     txqlen: int | None = _number(
         IFLA.TXQLEN,
@@ -132,11 +141,20 @@ class Settings:
         2**31 - 1,
         "Length of the transmit queue, in packets.",
         spellings=("txqueuelen",),
+        json="txqlen",
         usual=1000,
     )
-    group: int | None = _number(IFLA.GROUP, "group", 0, 2**31 - 1, "Number of the link group.", usual=0)
+    group: int | None = _number(
+        IFLA.GROUP, "group", 0, 2**31 - 1, "Number of the link group.", usual=0, show=_show_group
+    )
     numtxqueues: int | None = _number(
-        IFLA.NUM_TX_QUEUES, "numtxqueues", 1, 4096, "Number of transmit queues of a link to create.", when="at birth"
+        IFLA.NUM_TX_QUEUES,
+        "numtxqueues",
+        1,
+        4096,
+        "Number of transmit queues of a link to create.",
+        when="at birth",
+        json="num_tx_queues",
     )
 
 
@@ -196,3 +214,9 @@ def pack(settings: Settings) -> bytes:
 def words(settings: Settings | None) -> list[str]:
     """Return settings in the words of ip-link(8), as a shell takes them."""
     return [f"{row.word} {quote(str(value))}" for _, row, value in given(settings)] if settings else []
+
+
+def shown(settings: Settings) -> dict[str, Value]:
+    """Return settings under the names and in the form of ``ip -j -d link``; an empty text is left out, as there."""
+    found = ((row.json or row.word, row.show(value) if row.show else value) for _, row, value in given(settings))
+    return {name: value for name, value in found if value != ""}
