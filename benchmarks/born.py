@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks import raw
 from benchmarks.ways import PYROUTE2, sh
 from netsandbox import InterfaceSpec, Route, Sandbox, Veth
-from netsandbox._system import libc, namespace
+from netsandbox._system import files, libc, namespace
 
 if PYROUTE2:
     from pyroute2 import IPRoute, NetNS, netns
@@ -82,7 +82,7 @@ class Raw(Born):
 
     def __init__(self, *, ipv6: bool) -> None:
         super().__init__(ipv6=ipv6)
-        namespace.prepare("/run/netns")
+        files.share("/run/netns")
         self.host, self.home = raw.Socket(), namespace.open_namespace(namespace.OWN)
         self.bridge = socket.if_nametoindex(BRIDGE)
         self.requests: dict[int, tuple[bytes, bytes, tuple[bytes, ...]]] = {}

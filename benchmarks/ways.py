@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from benchmarks import raw
 from netsandbox import Route, Sandbox
-from netsandbox._system import libc, namespace
+from netsandbox._system import files, libc, namespace
 
 try:
     from pyroute2 import IPRoute, NetNS, netns
@@ -75,7 +75,7 @@ class Raw:
         self.requests = (*addresses, raw.up(index), *routes)
 
     def create(self) -> None:
-        namespace.prepare("/run/netns")
+        files.share("/run/netns")
         self.fd = namespace.run_in_new(lambda: namespace.open_namespace(namespace.OWN))
         os.close(os.open(self.path, os.O_CREAT | os.O_EXCL))
         libc.mount(f"/proc/self/fd/{self.fd}", self.path, libc.MS_BIND)

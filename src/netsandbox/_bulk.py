@@ -3,7 +3,6 @@
 They are changed one after the other: rtnl_lock lets only one process at a time change links anyway.
 """
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -118,11 +117,3 @@ def parse(requests: Iterable[tuple[object, object]]) -> dict[str, tuple[Interfac
     if problems:
         raise SpecError(problems)
     return found
-
-
-def room() -> int:
-    """Return how many namespaces may be held open at once, of up to four descriptors each."""
-    import resource  # noqa: PLC0415  few need it
-
-    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return sys.maxsize if most == resource.RLIM_INFINITY else max(most // 4, 1)

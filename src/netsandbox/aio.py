@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Un
 import netsandbox
 from netsandbox import InterfaceSpec, NetSandboxError, Plan, RollbackError, Statistics, Summary
 from netsandbox._bulk import Progress
-from netsandbox._system.namespace import start_thread
+from netsandbox._system.threads import start
 from netsandbox.links import Kind
 from netsandbox.spec import InterfaceOptions
 
@@ -48,22 +48,18 @@ async def _call(
     """Call *work* on a thread of its own; if this is cancelled, call *stop*, wait for *work*, and *undo* its result.
 
     Raises:
-        RollbackError: It was cancelled, and rolling back failed.
+        RollbackError: It was cancelled, and *undo* failed.
     """
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    results: list[T] = []
-    errors: list[BaseException] = []
 
-    def body() -> None:
+    def body() -> T:
         try:
-            results.append(work())
-        except BaseException as error:  # noqa: BLE001  it is raised again where the caller is
-            errors.append(error)
+            return work()
         finally:
             loop.call_soon_threadsafe(ended.set)
 
     cancelled: asyncio.CancelledError | None = None
-    start_thread(partial(contextvars.copy_context().run, body))
+    outcome = start(partial(contextvars.copy_context().run, body))
     while not ended.is_set():
         try:
             await ended.wait()
@@ -71,19 +67,18 @@ async def _call(
             cancelled = error
             if stop:
                 stop()
+    if cancelled is None:
+        return outcome()
     try:
-        if cancelled is None and errors:
-            raise errors[0]
-        if cancelled is None:
-            return results[0]
-        if undo and results:
-            try:
-                await _call(partial(undo, results[0]))
-            except NetSandboxError as error:
-                raise RollbackError(cancelled, [error]) from error
-        raise cancelled from (errors[0] if errors else None)
-    finally:
-        errors.clear()  # no cycle between this frame and the traceback
+        result = outcome()
+    except BaseException as error:
+        raise cancelled from error
+    if undo:
+        try:
+            await _call(partial(undo, result))
+        except NetSandboxError as error:
+            raise RollbackError(cancelled, [error]) from error
+    raise cancelled
 
 
 def _verb(function: Callable[Concatenate[_Sync, P], T]) -> Callable[Concatenate["Sandbox", P], Coroutine[Any, Any, T]]:

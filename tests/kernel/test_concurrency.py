@@ -120,17 +120,17 @@ def test_b5_reading_takes_no_lock(box: Sandbox, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.usefixtures("box")
 def test_a_lock_file_deleted_during_the_wait_is_recreated(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process whose lock file is deleted while it waits creates a new file; the old one would exclude no one."""
-    kept, wait = store.Store(), store.Store._wait
+    kept, wait = store.Store(), store._flock
     path = Path(kept.file("other", ".lock-"))
     gone: list[int] = []
 
-    def wait_and_lose(self: store.Store, fd: int, deadline: float, limit: float) -> None:
-        wait(self, fd, deadline, limit)
+    def wait_and_lose(fd: int, deadline: float, limit: float) -> None:
+        wait(fd, deadline, limit)
         if not gone:
             gone.append(os.fstat(fd).st_ino)
             path.unlink()
 
-    monkeypatch.setattr(store.Store, "_wait", wait_and_lose)
+    monkeypatch.setattr(store, "_flock", wait_and_lose)
     with kept.locked("other", keep=True):
         assert path.exists()
         assert path.read_text().split() == [str(os.getpid())]

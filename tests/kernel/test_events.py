@@ -499,7 +499,7 @@ class Scripted:
 @pytest.mark.parametrize(
     ("answer", "error", "words"),
     [
-        (errno.ENOMEM, KernelError, "hear what has changed: ENOMEM"),
+        (errno.ENOMEM, KernelError, "receive changes: ENOMEM"),
         ((b"", int(socket.MSG_TRUNC)), ProtocolError, "a message of more than 65536 bytes"),
         ((b"x", 0), ProtocolError, "message header of 1 bytes"),
     ],

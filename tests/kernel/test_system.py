@@ -25,7 +25,7 @@ from netsandbox import (
     SpecError,
 )
 from netsandbox._run import transaction
-from netsandbox._system import kernel, libc, namespace, store, sysctl, transport
+from netsandbox._system import files, kernel, libc, namespace, store, sysctl, transport
 from netsandbox.netlink import link_requests as requests
 from tests.kernel import faults, lab
 
@@ -149,16 +149,16 @@ def test_failure_to_start_a_thread_is_a_kernel_error(monkeypatch: pytest.MonkeyP
 
 
 def test_failure_to_read_a_path_is_reported() -> None:
-    for look in (namespace.pinned, namespace.check_directory, lambda path: namespace.find(path, follow=True)):
+    for look in (namespace.pinned, files.check, lambda path: namespace.find(path, follow=True)):
         with pytest.raises(KernelError, match="ENOTDIR"):
             look("/dev/null/x")
     with pytest.raises(KernelError, match="ENOTDIR"):
-        store._list("/dev/null")
+        files.names("/dev/null")
 
 
 def test_failure_to_make_a_directory_is_reported() -> None:
     with pytest.raises(KernelError, match="make the directory /proc/1/x: ENOENT"):
-        namespace.make_directory("/proc/1/x")
+        files.make("/proc/1/x")
 
 
 def test_a_failed_mount_of_a_pin_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +170,7 @@ def test_a_failed_mount_of_a_pin_leaves_no_file(tmp_path: Path, monkeypatch: pyt
         Sandbox.create(str(tmp_path / "pin"))
     assert not (tmp_path / "pin").exists()
     with pytest.raises(KernelError, match="mount: ENOMEM"):
-        namespace.prepare(str(tmp_path))
+        files.share(str(tmp_path))
 
 
 def test_a_pin_that_cannot_be_deleted_is_mounted_again(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +243,7 @@ def test_failure_to_restore_a_record_is_noted_on_the_error(box: Sandbox, monkeyp
 
 
 def test_failure_to_read_the_boot_id_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "open", refuse(errno.EACCES), raising=False)
+    monkeypatch.setattr(files, "open", refuse(errno.EACCES), raising=False)
     store.boot.cache_clear()
     with pytest.raises(KernelError, match="boot_id: EACCES"):
         store.boot()

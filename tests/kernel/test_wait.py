@@ -144,7 +144,7 @@ def test_ctrl_c_during_the_wait_rolls_back(box: Sandbox, monkeypatch: pytest.Mon
         raise KeyboardInterrupt
 
     with fails(box, KeyboardInterrupt), monkeypatch.context() as patch:
-        patch.setattr(listener.Listener, "hears_of", interrupted)
+        patch.setattr(listener.Listener, "wait", interrupted)
         box.add_interface("v0", wait="up")
 
 

@@ -18,6 +18,7 @@ from netsandbox.spec import parse_address
 from netsandbox.testing import FakeKernel
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Sequence
 
     from netsandbox._system.kernel import LinuxKernel
@@ -147,7 +148,8 @@ def test_missing_link_or_no_carrier_is_not_advertised() -> None:
 )
 def test_only_ethernet_is_advertised(type_: int, mac: str | None) -> None:
     """Advertising a link that is not Ethernet, or has no MAC of six bytes, raises KernelError."""
-    with pytest.raises(KernelError, match=f"it is no Ethernet link: its link-layer address is {mac}"):
+    reason = f"its link-layer address is {mac}" if mac else "it has no link-layer address"
+    with pytest.raises(KernelError, match=f"it is no Ethernet link: {reason}"):
         announce.frames(fake(type=type_, mac=mac), 7)
 
 
@@ -375,5 +377,5 @@ def test_sockets_are_closed_even_without_a_thread(
     """Packet sockets are closed even if no thread can be started to close them."""
     monkeypatch.setattr(threading.Thread, "start", start)
     sockets = [Closable() for _ in range(3)]
-    packet.close_all(cast("list[packet.PacketSocket]", sockets))
+    packet.close_all(cast("list[socket.socket]", sockets))
     assert all(item.closed.is_set() for item in sockets)

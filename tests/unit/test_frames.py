@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netsandbox._frames import advert
+from netsandbox._frames import advert, checksum
 
 MAC = bytes.fromhex("024200000042")
 MACS = st.binary(min_size=6, max_size=6)
@@ -59,3 +59,7 @@ def test_frame_contains_mac_and_address_twice(mac: bytes, address: IPv4Address |
     assert frame.count(address.packed) >= 2
     assert frame.count(mac) >= 2
     assert len(frame) == (42 if address.version == 4 else 86)
+
+
+def test_checksum_matches_the_example_of_rfc_1071() -> None:
+    assert checksum(bytes.fromhex("0001f203f4f5f6f7")) == 0xFFFF - 0xDDF2  # RFC 1071, section 3

@@ -13,6 +13,7 @@ from netsandbox._run import interfaces as _interfaces
 from netsandbox._run import lifecycle
 from netsandbox._run.handle import Handle
 from netsandbox._run.release import release
+from netsandbox._system import namespace
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox.interface import Interface
 from netsandbox.spec import InterfaceSpec
@@ -113,7 +114,7 @@ class Many(Interfaces):
             BaseException: The call was interrupted (KeyboardInterrupt); a note says what was done.
         """
         gone: list[tuple[Handle, Sequence[int]]] = []
-        room = _bulk.room()
+        room = namespace.room()
 
         def flush() -> None:
             with ExitStack() as stack:

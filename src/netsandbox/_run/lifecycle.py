@@ -41,7 +41,7 @@ def locate(records: Records, name: str) -> tuple[str, str]:
 def open_host(host: str | LinuxKernel | None) -> LinuxKernel:
     """Open the host's namespace: the one at a path, the one that is open already, or that of the calling thread."""
     if isinstance(host, LinuxKernel):
-        return host.twin()
+        return host.copy()
     if host is None:
         return LinuxKernel.own()
     if not is_path(host):

@@ -20,25 +20,28 @@ from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import Message, Request
 from netsandbox.netlink.options import Value
 
-_FIRST_GROUP = 0x6E000000  # of those that links get to be deleted together; far from what people count up to
+_FIRST_GROUP = 0x6E000000  # link groups in which links are deleted together; far above the numbers that people choose
 _IP = frozenset((AF_INET, AF_INET6))
 
 
 class LinuxKernel:
     """A network namespace: a descriptor of it, a netlink socket in it, and its settings.
 
-    Implements `netsandbox._steps.Kernel`. It owns the descriptor.
+    `netsandbox._kernel.Kernel` says what the methods do that have no docstring here.
+
+    Args:
+        fd: A descriptor of the namespace; `close` closes it.
+        is_here: Whether the calling thread is in the namespace, so that no thread has to enter it.
 
     Attributes:
         fd: The descriptor; -1 after `close`.
-        identity: What tells the namespace from all others.
+        identity: Device and inode of the namespace.
     """
 
     def __init__(self, fd: int, *, is_here: bool = False) -> None:
-        """Take the descriptor *fd*; if the calling thread is in that namespace, nobody has to enter it."""
         self.fd = fd
         self.identity = namespace.identity(fd)
-        self._twins: list[None] = []  # one for each twin that is open besides this
+        self._copies: list[None] = []  # one item for each other open copy; all copies share this list
         self._sysctls = Sysctls(fd)
         try:
             self._transport = Transport() if is_here else namespace.run_in(fd, Transport)
@@ -53,21 +56,21 @@ class LinuxKernel:
 
     @classmethod
     def create(cls) -> Self:
-        """Make a namespace; it lives as long as this is open, or it is pinned."""
+        """Create a namespace; it exists as long as this is open, or it is pinned."""
         return namespace.run_in_new(cls.own)
 
-    def twin(self) -> Self:
-        """Return another of the same descriptors, which are closed with the last one that is."""
-        self._twins.append(None)
+    def copy(self) -> Self:
+        """Return a copy with the same descriptors, which are closed with the last copy."""
+        self._copies.append(None)
         return copy.copy(self)
 
     def close(self) -> None:
-        """Close the socket and the descriptors, unless a twin needs them; from then on every call fails."""
+        """Close the socket and the descriptors, unless another copy is open; every later call fails."""
         if self.fd < 0:
             return
         fd, self.fd = self.fd, -1
         try:
-            self._twins.pop()  # of twins that are closed at the same moment, one finds none left
+            self._copies.pop()  # atomic: of the copies that threads close at the same time, one gets an IndexError
         except IndexError:
             self._transport.close()
             self._sysctls.close()
@@ -77,17 +80,15 @@ class LinuxKernel:
         """Return another descriptor of the namespace, for the caller to close."""
         return os.dup(self.fd)
 
-    def links(self) -> list[link.Link]:
-        """Return all links."""
+    def links(self) -> list[Link]:
         return [link.unpack(message) for message in self._transport.ask(link_requests.dump())]
 
-    def link(self, key: int | str, *, stats: bool = False) -> link.Link | None:
-        """Return the link with an index, name or alternative name; None if there is none."""
+    def link(self, key: int | str, *, stats: bool = False) -> Link | None:
         found = self._get(key, stats=stats)
         return found and link.unpack(found)
 
     def _get(self, key: int | str, *, stats: bool = False) -> Message | None:
-        """Return the message that describes a link; None if there is none."""
+        """Return the message that describes a link; None if there is no such link."""
         try:
             return self._transport.ask(link_requests.get(key, stats=stats))[0]
         except KernelError as error:
@@ -96,93 +97,78 @@ class LinuxKernel:
             raise
 
     def free_group(self) -> int:
-        """Return the number of a link group without links, at random, so that another process chooses another one."""
         used = {item.group for item in self.links()}
-        return next(number for number in iter(_any_group, 0) if number not in used)
+        return next(number for number in iter(_random_group, 0) if number not in used)
 
     def addresses(self, index: int = 0) -> list[address.Address]:
-        """Return the addresses of a link (0: of all)."""
         replies = self._transport.ask(address.dump(index))
         return [address.unpack(message) for message in replies if message.body[:1] and message.body[0] in _IP]
 
     def routes(self, *, family: int = 0, table: int = 0, index: int = 0) -> list[route.RouteEntry]:
-        """Return the IPv4 and IPv6 routes of a family, table and outgoing link (0: of all)."""
         replies = self._transport.ask(route.dump(family=family, table=table, index=index))
         return [route.unpack(message) for message in replies if message.body[:1] and message.body[0] in _IP]
 
     def neighbors(self, family: int = 0, index: int = 0) -> list[neighbor.NeighborEntry]:
-        """Return the neighbours of a family (0: IPv4 and IPv6) and link (0: of all)."""
         return [neighbor.unpack(message) for message in self._transport.ask(neighbor.dump(family, index))]
 
     def route_to(self, destination: IPAddress) -> route.RouteEntry:
-        """Return the route that leads to an address."""
         return route.unpack(self._transport.ask(route.lookup(destination))[0])
 
     def send(self, request: Request) -> None:
-        """Ask for a change."""
         self._transport.ask(request)
 
     def sysctl(self, path: str) -> str | None:
-        """Return the value of a setting below /proc/sys/net; None if there is no such setting."""
         return self._sysctls.read(path)
 
     def set_sysctl(self, path: str, value: str) -> bool:
         """Give a setting below /proc/sys/net a value, unless it has it; return whether it was changed.
 
-        If nobody has been there for a setting yet, what the link itself tells is looked at first, and plain IPv4
-        settings are set that way: to enter the namespace takes a thread, and the more namespaces there are whose
-        /proc/sys/net was looked at, the longer takes the next look (they share one chain of names). Where that is
-        read-only, nothing is set in another way.
+        Before a thread has entered the namespace, this asks netlink for the value, and sets plain IPv4 settings by
+        netlink: entering takes a thread, and each namespace whose /proc/sys/net was read makes the next reading slower
+        (they share one hash chain of names). It never changes a setting while /proc/sys is mounted read-only.
         """
         setting = None if self._sysctls.is_at_hand(path) else conf.find(path, value)
-        if setting and (now := self._told(setting)) is not None:
+        if setting and (now := self._conf(setting)) is not None:
             if now == value:
                 return False
             if setting.family == AF_INET and not is_read_only():
-                with suppress(KernelError):  # the file will say what is wrong, and with which setting
+                with suppress(KernelError):  # writing the file fails too, and names the setting
                     self.send(link_requests.modify(0, name=setting.link, ipv4_conf={setting.number: int(value)}))
-                if self._told(setting) == value:
+                if self._conf(setting) == value:
                     return True
         return self._sysctls.write(path, value)
 
-    def _told(self, setting: conf.Setting) -> str | None:
-        """Return the value of a setting as its link tells it."""
+    def _conf(self, setting: conf.Setting) -> str | None:
+        """Return the value of a setting by netlink; None if there is no such link or setting."""
         found = self._get(setting.link)
         return setting.value(link.conf(found, setting.family)) if found else None
 
     def make_tap(self, name: str, index: int, options: Mapping[str, Value]) -> None:
-        """Make a link that a program can open; *options* are those of the kind "tun"."""
         from netsandbox._system import tap  # noqa: PLC0415  few need it
 
         namespace.run_in(self.fd, lambda: tap.make(name, index, options))
 
     def pin(self, path: str) -> None:
-        """Make *path*, and mount the namespace on it."""
         namespace.pin(self.fd, path)
 
     def unpin(self, path: str, identity: tuple[int, int]) -> None:
-        """Take the namespace with an identity off *path*, and delete that."""
         namespace.unpin(path, namespace.Identity(*identity))
 
     def pause(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(seconds)  # for what no message tells: a link that cannot come up yet, a namespace that goes
+        """Wait for what no message reports: a link that cannot be set up yet, a dying namespace."""
+        time.sleep(seconds)
 
     def wait_link(self, index: int, ready: Callable[[Link], bool], seconds: float) -> tuple[Link | None, float]:
-        """Wait until a link is *ready*, or gone; the kernel tells what has changed, and then the link is looked at.
-
-        The socket listens before the first look, so that no change is missed in between.
-        """
         deadline = time.monotonic() + seconds
-        with closing(listen(self.fd, (LINKS,))) as listener:
+        with closing(listen(self.fd, (LINKS,))) as listener:  # before the first look: a change in between is reported
             while True:
                 found = self.link(index)
                 left = max(deadline - time.monotonic(), 0.0)
                 if found is None or not left or ready(found):
                     return found, left
-                while left and not listener.hears_of(index, left):
+                while left and not listener.wait(index, left):
                     left = max(deadline - time.monotonic(), 0.0)
 
 
-def _any_group() -> int:
+def _random_group() -> int:
     return _FIRST_GROUP + int.from_bytes(os.urandom(3))

@@ -1,4 +1,4 @@
-"""Links that programs open: tun and tap devices, which no netlink request can make.
+"""Tun and tap devices, which no netlink request can create.
 
 Such a device belongs to the namespace of the thread that opens /dev/net/tun.
 
@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping
 from typing import cast
 
-from netsandbox.errors import KernelError
+from netsandbox._system.errors import Asking
 from netsandbox.netlink.options import Value
 
 DEVICE = "/dev/net/tun"
@@ -22,33 +22,20 @@ _NAME_AND_FLAGS = struct.Struct("=16sH22x")  # struct ifreq
 
 
 def make(name: str, index: int, options: Mapping[str, Value]) -> None:
-    """Make a device that stays, in the namespace of the calling thread.
-
-    Args:
-        name: Its name.
-        index: Its index.
-        options: Those of the kind "tun".
-
-    Raises:
-        KernelError: The kernel refused; there is no such device then.
-    """
+    """Create a persistent device in the namespace of the calling thread; *options* are those of the kind "tun"."""
     flags = _MODES[str(options.get("mode", "tap"))] | _EXCL
     flags |= 0 if options.get("packet_info") else _NO_PI
     flags |= _VNET_HDR if options.get("vnet_hdr") else 0
     flags |= _MULTI_QUEUE if options.get("multi_queue") else 0
-    request = f"create tap {name}"
-    try:
+    with Asking(f"open {DEVICE}", "it takes the module tun"):
         fd = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
-    except OSError as error:
-        raise KernelError(error.errno or 0, f"open {DEVICE}", "it takes the module tun") from error
     try:
-        fcntl.ioctl(fd, _SETIFINDEX, struct.pack("=I", index))
-        fcntl.ioctl(fd, _SETIFF, _NAME_AND_FLAGS.pack(os.fsencode(name), flags))
-        for word, number in (("owner", _SETOWNER), ("group", _SETGROUP)):
-            if word in options:
-                fcntl.ioctl(fd, number, cast("int", options[word]))
-        fcntl.ioctl(fd, _SETPERSIST, 1)  # until here it goes with the descriptor
-    except OSError as error:
-        raise KernelError(error.errno or 0, request) from error
+        with Asking(f"create tap {name}"):
+            fcntl.ioctl(fd, _SETIFINDEX, struct.pack("=I", index))
+            fcntl.ioctl(fd, _SETIFF, _NAME_AND_FLAGS.pack(os.fsencode(name), flags))
+            for word, number in (("owner", _SETOWNER), ("group", _SETGROUP)):
+                if word in options:
+                    fcntl.ioctl(fd, number, cast("int", options[word]))
+            fcntl.ioctl(fd, _SETPERSIST, 1)  # until now the kernel deletes the device when the descriptor is closed
     finally:
         os.close(fd)

@@ -111,9 +111,14 @@ def _tell_system(error: OSError, *, as_json: bool) -> None:
         sys.stdout.flush()
     except OSError:
         as_json = False
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be written goes there
+        discard_output()
     if not as_json and not isinstance(error, BrokenPipeError):
         console.complain(f"error: {error}")
+
+
+def discard_output() -> None:
+    """Send what is still to be written to stdout to nowhere, once nothing reads it any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fill_streams() -> None:

@@ -2,7 +2,6 @@
 
 import difflib
 import importlib
-import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
@@ -162,7 +161,9 @@ def complete_interface(ctx: click.Context, _: click.Parameter, incomplete: str) 
 
 def complete_link(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     """Return the links of the host that begin with *incomplete*."""
-    return _matching(lambda: [name for _, name in socket.if_nameindex() if name != "lo"], incomplete)
+    from netsandbox._system.probes import link_names  # noqa: PLC0415  only for completion
+
+    return _matching(link_names, incomplete)
 
 
 def _matching(find: Callable[[], list[str]], incomplete: str) -> list[str]:

@@ -15,6 +15,7 @@ import click
 from netsandbox import _bulk
 from netsandbox._run.lifecycle import locate
 from netsandbox._run.transaction import Records
+from netsandbox._system import namespace
 from netsandbox.cli import advertise, bulk, console, render_json, render_text
 from netsandbox.cli.app import Settings, opened, usage
 from netsandbox.cli.attach_options import asked, wish_options
@@ -79,7 +80,7 @@ def _attaching(name: str, specs: Sequence[InterfaceSpec]) -> tuple[str, ...]:
 
 def _carry_out(settings: Settings, wishes: Mapping[str, Sequence[Wish]], *, create: bool) -> int:
     """Do what is wished for; as many sandboxes as may be are held open until their interfaces were advertised."""
-    room = _bulk.room() // 2  # each holds descriptors of the host besides
+    room = namespace.room() // 2  # each holds descriptors of the host besides
     due: list[tuple[Sandbox, Interface, bool]] = []
 
     def finish() -> None:

@@ -1,20 +1,17 @@
 """The command that looks whether netsandbox can work here, and says what to do if not."""
 
 import errno
-import fcntl
-import os
 import re
-import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
+from pathlib import PurePath
 from typing import Literal, NamedTuple
 
 import click
 
-from netsandbox._system import namespace
+from netsandbox._system import files, namespace, probes
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import Store
 from netsandbox.cli import console
@@ -27,7 +24,6 @@ from netsandbox.sandbox import Sandbox
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}  # include/uapi/linux/capability.h
 _FORWARDING = {"IPv4": "ipv4/ip_forward", "IPv6": "ipv6/conf/all/forwarding"}
 _SHARE = "mount --bind {0} {0} && mount --make-shared {0}"
-_NS_GET_USERNS = 0xB701  # include/uapi/linux/nsfs.h
 _OLDEST, _GOOD = (4, 20), (5, 13)  # NETLINK_GET_STRICT_CHK; IFLA_NEW_IFINDEX when a link moves
 
 
@@ -71,7 +67,7 @@ def examine() -> list[Check]:
         return [Check("Linux", "failed", sys.platform, "network namespaces are a part of Linux")]
     held = _capabilities()
     return [
-        _kernel(os.uname().release),
+        _kernel(probes.release()),
         *(_capability(name, bit, held) for name, bit in _CAPABILITIES.items()),
         *(_owner(name, kind) for name, kind in (("network", "net"), ("mount", "mnt"))),
         _ipv6(),
@@ -98,7 +94,7 @@ def _kernel(release: str) -> Check:
 
 def _capabilities() -> int:
     """Return the effective capabilities as bits (proc(5), CapEff)."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    lines = files.read("/proc/self/status").splitlines()
     return next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))
 
 
@@ -111,28 +107,22 @@ def _capability(name: str, bit: int, held: int) -> Check:
 def _owner(name: str, kind: str) -> Check:
     """Look whether capabilities count in a namespace of this process, which may belong to another user namespace."""
     title = f"rights over the {name} namespace"
-    is_root = Path("/proc/self/uid_map").read_text(encoding="ascii").split() == ["0", "0", "4294967295"]
-    fd = os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.close(fcntl.ioctl(fd, _NS_GET_USERNS))
-    except PermissionError:  # it lies outside of this one
+    if not probes.is_ours(kind):
         advice = f"it belongs to another user namespace: unshare with -{kind[0]} as well (unshare -Urnm)"
         return Check(title, "failed", "capabilities do not count there", advice)
-    finally:
-        os.close(fd)
+    is_root = files.read("/proc/self/uid_map").split() == ["0", "0", "4294967295"]
     words = "held" if is_root else "held, in a user namespace: the links and settings of the machine are out of reach"
     return Check(title, "ok", words)
 
 
 def _ipv6() -> Check:
-    if Path("/proc/sys/net/ipv6/conf").is_dir():
+    if probes.exists("/proc/sys/net/ipv6/conf"):
         return Check("IPv6", "ok", "in the kernel")
     return Check("IPv6", "warning", "not in the kernel", "IPv4 works; for IPv6 start the kernel without ipv6.disable=1")
 
 
 def _settings() -> Check:
-    path = "/proc/sys/net/ipv4/ip_forward"
-    if os.access(path, os.W_OK):
+    if probes.is_writable("/proc/sys/net/ipv4/ip_forward"):
         return Check("/proc/sys/net", "ok", "writable")
     advice = "sysctls, and switching IPv6 off, will fail; as root: mount -o remount,rw /proc/sys"
     return Check("/proc/sys/net", "warning", "read-only", advice)
@@ -143,20 +133,20 @@ def _directories(store: Store) -> Iterator[Check]:
     for name, path in (("namespaces", store.pins), ("records", store.records)):
         title = f"directory of {name}"
         try:
-            found = os.lstat(path)
-        except FileNotFoundError:
-            yield _absent(title, path)
-            continue
-        except OSError as error:
+            found = files.look(path)
+        except KernelError as error:
             yield Check(title, "failed", f"{path}: {error.strerror}", "give access to it, or set NETSANDBOX_DIR")
+            continue
+        if found is None:
+            yield _absent(title, path)
             continue
         words = f"{path}: owner {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}"
         if not stat.S_ISDIR(found.st_mode):
             yield Check(title, "failed", f"{path}: no directory", "replace it by a directory, or set NETSANDBOX_DIR")
-        elif found.st_uid not in {0, os.geteuid()} or found.st_mode & 0o022:
-            advice = f"others could tamper with it: chown {os.geteuid()} and chmod go-w {path}, or set NETSANDBOX_DIR"
+        elif found.st_uid not in {0, probes.user()} or found.st_mode & 0o022:
+            advice = f"others could tamper with it: chown {probes.user()} and chmod go-w {path}, or set NETSANDBOX_DIR"
             yield Check(title, "failed", words, advice)
-        elif not os.access(path, os.W_OK):
+        elif not probes.is_writable(path):
             yield Check(title, "failed", f"{words}, cannot be written to", "remount it, or set NETSANDBOX_DIR")
         elif path != store.pins:
             yield Check(title, "ok", words)
@@ -173,8 +163,8 @@ def _directories(store: Store) -> Iterator[Check]:
 
 def _absent(title: str, path: str) -> Check:
     """Look whether a directory that is not there can be made."""
-    above = next(str(parent) for parent in Path(path).parents if parent.exists())
-    if os.access(above, os.W_OK):
+    above = next(parent for parent in map(str, PurePath(path).parents) if probes.exists(parent))
+    if probes.is_writable(above):
         return Check(title, "ok", f"{path}: not there yet; it is made when it is needed")
     advice = f"without root: mount -t tmpfs -o mode=755 tmpfs {above} (in unshare -Urnm), or set NETSANDBOX_DIR"
     return Check(title, "failed", f"{path}: not there, and {above} cannot be written to", advice)
@@ -207,8 +197,8 @@ def _bare(store: Store) -> Check:
 
 def _is_shared(path: str) -> bool:
     """Whether mounts below *path* reach other mount namespaces (proc(5), mountinfo)."""
-    lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    around = [fields for fields in map(str.split, reversed(lines)) if Path(path).is_relative_to(fields[4])]
+    lines = files.read("/proc/self/mountinfo").splitlines()
+    around = [fields for fields in map(str.split, reversed(lines)) if PurePath(path).is_relative_to(fields[4])]
     nearest = max(around, key=lambda fields: len(fields[4]))
     return any(field.startswith("shared:") for field in nearest[6 : nearest.index("-")])
 
@@ -217,16 +207,16 @@ def _strict() -> Check:
     """Look how the kernel takes writes to settings; ours begin at offset 0 and are read back, so that any will do."""
     meaning = {"-1": "-1: old", "0": "0: old, with a warning", "1": "1: strict"}
     try:
-        value = Path("/proc/sys/kernel/sysctl_writes_strict").read_text(encoding="ascii").strip()
-    except OSError as error:
+        value = files.read("/proc/sys/kernel/sysctl_writes_strict")
+    except KernelError as error:
         return Check("sysctl_writes_strict", "warning", str(error.strerror), "mount /proc")
     return Check("sysctl_writes_strict", "ok", meaning.get(value, value))
 
 
 def _setting(path: str) -> str:
     """Return a setting below /proc/sys/net, as this namespace has it; nothing if there is none."""
-    with suppress(OSError):
-        return Path("/proc/sys/net", path).read_text(encoding="ascii").strip()
+    with suppress(KernelError):
+        return files.read(f"/proc/sys/net/{path}")
     return ""
 
 
@@ -249,11 +239,8 @@ def _forwarding() -> Check:
     if _setting("bridge/bridge-nf-call-iptables") == "1":
         advice = "iptables filters also what only crosses a bridge: sysctl net.bridge.bridge-nf-call-iptables=0"
         return Check("forwarding", "warning", f"{found}; bridges filtered", advice)
-    deaf = [
-        path.parent.name
-        for path in sorted(Path("/proc/sys/net/ipv6/conf").glob("*/accept_ra"))
-        if "IPv6" in on and path.parent.name not in {"all", "default", "lo"} and path.read_text().strip() == "1"
-    ]
+    names = probes.link_names() if "IPv6" in on else []
+    deaf = [name for name in sorted(names) if _setting(f"ipv6/conf/{name}/accept_ra") == "1"]
     if deaf:
         advice = "they hear no router advertisements; for those that need them: sysctl net.ipv6.conf.NAME.accept_ra=2"
         return Check("forwarding", "warning", f"{found}; accept_ra 1: {' '.join(deaf)}", advice)
@@ -291,7 +278,7 @@ def _makes(send: Callable[..., None], kind: str) -> bool:
 
 
 def _ip() -> Check:
-    path = shutil.which("ip")
+    path = probes.program("ip")
     if path:
         return Check("ip", "ok", path)
     advice = "nothing needs it but the commands of --dry-run; Debian: apt-get install iproute2"

@@ -1,19 +1,18 @@
 """What ``netsandbox demo`` plays, in a process of its own: ``python -m netsandbox.cli.scene``."""
 
 import contextlib
-import os
-import socket
 import sys
 from collections.abc import Iterator
 from typing import Any
 
+from netsandbox._system.echo import echo
+from netsandbox._system.isolation import isolate
 from netsandbox._system.kernel import LinuxKernel
-from netsandbox.cli import console, render_json, render_text
-from netsandbox.cli.isolation import isolate
-from netsandbox.cli.ping import ping
+from netsandbox.cli import console, discard_output, render_json, render_text
 from netsandbox.errors import NetSandboxError
 from netsandbox.links import Bridge
 from netsandbox.netlink import link_requests
+from netsandbox.netlink.constants import AF_INET, AF_INET6
 from netsandbox.sandbox import Sandbox
 from netsandbox.spec import Route
 
@@ -29,7 +28,7 @@ def main(arguments: list[str]) -> int:
         console.tell(error, as_json=scene.as_json)
         return 1
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return 1
     except KeyboardInterrupt:
         return 130
@@ -46,7 +45,6 @@ class Scene:
     def play(self) -> bool:
         """Play it all; return whether it went as it should."""
         self.say("A host of its own")
-        os.environ.pop("NETSANDBOX_DIR", None)  # /run is our own there
         self.tell("namespaces", f"in new {isolate()}, which end with this program")
         host = LinuxKernel.own()
         with contextlib.closing(host):
@@ -148,7 +146,7 @@ class Scene:
 
     def ping(self, box: Sandbox, end: str, address: str) -> float | None:
         """Ping an address from a sandbox."""
-        time = ping(box, address)
+        time = box.run(echo, address)
         if self.as_json:
             self.found.setdefault("pings", []).append({"from": box.name, "to": end, "address": address, "ms": time})
         else:
@@ -172,7 +170,7 @@ def state(kernel: LinuxKernel, name: str) -> object:
     link = kernel.link(name)
     if link is None:
         return None
-    settings = link.conf(socket.AF_INET), link.conf(socket.AF_INET6)
+    settings = link.conf(AF_INET), link.conf(AF_INET6)
     return link.index, link.name, link.mac, link.mtu, link.flags, link.master, settings, kernel.addresses(link.index)
 
 
