@@ -161,7 +161,7 @@ class Neighbor:
             check.wrong("ip", ip, "only a bridge forwarding entry goes without")
         if address and (address.is_multicast or address.is_unspecified):
             check.wrong("ip", str(address), "is not the address of a host")
-        mac = check.mac(mac)
+        mac = check.setting("mac", mac) or ""
         check.add(name_problem("interface", interface))
         if not {*str(state).split()} <= {*STATES.values()}:
             check.wrong("state", state, f"is none of {', '.join(STATES.values())}")
