@@ -21,33 +21,19 @@ _FIRST_GROUP, _GROUPS = 0x6E000000, 2**24  # link groups for links to delete, fa
 
 @dataclass(frozen=True, slots=True)
 class HostEnd:
-    """The end of a veth that is on the host.
-
-    Attributes:
-        name: Its name.
-        settings: Its settings. Its link-layer address identifies it: nobody inside can change that. Its alias is the
-            mark of its sandbox, if the sandbox has one.
-        master: Index of the link it is a port of, if there is one.
-        master_name: Name of the master.
-        master_mac: Link-layer address that the master keeps: a bridge would take that of its first port.
-        ipv6: Whether it has IPv6.
-        hairpin: Whether frames may leave the bridge by the port they came in.
-        isolated: Whether the port reaches only ports that are not isolated.
-        learning: Whether the bridge learns addresses from the port.
-        index: Its index; 0 leaves it to the kernel.
-    """
+    """The end of a veth that is on the host."""
 
     name: str
     _: KW_ONLY
-    settings: Settings
-    master: int | None = None
+    settings: Settings  # its MAC identifies it: nobody inside can change that; its alias is the mark of its sandbox
+    master: int | None = None  # index of the link it is a port of, if there is one
     master_name: str = ""
-    master_mac: str | None = None
-    ipv6: bool = False
-    hairpin: bool = False
-    isolated: bool = False
-    learning: bool = True
-    index: int = 0
+    master_mac: str | None = None  # which the master keeps: a bridge would take that of its first port
+    ipv6: bool = False  # whether it has IPv6
+    hairpin: bool = False  # whether frames may leave the bridge by the port they came in
+    isolated: bool = False  # whether it reaches only ports that are not isolated
+    learning: bool = True  # whether the bridge learns addresses from it
+    index: int = 0  # 0 leaves it to the kernel
 
     @property
     def port(self) -> dict[str, bool]:
@@ -73,23 +59,15 @@ class CreateVeth(Step):
 
     The pair is one request; masters, aliases and other settings take further ones. IPv6 is off on the host end before
     that is up.
-
-    Attributes:
-        netns: The namespace of the inside end, by its name in the World.
-        index: Index of the inside end.
-        link: Its name.
-        settings: Its settings.
-        host: The end on the host.
-        may_exist: Whether it was there before, and may not have been deleted.
     """
 
-    netns: str
-    index: int
+    netns: str  # the namespace of the inside end, by its name in the World
+    index: int  # index of the inside end
     link: str
     _: KW_ONLY
     settings: Settings = NONE
     host: HostEnd
-    may_exist: bool = False
+    may_exist: bool = False  # it was there before, and may not have been deleted
     atomic = False
 
     def __str__(self) -> str:

@@ -22,37 +22,21 @@ _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
 class Setting(NamedTuple):
-    """One setting of a link.
+    """One setting of a link."""
 
-    Attributes:
-        number: Number of its attribute (IFLA_*).
-        word: What ip-link(8) calls it.
-        pack: Returns the attribute of that number with a value.
-        read: Returns the value that a payload holds.
-        parse: Returns the value that a user gave, in its usual form; raises a ValueError with what is wrong with it.
-        doc: What it is, in a line.
-        form: Class of its values.
-        when: When a user can give it.
-        spellings: Further names of its option on the command line.
-        usual: What a link has unless something else was set; None: that depends on the link.
-        with_birth: Whether the kernel takes it with the request that creates a link.
-        json: What ``ip -j -d`` calls it, if that is not its word.
-        show: Returns a value as ``ip -j -d`` shows it.
-    """
-
-    number: int
-    word: str
-    pack: Callable[[int, Any], bytes]
-    read: Callable[[bytes], Value | None]
-    parse: Callable[[Any], Value]
-    doc: str
-    form: type[int] | type[str] = str
-    when: Literal["always", "at birth", "never"] = "always"
-    spellings: tuple[str, ...] = ()
-    usual: Value | None = None
-    with_birth: bool = True
-    json: str = ""
-    show: Callable[[Any], Value] | None = None
+    number: int  # of its attribute (IFLA_*)
+    word: str  # what ip-link(8) calls it
+    pack: Callable[[int, Any], bytes]  # returns the attribute of that number with a value
+    read: Callable[[bytes], Value | None]  # returns the value that a payload holds
+    parse: Callable[[Any], Value]  # returns a value of a user in its usual form; raises a ValueError with the reason
+    doc: str  # one line
+    form: type[int] | type[str] = str  # class of its values
+    when: Literal["always", "at birth", "never"] = "always"  # a user can give it
+    spellings: tuple[str, ...] = ()  # further names of its option on the command line
+    usual: Value | None = None  # what a link has by default; None: that depends on the link
+    with_birth: bool = True  # whether the kernel takes it with the request that creates a link
+    json: str = ""  # what ``ip -j -d`` calls it, if that is not its word
+    show: Callable[[Any], Value] | None = None  # returns a value as ``ip -j -d`` shows it
 
 
 def _row(*args: Any, **more: Any) -> Any:  # noqa: ANN401  as field() of dataclasses
