@@ -17,7 +17,7 @@ from netsandbox.netlink.options import pack_mac
 
 Value = int | str
 MTU_MIN, MTU_MAX = 68, 65535  # RFC 791, what the kernel allows virtual links
-ALIAS_MAX, MARK = 255, "netsandbox:"  # IFALIASZ without the final NUL; how aliases begin that netsandbox gives
+ALIAS_MAX, MARK = 255, "netsandbox:"  # IFALIASZ without the final NUL; the prefix of the aliases of netsandbox
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
