@@ -77,8 +77,8 @@ class _Attach:
             used.take_names(self.source, name, *(link.altnames if link else ()))
         index = link.index if link and self.stays else used.take_index(link)
         used.take_networks(spec, index, name)
-        self.at = (self.target.netns, index, name)
-        self.names = {"i.SrcName": self.source, "i.DstName": name}
+        self.at = (self.target.netns, index, name)  # as the steps name the link
+        self.names = {"i.SrcName": self.source, "i.DstName": name}  # as osl's spans do
 
     def plan(self, id_: int) -> Attachment:
         """Plan one interface from top to bottom: it arrives, is configured, is brought up, and gets its routes."""

@@ -9,13 +9,11 @@ from contextlib import suppress
 from pathlib import PurePath
 from typing import Literal, NamedTuple
 
-import click
-
 from netsandbox._system import files, namespace, probes
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import Store
 from netsandbox.cli import console
-from netsandbox.cli.app import Settings, json_option, pass_settings
+from netsandbox.cli.app import JSON, Settings, command
 from netsandbox.errors import KernelError, NetSandboxError
 from netsandbox.links import KINDS
 from netsandbox.netlink import link_requests
@@ -43,13 +41,11 @@ class Check(NamedTuple):
     advice: str = ""
 
 
-@click.command
-@json_option
-@pass_settings
+@command(JSON)
 def doctor(settings: Settings) -> int:
     """Check whether netsandbox can work here.
 
-    Says what to do if not. Exit status: 0 it can, 1 it cannot.
+    Print what to do about each problem. Exit status: 0 usable, 1 not usable.
     """
     checks = examine()
     usable = all(check.status != "failed" for check in checks)
@@ -57,7 +53,7 @@ def doctor(settings: Settings) -> int:
         console.data({"usable": usable, "checks": [check._asdict() for check in checks]})
     else:
         console.table(("CHECK", "STATUS", "FOUND", "WHAT TO DO"), checks, prose=2)
-        console.complain("usable" if usable else "error: not usable as it is; see the checks that failed")
+        console.message("usable" if usable else "error: not usable as it is; see the checks that failed")
     return 0 if usable else 1
 
 
@@ -94,7 +90,7 @@ def _kernel(release: str) -> Check:
 
 def _capabilities() -> int:
     """Return the effective capabilities as bits (proc(5), CapEff)."""
-    lines = probes.read("/proc/self/status").splitlines()
+    lines = files.read("/proc/self/status").splitlines()
     return next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))
 
 
@@ -110,7 +106,7 @@ def _owner(name: str, kind: str) -> Check:
     if not probes.is_ours(kind):
         advice = f"it belongs to another user namespace: unshare with -{kind[0]} as well (unshare -Urnm)"
         return Check(title, "failed", "capabilities do not count there", advice)
-    is_root = probes.read("/proc/self/uid_map").split() == ["0", "0", "4294967295"]
+    is_root = files.read("/proc/self/uid_map").split() == ["0", "0", "4294967295"]
     words = "held" if is_root else "held, in a user namespace: the links and settings of the machine are out of reach"
     return Check(title, "ok", words)
 
@@ -197,7 +193,7 @@ def _bare(store: Store) -> Check:
 
 def _is_shared(path: str) -> bool:
     """Whether mounts below *path* reach other mount namespaces (proc(5), mountinfo)."""
-    lines = probes.read("/proc/self/mountinfo").splitlines()
+    lines = files.read("/proc/self/mountinfo").splitlines()
     around = [fields for fields in map(str.split, reversed(lines)) if PurePath(path).is_relative_to(fields[4])]
     nearest = max(around, key=lambda fields: len(fields[4]))
     return any(field.startswith("shared:") for field in nearest[6 : nearest.index("-")])
@@ -207,7 +203,7 @@ def _strict() -> Check:
     """Look how the kernel takes writes to settings; ours begin at offset 0 and are read back, so that any will do."""
     meaning = {"-1": "-1: old", "0": "0: old, with a warning", "1": "1: strict"}
     try:
-        value = probes.read("/proc/sys/kernel/sysctl_writes_strict")
+        value = files.read("/proc/sys/kernel/sysctl_writes_strict")
     except KernelError as error:
         return Check("sysctl_writes_strict", "warning", str(error.strerror), "mount /proc")
     return Check("sysctl_writes_strict", "ok", meaning.get(value, value))
@@ -216,7 +212,7 @@ def _strict() -> Check:
 def _setting(path: str) -> str:
     """Return a setting below /proc/sys/net, as this namespace has it; nothing if there is none."""
     with suppress(KernelError):
-        return probes.read(f"/proc/sys/net/{path}")
+        return files.read(f"/proc/sys/net/{path}")
     return ""
 
 

@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     try:
         good = scene.play()
     except NetSandboxError as error:
-        console.tell(error, as_json=scene.as_json)
+        console.show_error(error, as_json=scene.as_json)
         return 1
     except BrokenPipeError:
         discard_output()
