@@ -7,7 +7,7 @@ from itertools import count
 
 from netsandbox._kernel import HOST, Kernel, World
 from netsandbox._steps.base import Step, quote
-from netsandbox._steps.birth import unknown
+from netsandbox._steps.create import unknown
 from netsandbox._steps.ip import SetSysctl
 from netsandbox.errors import KernelError
 from netsandbox.netlink import bridge_port
@@ -73,8 +73,8 @@ class CreateVeth(Step):
     def __str__(self) -> str:
         end, name = self.host, quote(self.host.name)
         there = ("netns", quote(self.netns)) if self.netns != HOST else ()
-        birth, late = _settings.split(end.settings)
-        words: Sequence[str] = ("ip link add name", name, *_settings.words(birth), "type veth")
+        early, late = _settings.split(end.settings)
+        words: Sequence[str] = ("ip link add name", name, *_settings.words(early), "type veth")
         words = (*words, "peer name", quote(self.link), *there, *_settings.words(self.settings))
         lines = [" ".join(words)]
         lines += [] if end.ipv6 else [str(self._ipv6_off())]
@@ -95,8 +95,8 @@ class CreateVeth(Step):
                 host.send(_requests.modify(found.index, settings=group))
             return group is not None
         there = None if self.netns == HOST else host.fd
-        birth, late = _settings.split(end.settings)
-        data = _requests.peer(end.name, settings=birth, index=end.index, namespace=there)
+        early, late = _settings.split(end.settings)
+        data = _requests.peer(end.name, settings=early, index=end.index, namespace=there)
         try:
             box.send(_requests.create("veth", self.link, settings=self.settings, index=self.index, data=data))
         except KernelError as error:

@@ -32,7 +32,7 @@ class Kind:
     cycles_ports: ClassVar[bool] = False  # the kernel sets a new port down and up: it loses its IPv6 addresses
     port_settings: ClassVar[bool] = False  # the settings of a port can be changed
     takes_port_mac: ClassVar[bool] = False  # it takes the MAC of a port, unless it has one of its own
-    mtu_with_birth: ClassVar[bool] = True  # the request to create it sets its MTU
+    mtu_at_creation: ClassVar[bool] = True  # the request to create it sets its MTU
     unique_mac: ClassVar[bool] = False  # no two on one lower link may have the same MAC
     lower_attr: ClassVar[int] = 0  # the attribute in IFLA_INFO_DATA that names the lower link; 0: IFLA_LINK does
     uses_host: ClassVar[bool] = False  # it sends through the namespace of the socket of that request

@@ -94,4 +94,4 @@ class Bridge(Kind):
     kind = "bridge"
     source_field = key_field = "name"
     keeps_name = takes_ports = takes_port_mac = port_settings = True
-    mtu_with_birth = False
+    mtu_at_creation = False

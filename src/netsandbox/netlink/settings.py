@@ -31,10 +31,10 @@ class Setting(NamedTuple):
     parse: Callable[[Any], Value]  # returns a value of a user in its usual form; raises a ValueError with the reason
     doc: str  # what its option on the command line does
     form: type[int] | type[str] = str  # class of its values
-    when: Literal["always", "at birth", "never"] = "always"  # when a user can give it
+    when: Literal["always", "at creation", "never"] = "always"  # when a user can give it
     spellings: tuple[str, ...] = ()  # further names of its option on the command line
     usual: Value | None = None  # what a link has by default; None: that depends on the link
-    with_birth: bool = True  # whether the kernel takes it with the request that creates a link
+    at_creation: bool = True  # whether the kernel takes it with the request that creates a link
     json: str = ""  # what ``ip -j -d`` calls it, if that is not its word
     show: Callable[[Any], Value] | None = None  # returns a value as ``ip -j -d`` shows it
 
@@ -117,7 +117,7 @@ class Settings:
         _parse_alias,
         "Set the alias, a text of at most 255 bytes.",
         usual="",
-        with_birth=False,
+        at_creation=False,
         json="ifalias",
     )
     txqlen: int | None = _number(
@@ -139,7 +139,7 @@ class Settings:
         1,
         4096,
         "Set the number of transmit queues to create.",
-        when="at birth",
+        when="at creation",
         json="num_tx_queues",
     )
 
@@ -148,7 +148,7 @@ TABLE: dict[str, Setting] = {item.name: item.metadata["setting"] for item in fie
 _usual: Any = {name: row.usual for name, row in TABLE.items()}
 USUAL = Settings(**_usual)
 NONE = Settings()
-_SETTABLE = [(name, row.usual) for name, row in TABLE.items() if row.when != "at birth"]
+_SETTABLE = [(name, row.usual) for name, row in TABLE.items() if row.when != "at creation"]
 
 
 def given(settings: Settings) -> Iterator[tuple[str, Setting, Value]]:
@@ -188,7 +188,7 @@ def merged(base: Settings, over: Settings) -> Settings:
 
 def split(settings: Settings, *late: str) -> tuple[Settings, Settings | None]:
     """Return the settings to create a link with, and those to give it afterwards: *late*, and what the kernel says."""
-    after: dict[str, Any] = {name: value for name, row, value in given(settings) if name in late or not row.with_birth}
+    after: dict[str, Any] = {name: value for name, row, value in given(settings) if name in late or not row.at_creation}
     return replace(settings, **dict.fromkeys(after)), Settings(**after) if after else None
 
 
