@@ -1,7 +1,6 @@
 """The frames of unsolicited adverts: gratuitous ARP and ICMPv6 Neighbor Advertisements, as bytes. Pure.
 
-Both are whole Ethernet frames, which need no route, no IPv6 socket and nothing of the loopback link (behaviour.md G4,
-G7).
+Both are whole Ethernet frames, which need no route, no IPv6 socket and nothing of the loopback link.
 """
 
 import struct
@@ -18,36 +17,25 @@ _HARDWARE_ETHERNET, _REQUEST = 1, 1
 _ALL_NODES = IPv6Address("ff02::1")
 _ALL_NODES_MAC = b"\x33\x33" + _ALL_NODES.packed[-4:]  # RFC 2464, section 7
 _IPV6 = struct.Struct("!IHBB16s16s")  # RFC 8200: version, payload size, next header, hop limit, source, destination
-_PSEUDO = struct.Struct("!16s16sI3xB")  # RFC 8200, section 8.1: what the checksum covers besides
+_PSEUDO = struct.Struct("!16s16sI3xB")  # RFC 8200, section 8.1: the checksum covers it too
 _NA = struct.Struct("!BBHI16sBB6s")  # RFC 4861, section 4.4, with one option of section 4.6.1
 _ICMPV6, _NA_TYPE, _OVERRIDE, _TARGET_MAC, _HOP_LIMIT = 58, 136, 1 << 29, 2, 255
 
 
 def advert(mac: bytes, address: IPv4Address | IPv6Address) -> bytes:
-    """Return the frame with which a link tells all others on its network that it has an address.
-
-    Args:
-        mac: The link's Ethernet address.
-        address: The IP address.
-    """
+    """Return the frame that announces to a network that a link with this *mac* has an IP *address*."""
     return arp(mac, address) if isinstance(address, IPv4Address) else neighbor_advertisement(mac, address)
 
 
 def arp(mac: bytes, address: IPv4Address) -> bytes:
-    """Return an ARP announcement: a broadcast request for the sender's own address.
-
-    Source: RFC 5227, section 2.3; it says why a request, and not a reply.
-    """
+    """Return an ARP announcement: a broadcast request, not a reply (RFC 5227, section 2.3), for one's own address."""
     ip = address.packed
     body = _ARP.pack(_HARDWARE_ETHERNET, ETHERTYPE_IPV4, MAC_SIZE, len(ip), _REQUEST, mac, ip, bytes(MAC_SIZE), ip)
     return _ETHERNET.pack(_EVERYBODY, mac, ETHERTYPE_ARP) + body
 
 
 def neighbor_advertisement(mac: bytes, address: IPv6Address) -> bytes:
-    """Return an unsolicited Neighbor Advertisement to all nodes, which overrides what they know.
-
-    Source: RFC 4861, section 7.2.6.
-    """
+    """Return an unsolicited Neighbor Advertisement to all nodes, which overrides their caches (RFC 4861, 7.2.6)."""
     source, target = address.packed, _ALL_NODES.packed
 
     def message(checksum: int) -> bytes:
@@ -60,8 +48,8 @@ def neighbor_advertisement(mac: bytes, address: IPv6Address) -> bytes:
 
 
 def checksum(data: bytes) -> int:
-    """Return the Internet checksum (RFC 1071) of an even number of bytes, of which not all are zero.
+    """Return the Internet checksum (RFC 1071) of an even number of bytes that are not all zero.
 
-    A sum of 16-bit words with end-around carry is the number that the words make together, modulo ffff.
+    A sum of 16-bit words with end-around carry equals the number that all bytes make together, modulo ffff.
     """
     return -int.from_bytes(data, "big") % 0xFFFF

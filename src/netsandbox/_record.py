@@ -34,31 +34,18 @@ _Checks = dict[type, Callable[[Any], object]]  # validators by the class of a va
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """An interface of a sandbox: what the kernel does not know of it.
+    """An interface of a sandbox: what the kernel does not know of it."""
 
-    Attributes:
-        id: Its number, never used twice in a sandbox.
-        source: Name of its link on the host, or of the link that was created.
-        index: Its index in the sandbox.
-        name: The name it was given in the sandbox.
-        kind: Kind of the link.
-        created: Whether netsandbox created it in the sandbox.
-        altnames: The alternative names of its link on the host.
-        lower: Index of the link below it, or of its other end, if that link was on the host.
-        teardown: The steps that detach it, in order.
-        advertise: How often its addresses are advertised; never, if the record does not have this field.
-    """
-
-    id: int
-    source: str
-    index: int
-    name: str
+    id: int  # its number, never used twice in a sandbox
+    source: str  # name of its link on the host, or of the link that was created
+    index: int  # its index in the sandbox
+    name: str  # the name it was given in the sandbox
     kind: str | None
-    created: bool
-    altnames: tuple[str, ...] = ()
-    lower: int | None = None
-    teardown: tuple[Step, ...] = ()
-    advertise: Advertise = NEVER
+    created: bool  # whether netsandbox created it in the sandbox
+    altnames: tuple[str, ...] = ()  # of its link on the host
+    lower: int | None = None  # index of the link below it, or of its other end, if that link was on the host
+    teardown: tuple[Step, ...] = ()  # the steps that detach it, in order
+    advertise: Advertise = NEVER  # the default is for records without this field
 
     @property
     def is_bridge(self) -> bool:
@@ -109,33 +96,19 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a sandbox.
+    """What is known of a sandbox."""
 
-    Attributes:
-        name: Its name, or the path that stands for it.
-        path: Where its namespace is found.
-        boot: The boot that the record belongs to.
-        netns: Device and inode of its namespace.
-        host: Device and inode of the namespace that its links came from.
-        pinned: Whether netsandbox pinned it at *path*, and unpins it when it is destroyed.
-        next_id: Number of the next interface.
-        interfaces: What is attached, in the order it was added.
-        pending: The operation under way; if no process holds the lock, an interrupted one.
-        adopted: Whether another program created its namespace.
-        mounts: Device and inode of the mount namespace it was last changed in, where its pin can be seen.
-    """
-
-    name: str
-    path: str
-    boot: str
-    netns: tuple[int, int]
-    host: tuple[int, int]
-    pinned: bool
-    next_id: int = 1
-    interfaces: tuple[Attachment, ...] = ()
-    pending: "Pending | None" = None
-    adopted: bool = False
-    mounts: tuple[int, int] = (0, 0)
+    name: str  # or the path that stands for it
+    path: str  # where its namespace is found
+    boot: str  # the boot that the record belongs to
+    netns: tuple[int, int]  # device and inode of its namespace
+    host: tuple[int, int]  # device and inode of the namespace that its links came from
+    pinned: bool  # whether netsandbox pinned it at *path*, and unpins it when it is destroyed
+    next_id: int = 1  # number of the next interface
+    interfaces: tuple[Attachment, ...] = ()  # in the order they were added
+    pending: "Pending | None" = None  # the operation under way; if no process holds the lock, an interrupted one
+    adopted: bool = False  # whether another program created its namespace
+    mounts: tuple[int, int] = (0, 0)  # device and inode of the mount namespace in which its pin can be seen
 
     @property
     def stays(self) -> bool:
@@ -145,19 +118,12 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """An operation under way, with all that is needed to roll it back or forward.
+    """An operation under way, with all that is needed to roll it back or forward."""
 
-    Attributes:
-        operation: What was requested, in words.
-        steps: Its steps, in order.
-        forward: Whether recovery rolls it forward; otherwise it rolls it back.
-        then: The record after recovery; None: the sandbox has none.
-    """
-
-    operation: str
+    operation: str  # what was requested, in words
     steps: tuple[Step, ...]
-    forward: bool
-    then: Record | None
+    forward: bool  # whether recovery rolls it forward; otherwise it rolls it back
+    then: Record | None  # the record after recovery; None: the sandbox has none
 
 
 _VALUES = {"Address": address.unpack, "RouteEntry": route.unpack, "NeighborEntry": neighbor.unpack}
@@ -167,8 +133,8 @@ _CLASSES: dict[str, type] = {
     kind.__name__: kind for kind in (*_PARTS, Advertise, Settings, Record, Pending, Attachment)
 }
 _FIELDS = {name: tuple(item.name for item in fields(kind)) for name, kind in _CLASSES.items()}
-# netsandbox 0.1.0: steps that set one setting; classes with settings as fields, and what those are called now; classes
-# with another name; fields that are not read any more.
+# netsandbox 0.1.0: steps that set one setting; classes with settings as fields, and what those are called now; steps
+# that stand for several; classes and fields with another name; fields that are not read any more.
 _SETTERS = {"SetMac": "mac", "SetMtu": "mtu"}
 _SET = {
     "Place": {name: name for name in ("mac", "mtu", "alias", "txqlen", "group")},
@@ -176,8 +142,9 @@ _SET = {
     "CreateVeth": {"mac": "mac", "mtu": "mtu"},
     "HostEnd": {"mac": "mac", "mtu": "mtu", "mark": "alias", "group": "group"},
 }
-_RENAMED = {"Plugged": "Attachment"}
-_NOW = {"born": "created", "back": "teardown"}  # fields: their name in 0.1.0, and now
+_PLURALS = {"CreateVeths", "DeleteVeths"}
+_RENAMED = {"Plugged": "Attachment", "Lost": "Dropped"}
+_NOW = {"born": "created", "back": "teardown", "former": "may_exist"}
 _DROPPED: dict[str, tuple[str, ...]] = {"SetUp": ("source", "prefix")}
 _TEXT = re.compile("[^\0\ud800-\udc7f\udd00-\udfff]*")  # without NUL, and surrogates that stand for no byte (PEP 383)
 _SUM = b',"sum":'
@@ -237,7 +204,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), default=_plain).encode
 
 def _unpack(value: Any) -> Any:  # noqa: ANN401  JSON
     if isinstance(value, list):
-        return tuple(_unpack(item) for item in value)
+        return tuple(_unpack(item) for items in value for item in _unrolled(items))
     if not isinstance(value, dict):
         return value
     value = _upgraded(value)
@@ -256,6 +223,11 @@ def _unpack(value: Any) -> Any:  # noqa: ANN401  JSON
         if not kind or not kind.fits(options):
             raise ProtocolError(f"a damaged record: a link of the kind {known['kind']} with {options!r:.99}")
     return _CLASSES[name](**known)
+
+
+def _unrolled(value: Any) -> list[Any]:  # noqa: ANN401  as above
+    """Return the steps that a step of netsandbox 0.1.0 stands for; any other value alone."""
+    return value["steps"] if isinstance(value, dict) and value.get("is") in _PLURALS else [value]
 
 
 def _upgraded(value: dict[str, Any]) -> dict[str, Any]:

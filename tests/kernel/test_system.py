@@ -243,7 +243,7 @@ def test_failure_to_restore_a_record_is_noted_on_the_error(box: Sandbox, monkeyp
 
 
 def test_failure_to_read_the_boot_id_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "open", refuse(errno.EACCES), raising=False)
+    monkeypatch.setattr(files, "open", refuse(errno.EACCES), raising=False)
     store.boot.cache_clear()
     with pytest.raises(KernelError, match="boot_id: EACCES"):
         store.boot()

@@ -77,8 +77,8 @@ class _Attach:
             used.take_names(self.source, name, *(link.altnames if link else ()))
         index = link.index if link and self.stays else used.take_index(link)
         used.take_networks(spec, index, name)
-        self.at = (self.target.netns, index, name)
-        self.names = {"i.SrcName": self.source, "i.DstName": name}
+        self.at = (self.target.netns, index, name)  # as the steps name the link
+        self.names = {"i.SrcName": self.source, "i.DstName": name}  # as osl's spans do
 
     def plan(self, id_: int) -> Attachment:
         """Plan one interface from top to bottom: it arrives, is configured, is brought up, and gets its routes."""
@@ -122,7 +122,7 @@ class _Attach:
         if isinstance(kind, Veth):
             self.draft.add(_steps.CreateVeth(*self.at, settings=birth, host=self._host_end(kind)))
         else:
-            step = _steps.CreateLink(*self.at, kind.kind, settings=birth, options=kind.options)
+            step = _steps.CreateLink(*self.at, kind=kind.kind, settings=birth, options=kind.options)
             if kind.lower:
                 lower = self.facts.host_links[kind.lower]
                 step = replace(step, lower=lower.index, lower_name=lower.name)
@@ -197,18 +197,18 @@ class _Attach:
         if self.master is None:
             return
         found = self.facts.link(self.master.index)
-        was, lost = None, list[_steps.Lost]()
+        was, lost = None, list[_steps.Dropped]()
         if self.state and self.stays:
             was = port_of(self.state)
             entries = [item for item in self.state.neighbors if was and item.family == AF_BRIDGE]
-            lost += (_steps.Lost(_steps.SetNeighbor(*self.at, None, item)) for item in entries)
+            lost += (_steps.Dropped(_steps.SetNeighbor(*self.at, None, item)) for item in entries)
             lost += lost_when_down(self.state) if self.is_up and self.is_cycled else ()
         with self.draft.span("setInterfaceMaster", self.names):
             new = _steps.Port(self.master.index, found.name if found else self.master.name)
             self.draft.add(*lost, _steps.SetMaster(*self.at, was, new))
 
     def _sysctl(self, path: str, value: str, *, optional: bool = False) -> _steps.SetSysctl:
-        return _steps.SetSysctl(*self.at, self.facts.sysctls.get(path), value, path, optional)
+        return _steps.SetSysctl(*self.at, self.facts.sysctls.get(path), value, path=path, optional=optional)
 
 
 def add_step(at: tuple[str, int, str], address: IPInterface) -> _steps.SetAddress:

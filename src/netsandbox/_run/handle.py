@@ -36,31 +36,19 @@ class Subscription(Protocol):
 
 
 class Handle:
-    """An open sandbox.
-
-    Attributes:
-        name: Its name, or the path that stands for it.
-        path: Where its namespace is found.
-        box: Its namespace.
-        host: The namespace that links come from; the same object as *box* for the host's own.
-        records: The runtime directory.
-        target: What plans call it.
-        key: The key of its record.
-        recovered: What was rolled back or forward of interrupted operations, in words.
-        adverts: The adverts of its interfaces.
-    """
+    """An open sandbox."""
 
     def __init__(self, records: Records, name: str, path: str, box: LinuxKernel, host: LinuxKernel) -> None:
-        self.name = name
-        self.path = path
+        self.name = name  # or the path that stands for it
+        self.path = path  # where its namespace is found
         self.records = records
         self._box = box
-        self.host = host
+        self.host = host  # the namespace that links come from; for the host's own sandbox, the same object as *box*
         self.is_closed = False
-        self.key = records.host_key(box.identity) if box is host else name
+        self.key = records.host_key(box.identity) if box is host else name  # of its record
         called = Target(HOST_NAME, HOST) if box is host else target(name, path)
         self.target = replace(called, mark=records.mark(self.key))
-        self.recovered: tuple[str, ...] = ()
+        self.recovered: tuple[str, ...] = ()  # what was rolled back or forward of interrupted operations, in words
         self.adverts = Announcements(box)
         self._subscriptions: WeakSet[Subscription] = WeakSet()
         self._using = threading.RLock()  # held while the descriptors must not be closed

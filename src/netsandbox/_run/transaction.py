@@ -92,36 +92,22 @@ class Records(Store):
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[T]):
-    """What a verb asks for.
-
-    Attributes:
-        plan: What to do.
-        record: The record afterwards; None: there is none.
-        read: Reads the result back, which the caller gets.
-        pending: What recovery does; if None, it rolls the plan back, or forward if the plan is idempotent.
-    """
+    """What a verb asks for."""
 
     plan: Plan
-    record: Record | None
-    read: Callable[[], T]
-    pending: Pending | None = None
+    record: Record | None  # the record afterwards; None: there is none
+    read: Callable[[], T]  # reads the result back, which the caller gets
+    pending: Pending | None = None  # what recovery does; if None, the plan is rolled forward if idempotent, else back
 
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """A sandbox whose lock is held.
-
-    Attributes:
-        records: The runtime directory.
-        key: The key of the record.
-        record: The record; None: there is none.
-        recovered: What recovery did, in words.
-    """
+    """A sandbox whose lock is held."""
 
     records: Records
-    key: str
+    key: str  # of the record
     record: Record | None
-    recovered: tuple[str, ...] = ()
+    recovered: tuple[str, ...] = ()  # what recovery did, in words
 
     def refuse_pending(self) -> None:
         """Refuse to plan on top of an interrupted operation, which a dry run does not recover.

@@ -37,22 +37,14 @@ FRAMES_MAX = 1000  # of one link in a round: a process in a sandbox may have add
 
 
 class Series:
-    """The rounds of one interface.
-
-    Attributes:
-        kernel: The namespace of its link.
-        index: The index of its link there.
-        interval: Seconds between two rounds, at least.
-        outcome: The result so far.
-        tried: How many rounds were tried.
-    """
+    """The rounds of one interface, whose link has an *index* in the namespace *kernel*."""
 
     def __init__(self, kernel: LinuxKernel, index: int, how: Advertise) -> None:
         self.kernel = kernel
         self.index = index
-        self.interval = how.interval
+        self.interval = how.interval  # seconds between two rounds, at least
         self.outcome = Adverts(due=how.count)
-        self.tried = 0
+        self.tried = 0  # rounds, failed ones too
 
     def stop(self) -> None:
         """Cancel the remaining rounds."""
@@ -66,11 +58,7 @@ class Series:
 
 
 class Announcer:
-    """Carries out the rounds of all series when they are due, on one thread.
-
-    Args:
-        work: Carries out one round of several series; it returns the errors of those that failed.
-    """
+    """Carries out the rounds of all series when they are due, by calling *work* on one thread."""
 
     def __init__(self, work: Callable[[Sequence[Series]], dict[Series, str]]) -> None:
         self._work = work
@@ -108,13 +96,7 @@ class Announcer:
                 self._changed.wait_for(lambda: not any(series in self._busy for series in stopped))
 
     def wait(self, several: Iterable[Series], rounds: int, limit: float) -> bool:
-        """Wait until some series have tried so many *rounds*, or all of theirs; return whether they have in time.
-
-        Args:
-            several: The series.
-            rounds: How many rounds.
-            limit: How many seconds to wait at most.
-        """
+        """Wait until some series have tried so many *rounds*, or all of theirs; return whether they have in time."""
         wanted = tuple(several)
         most = min(limit, threading.TIMEOUT_MAX)  # it may be infinite
         with self._changed:
@@ -194,12 +176,10 @@ def advertise(several: Sequence[Series]) -> dict[Series, str]:
     try:
         for kernel, group in groups.items():
             try:
-                inside = LinuxKernel(kernel.duplicate())  # shares no socket or lock with other threads
+                with closing(LinuxKernel(kernel.duplicate())) as inside:  # shares no socket or lock with other threads
+                    _advertise(inside, group, failed, sockets)
             except (NetSandboxError, OSError) as error:
                 failed |= dict.fromkeys(group, str(error))
-            else:
-                with closing(inside):
-                    _advertise(inside, group, failed, sockets)
     finally:
         if sockets:
             packet.close_all(sockets)
@@ -224,11 +204,7 @@ def _advertise(
 
 
 def frames(kernel: Kernel, index: int) -> list[bytes]:
-    """Return the frames that advertise the current addresses of a link.
-
-    Raises:
-        KernelError: The link is gone, is no Ethernet link, or has no carrier or no usable address.
-    """
+    """Return the frames that advertise the current addresses of a link."""
     # A dump: RTM_GETLINK for one link takes rtnl_lock, and would delay other threads that use this sandbox.
     link = next((item for item in kernel.links() if item.index == index), None)
     if link is None:

@@ -1,4 +1,4 @@
-"""Files and directories of the runtime directory: look at, list, delete, create and check them."""
+"""Files and directories: look at, read, list, delete, create and check them."""
 
 import errno
 import os
@@ -19,8 +19,13 @@ def look(path: str) -> os.stat_result | None:
             return None
 
 
+def read(path: str) -> str:
+    """Return the text of a file, without white space around it."""
+    with Asking(f"read {path}"), open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read().strip()
+
+
 def unlink(path: str) -> None:
-    """Delete a file."""
     with Asking(f"delete {path}"):
         os.unlink(path)
 
@@ -68,11 +73,7 @@ def _make(directory: str) -> None:
 
 
 def check(directory: str) -> bool:
-    """Refuse a directory that others could tamper with; return whether there is a directory at all.
-
-    Raises:
-        NetSandboxError: It is a symbolic link, belongs to another user, or others may write to it.
-    """
+    """Refuse a directory that others could tamper with; return whether there is a directory at all."""
     found = look(directory)
     if found is None:
         return False

@@ -27,17 +27,11 @@ _SIOCGSKNS = 0x894C  # include/uapi/linux/sockios.h
 
 
 class Received(NamedTuple):
-    """What a listener has received.
-
-    Attributes:
-        messages: Messages of the kernel.
-        overran: Whether messages were lost because the receive buffer was full (ENOBUFS).
-        is_all: Whether the socket is empty now.
-    """
+    """What a listener has received."""
 
     messages: list[Message]
-    overran: bool
-    is_all: bool
+    overran: bool  # messages were lost because the receive buffer was full (ENOBUFS)
+    is_all: bool  # the socket is empty now
 
 
 class Listener:
@@ -59,11 +53,9 @@ class Listener:
                 raise
 
     def fileno(self) -> int:
-        """Return the descriptor of the socket; -1 after `close`."""
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Close the socket."""
         self._socket.close()
 
     def namespace(self) -> int:

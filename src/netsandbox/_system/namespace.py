@@ -39,22 +39,16 @@ def run_in(fd: int, function: Callable[[], T], *, own: bool = False) -> T:
 
     def body() -> T:
         try:
-            _enter(fd)
+            libc.setns(fd)
+        except KernelError as error:
+            if error.errno != errno.EPERM or not is_here(fd):  # a thread that is there already needs no capability
+                raise
         finally:
             if own:
                 os.close(fd)
         return function()
 
     return on_a_thread(body)
-
-
-def _enter(fd: int) -> None:
-    """Move the calling thread to the namespace *fd*; it needs no capability if it is there already."""
-    try:
-        libc.setns(fd)
-    except KernelError as error:
-        if error.errno != errno.EPERM or not is_here(fd):
-            raise
 
 
 def is_here(fd: int) -> bool:
@@ -104,11 +98,7 @@ def inhabited(identities: Collection[Identity]) -> set[Identity]:
 
 
 def open_namespace(path: str, *, follow: bool = True) -> int:
-    """Return a descriptor of the network namespace at *path*, which may be a symbolic link if *follow* is true.
-
-    Raises:
-        KernelError: It cannot be opened (with its errno), or is no network namespace (EINVAL).
-    """
+    """Return a descriptor of the network namespace at *path*; EINVAL if something else is there."""
     request = f"open network namespace {path}"
     with Asking(request):
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
@@ -162,11 +152,7 @@ def mounts() -> Identity:
 
 
 def pin(fd: int, path: str) -> None:
-    """Create the file *path* and mount the namespace *fd* on it; a failure leaves nothing behind.
-
-    Raises:
-        KernelError: EEXIST if something else is there already.
-    """
+    """Create the file *path* and mount the namespace *fd* on it; EEXIST if something else is there already."""
     if pinned(path) == identity(fd):
         return
     with Asking(f"create {path}"):
@@ -190,11 +176,7 @@ def check_pin(path: str) -> None:
 
 
 def unpin(path: str, wanted: Identity) -> None:
-    """Unmount the namespace *wanted* from *path* and delete the file; also delete one on which nothing is mounted.
-
-    Raises:
-        KernelError: ENOENT if nothing is there, ESTALE if something else is. The namespace is still pinned.
-    """
+    """Unmount the namespace *wanted* from *path* and delete the file; ESTALE if something else is mounted there."""
     there = pinned(path)
     if there is None:
         raise KernelError(errno.ENOENT, f"unpin {path}")

@@ -10,32 +10,15 @@ import socket
 
 from netsandbox._system.errors import Asking
 
+exists, program, user = os.path.exists, shutil.which, os.geteuid  # nothing to add to them
 _NS_GET_USERNS = 0xB701  # include/uapi/linux/nsfs.h
 
 
 def release() -> str:
-    """Return the release of the running kernel."""
     return os.uname().release
 
 
-def user() -> int:
-    """Return the effective user ID."""
-    return os.geteuid()
-
-
-def read(path: str) -> str:
-    """Return the text of a file, without white space around it."""
-    with Asking(f"read {path}"), open(path, encoding="utf-8", errors="surrogateescape") as file:
-        return file.read().strip()
-
-
-def exists(path: str) -> bool:
-    """Whether there is something at *path*."""
-    return os.path.exists(path)
-
-
 def is_writable(path: str) -> bool:
-    """Whether this process may write to *path*."""
     return os.access(path, os.W_OK)
 
 
@@ -56,8 +39,3 @@ def is_ours(kind: str) -> bool:
 def link_names() -> list[str]:
     """Return the names of the links in this thread's network namespace, without the loopback link."""
     return [name for _, name in socket.if_nameindex() if name != "lo"]
-
-
-def program(name: str) -> str | None:
-    """Return the path of a program; None if it is not on the PATH."""
-    return shutil.which(name)

@@ -121,7 +121,6 @@ class Store:
         return found
 
     def read(self, key: str) -> bytes | None:
-        """Return a record; None if there is none."""
         self.check()
         path = self.file(key)
         with Asking(f"read {path}"):
@@ -149,17 +148,13 @@ class Store:
             raise KernelError(error.errno or 0, f"write {path}") from error
 
     def delete(self, key: str) -> None:
-        """Delete a record."""
         files.unlink(self.file(key))
 
     @contextmanager
     def locked(self, key: str, *, limit: float | None = None, keep: bool = False) -> Iterator[None]:
-        """Hold the lock of a sandbox; other threads and processes wait.
+        """Hold the lock of a sandbox; *keep* its file even if there is no record.
 
-        Args:
-            key: The key of its record.
-            limit: How many seconds to wait for another process; LOCK_LIMIT if left out.
-            keep: Whether to keep the lock file in any case; otherwise it is deleted if there is no record.
+        Others that call this wait for *limit* seconds, or LOCK_LIMIT.
         """
         path = self.file(key, _LOCK)
         fd = _lock(path, LOCK_LIMIT if limit is None else limit)
@@ -224,6 +219,4 @@ def _name(file: str) -> str:
 @cache
 def boot() -> str:
     """Return the identity of this boot of the machine (random(4))."""
-    path = "/proc/sys/kernel/random/boot_id"
-    with Asking(f"read {path}"), open(path, encoding="ascii") as file:
-        return file.read().strip()
+    return files.read("/proc/sys/kernel/random/boot_id")

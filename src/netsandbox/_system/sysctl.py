@@ -24,7 +24,6 @@ class Sysctls:
         self._directories: dict[str, int] = {}
 
     def close(self) -> None:
-        """Close the descriptors."""
         while self._directories:
             os.close(self._directories.popitem()[1])
 
@@ -41,11 +40,7 @@ class Sysctls:
                 os.close(fd)
 
     def write(self, path: str, value: str) -> bool:
-        """Give a setting a value unless it has it, and read it back; return whether it was changed.
-
-        Raises:
-            KernelError: There is no such setting (ENOENT), it cannot be changed, or the kernel kept another value.
-        """
+        """Give a setting a value unless it has it, and read it back; return whether it was changed."""
         with Asking(f"set net/{path} to {value}"):
             refusal = None
             try:

@@ -11,11 +11,9 @@ T = TypeVar("T")
 
 
 def start(function: Callable[[], T], *, daemon: bool = False) -> Callable[[], T]:
-    """Call *function* on a thread of its own; return a function that waits for it, and returns or raises its outcome.
+    """Call *function* on a thread of its own; return a function that waits for its outcome, and returns or raises it.
 
-    Args:
-        function: What to call.
-        daemon: Whether the interpreter exits without waiting for the thread.
+    The interpreter exits without waiting for the thread of a *daemon*.
     """
     results: list[T] = []
     errors: list[BaseException] = []

@@ -43,11 +43,7 @@ class Transport:
             self._socket.close()
 
     def ask(self, request: Request) -> list[Message]:
-        """Send *request* and return the messages that answer it.
-
-        Raises:
-            KernelError: The kernel refused, or (`answered` is False) its answer did not arrive.
-        """
+        """Send *request* and return the messages that answer it."""
         with self._lock, Asking(request.text, answered=False):
             exchange = converse(request, self._sequences)
             try:

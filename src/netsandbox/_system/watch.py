@@ -23,7 +23,7 @@ class Readable(Protocol):
     """What a `Waiter` waits for: something with a descriptor that becomes readable."""
 
     def fileno(self) -> int:
-        """Return the descriptor."""
+        """Return that descriptor."""
 
 
 class Waiter:
@@ -39,7 +39,6 @@ class Waiter:
         self._selector.register(self._bell, selectors.EVENT_READ)
 
     def add(self, thing: Readable) -> None:
-        """Begin to wait for *thing*."""
         self._selector.register(thing, selectors.EVENT_READ)
 
     def remove(self, thing: Readable) -> None:
@@ -47,11 +46,7 @@ class Waiter:
         self._selector.unregister(thing)
 
     def wait(self, deadline: float | None) -> list[Readable] | None:
-        """Wait until something is readable or the bell is rung; return what is readable, or None at the *deadline*.
-
-        Args:
-            deadline: A time as `after` returns it; None: wait without a limit.
-        """
+        """Wait until something is readable or the bell is rung; return what is readable, or None at the *deadline*."""
         while True:
             left = _HOUR if deadline is None else max(deadline - time.monotonic(), 0.0)
             ready = [key.fileobj for key, _ in self._selector.select(min(left, _HOUR))]
@@ -68,7 +63,6 @@ class Waiter:
         os.eventfd_write(self._bell, 1)
 
     def close(self) -> None:
-        """Close the descriptors; no thread may be waiting."""
         self._selector.close()
         os.close(self._bell)
 
@@ -81,11 +75,9 @@ class Records:
         self._fd = libc.watch(store.records)
 
     def fileno(self) -> int:
-        """Return the descriptor."""
         return self._fd
 
     def close(self) -> None:
-        """Stop watching."""
         os.close(self._fd)
 
     def changed(self) -> set[str] | None:

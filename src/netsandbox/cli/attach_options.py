@@ -1,7 +1,7 @@
 """The options of attach, on the command line and in each line of a batch, and the interface that they request."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -11,7 +11,10 @@ from netsandbox.cli.app import complete_link, completion, usage
 from netsandbox.errors import Problem, SpecError
 from netsandbox.links import KINDS, Dummy, Kind
 from netsandbox.netlink.settings import TABLE
-from netsandbox.spec import InterfaceSpec, Route
+from netsandbox.spec import InterfaceSpec
+
+if TYPE_CHECKING:
+    from netsandbox.routes import Route
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

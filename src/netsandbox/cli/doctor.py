@@ -83,7 +83,7 @@ def _kernel(release: str) -> Check:
 
 def _capabilities() -> Iterator[Check]:
     """Check the effective capabilities (proc(5), CapEff)."""
-    lines = probes.read("/proc/self/status").splitlines()
+    lines = files.read("/proc/self/status").splitlines()
     held = next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))
     for name, bit in _CAPABILITIES.items():
         if held >> bit & 1:
@@ -98,7 +98,7 @@ def _owner(name: str, kind: str) -> Check:
     if not probes.is_ours(kind):
         advice = f"it belongs to another user namespace: unshare with -{kind[0]} as well (unshare -Urnm)"
         return Check(title, "failed", "capabilities do not apply there", advice)
-    is_root = probes.read("/proc/self/uid_map").split() == ["0", "0", "4294967295"]
+    is_root = files.read("/proc/self/uid_map").split() == ["0", "0", "4294967295"]
     words = "held" if is_root else "held, in a user namespace: the links and settings of the machine are out of reach"
     return Check(title, "ok", words)
 
@@ -185,7 +185,7 @@ def _bare(store: Store) -> Check:
 
 def _is_shared(path: str) -> bool:
     """Whether mounts below *path* propagate to other mount namespaces (proc(5), mountinfo)."""
-    lines = probes.read("/proc/self/mountinfo").splitlines()
+    lines = files.read("/proc/self/mountinfo").splitlines()
     around = [fields for fields in map(str.split, reversed(lines)) if PurePath(path).is_relative_to(fields[4])]
     nearest = max(around, key=lambda fields: len(fields[4]))
     return any(field.startswith("shared:") for field in nearest[6 : nearest.index("-")])
@@ -195,7 +195,7 @@ def _strict() -> Check:
     """Report how the kernel takes writes to sysctls; any way will do, as ours start at offset 0 and are read back."""
     meaning = {"-1": "-1: old", "0": "0: old, with a warning", "1": "1: strict"}
     try:
-        value = probes.read("/proc/sys/kernel/sysctl_writes_strict")
+        value = files.read("/proc/sys/kernel/sysctl_writes_strict")
     except KernelError as error:
         return Check("sysctl_writes_strict", "warning", str(error.strerror), "mount /proc")
     return Check("sysctl_writes_strict", "ok", meaning.get(value, value))
@@ -204,7 +204,7 @@ def _strict() -> Check:
 def _setting(path: str) -> str:
     """Return a sysctl below /proc/sys/net, or an empty text if there is none."""
     with suppress(KernelError):
-        return probes.read(f"/proc/sys/net/{path}")
+        return files.read(f"/proc/sys/net/{path}")
     return ""
 
 

@@ -11,7 +11,7 @@ from netsandbox.cli import console, render_json
 from netsandbox.cli.app import JSON, Settings, command, complete_sandbox, usage
 from netsandbox.netlink.address import Address
 from netsandbox.netlink.link import Link
-from netsandbox.spec import Neighbor, Route
+from netsandbox.routes import Neighbor, Route
 
 _LABELS = {"link": "LINK", "address": "ADDR", "route": "ROUTE", "neighbor": "NEIGH", "sandbox": "SANDBOX"}
 _MARKS = {

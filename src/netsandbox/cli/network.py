@@ -18,8 +18,8 @@ from netsandbox.cli.app import (
     usage,
 )
 from netsandbox.errors import KernelError
+from netsandbox.routes import Neighbor
 from netsandbox.sandbox import Sandbox
-from netsandbox.spec import Neighbor
 
 _ANY_MAC = "02:00:00:00:00:00"  # stands for the MAC of a neighbor that is looked up by its IP address
 _VERBS = {"list": "list", "show": "list", "add": "add", "del": "del", "delete": "del"}  # as ip(8) has them

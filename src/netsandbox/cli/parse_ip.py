@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from netsandbox.cli.app import usage
-from netsandbox.spec import Route
+from netsandbox.routes import Route
 
 _ROUTE = {"via": "via", "dev": "interface", "metric": "metric", "src": "source", "onlink": None}
 _NEIGHBOR = {"lladdr": "mac", "mac": "mac", "dev": "interface"}

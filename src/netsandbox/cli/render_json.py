@@ -14,8 +14,8 @@ from netsandbox.netlink.address import Address
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.route import IPV6_METRIC, SCOPES, TABLE_MAIN, name_of
 from netsandbox.netlink.settings import shown
+from netsandbox.routes import Neighbor, Route
 from netsandbox.sandbox import Sandbox
-from netsandbox.spec import Neighbor, Route
 from netsandbox.stats import Statistics
 
 Json = dict[str, Any]

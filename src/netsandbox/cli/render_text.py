@@ -6,8 +6,8 @@ from dataclasses import replace
 from netsandbox._run.interfaces import snapshot
 from netsandbox.cli import console
 from netsandbox.interface import Interface
+from netsandbox.routes import Neighbor, Route
 from netsandbox.sandbox import Sandbox
-from netsandbox.spec import Neighbor, Route
 
 
 def line(item: Interface) -> str:

@@ -13,8 +13,8 @@ from netsandbox.errors import NetSandboxError
 from netsandbox.links import Bridge
 from netsandbox.netlink import link_requests
 from netsandbox.netlink.constants import AF_INET, AF_INET6
+from netsandbox.routes import Route
 from netsandbox.sandbox import Sandbox
-from netsandbox.spec import Route
 
 HOSTS = {"alice": ("10.7.0.2", "fd07::2"), "bob": ("10.7.0.3", "fd07::3")}
 
