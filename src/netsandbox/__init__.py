@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from netsandbox.errors import SpecError as SpecError
     from netsandbox.interface import Interface as Interface
     from netsandbox.links import *  # noqa: F403
+    from netsandbox.routes import Gateway as Gateway
+    from netsandbox.routes import Neighbor as Neighbor
+    from netsandbox.routes import Route as Route
     from netsandbox.sandbox import Sandbox as Sandbox
-    from netsandbox.spec import Gateway as Gateway
     from netsandbox.spec import InterfaceSpec as InterfaceSpec
-    from netsandbox.spec import Neighbor as Neighbor
-    from netsandbox.spec import Route as Route
     from netsandbox.stats import Statistics as Statistics
 
     __all__: list[str]
@@ -47,8 +47,9 @@ _MODULES = {  # what each module has; `links` lists the kinds of link itself
     "errors": "InterfaceNotFoundError KernelError NameConflictError NetSandboxError Problem ProtocolError RollbackError"
     " RouteConflictError SandboxClosedError SandboxExistsError SandboxNotFoundError SourceNotFoundError SpecError",
     "interface": "Interface",
+    "routes": "Gateway Neighbor Route",
     "sandbox": "Sandbox",
-    "spec": "Gateway InterfaceSpec Neighbor Route",
+    "spec": "InterfaceSpec",
     "stats": "Statistics",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}

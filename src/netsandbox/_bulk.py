@@ -111,9 +111,14 @@ def parse(requests: Iterable[tuple[object, object]]) -> dict[str, tuple[Interfac
         if name in found:
             problems.append(Problem("name", name, "is given twice"))
         found[name] = specs
-        for source in (spec.source for spec in specs if isinstance(spec.source, str)):
-            if takers.setdefault(source, name) != name:
-                problems.append(Problem("source", source, f"cannot go to {takers[source]} and to {name}"))
+        problems += source_problems(takers, name, specs)
     if problems:
         raise SpecError(problems)
     return found
+
+
+def source_problems(takers: dict[str, str], name: str, specs: Iterable[InterfaceSpec]) -> Iterator[Problem]:
+    """Enter in *takers* that sandbox *name* takes the links of *specs*; yield those that another sandbox takes."""
+    for source in (spec.source for spec in specs if isinstance(spec.source, str)):
+        if takers.setdefault(source, name) != name:
+            yield Problem("source", source, f"cannot go to {takers[source]} and to {name}")

@@ -30,9 +30,6 @@ class Kernel(Protocol):
     def link(self, key: int | str, *, stats: bool = False) -> Link | None:
         """Return the link with an index, name or alternative name; None if there is none."""
 
-    def free_group(self) -> int:
-        """Return the number of a link group without links; each process tries other numbers."""
-
     def addresses(self, index: int = 0) -> list[Address]:
         """Return the addresses of a link (0: of all)."""
 

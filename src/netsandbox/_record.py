@@ -133,8 +133,8 @@ _CLASSES: dict[str, type] = {
     kind.__name__: kind for kind in (*_PARTS, Advertise, Settings, Record, Pending, Attachment)
 }
 _FIELDS = {name: tuple(item.name for item in fields(kind)) for name, kind in _CLASSES.items()}
-# netsandbox 0.1.0: steps that set one setting; classes with settings as fields, and what those are called now; classes
-# with another name; fields that are not read any more.
+# netsandbox 0.1.0: steps that set one setting; classes with settings as fields, and what those are called now; steps
+# that stand for several; classes and fields with another name; fields that are not read any more.
 _SETTERS = {"SetMac": "mac", "SetMtu": "mtu"}
 _SET = {
     "Place": {name: name for name in ("mac", "mtu", "alias", "txqlen", "group")},
@@ -142,8 +142,9 @@ _SET = {
     "CreateVeth": {"mac": "mac", "mtu": "mtu"},
     "HostEnd": {"mac": "mac", "mtu": "mtu", "mark": "alias", "group": "group"},
 }
-_RENAMED = {"Plugged": "Attachment"}
-_NOW = {"born": "created", "back": "teardown"}  # fields: their name in 0.1.0, and now
+_PLURALS = {"CreateVeths", "DeleteVeths"}
+_RENAMED = {"Plugged": "Attachment", "Lost": "Dropped"}
+_NOW = {"born": "created", "back": "teardown", "former": "may_exist"}
 _DROPPED: dict[str, tuple[str, ...]] = {"SetUp": ("source", "prefix")}
 _TEXT = re.compile("[^\0\ud800-\udc7f\udd00-\udfff]*")  # without NUL, and surrogates that stand for no byte (PEP 383)
 _SUM = b',"sum":'
@@ -203,7 +204,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), default=_plain).encode
 
 def _unpack(value: Any) -> Any:  # noqa: ANN401  JSON
     if isinstance(value, list):
-        return tuple(_unpack(item) for item in value)
+        return tuple(_unpack(item) for items in value for item in _unrolled(items))
     if not isinstance(value, dict):
         return value
     value = _upgraded(value)
@@ -222,6 +223,11 @@ def _unpack(value: Any) -> Any:  # noqa: ANN401  JSON
         if not kind or not kind.fits(options):
             raise ProtocolError(f"a damaged record: a link of the kind {known['kind']} with {options!r:.99}")
     return _CLASSES[name](**known)
+
+
+def _unrolled(value: Any) -> list[Any]:  # noqa: ANN401  as above
+    """Return the steps that a step of netsandbox 0.1.0 stands for; any other value alone."""
+    return value["steps"] if isinstance(value, dict) and value.get("is") in _PLURALS else [value]
 
 
 def _upgraded(value: dict[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Advertise:
         object.__setattr__(self, "interval", float(self.interval))
 
 
-NEVER = Advertise(0)
+NEVER, USUAL = Advertise(0), Advertise()
 AdvertiseLike = Advertise | int | tuple[int, float] | Mapping[str, float]
 
 

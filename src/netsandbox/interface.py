@@ -17,7 +17,8 @@ from netsandbox.netlink.address import Address
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.neighbor import NeighborEntry
 from netsandbox.netlink.route import TABLE_MAIN, RouteEntry
-from netsandbox.spec import InterfaceSpec, Neighbor, Route, parse_interface
+from netsandbox.routes import Neighbor, Route
+from netsandbox.spec import InterfaceSpec, parse_interface
 
 if TYPE_CHECKING:
     from netsandbox.stats import Statistics

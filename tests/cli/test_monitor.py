@@ -195,8 +195,8 @@ def test_control_characters_in_names_are_escaped(path: str) -> None:
 
 def test_monitor_needs_names_or_all(cli: Cli) -> None:
     """`monitor` takes either names of existing sandboxes or --all, and a count above 0."""
-    assert "or say --all" in cli("monitor -j", status=2).error["message"]
-    assert "name none" in cli("monitor box --all -j", status=2).error["message"]
+    assert "or --all" in cli("monitor -j", status=2).error["message"]
+    assert "--all takes no names" in cli("monitor box --all -j", status=2).error["message"]
     assert cli("monitor nowhere -j", status=1).error["code"] == "sandbox-not-found"
     assert cli("monitor box --count 0 -j", status=2).error["code"] == "usage"
 

@@ -261,10 +261,10 @@ def test_inspect_shows_changes_made_inside(cli: Cli, box: Sandbox) -> None:
     assert lines[3][:3] == ["lan0", "v0", "veth"]
     assert [" ".join(line) for line in lines[4:9]] == [
         "renamed or missing",
-        "PLUGGED IN AS NOW SOURCE",
+        "ATTACHED AS NOW SOURCE",
         "eth0 lan0 v0",
         "eth1 - v1",
-        "foreign: not plugged in by netsandbox, and left alone",
+        "foreign: not attached by netsandbox",
     ]
     assert lines[10][:3] == ["evil\\x1b", "-", "bridge"]
     assert "it is foreign" in cli("detach box", "evil\x1b", status=1).err

@@ -530,12 +530,12 @@ def test_delete_links_ignores_links_that_are_gone(box: Sandbox) -> None:
     lab.veth("v0", "p0")
     kernel = box._handle.host
     indexes = [lab.link(name)["ifindex"] for name in ("v0", "p0")]
-    delete_links(kernel, [*indexes, 99], kernel.free_group())
-    delete_links(kernel, [*indexes], kernel.free_group())
-    delete_links(kernel, [], 0)
+    delete_links(kernel, [*indexes, 99])
+    delete_links(kernel, [*indexes])
+    delete_links(kernel, [])
     assert set(lab.links()) == {"lo"}
     with pytest.raises(KernelError) as info:
-        delete_links(kernel, [lab.link("lo")["ifindex"]], 0)
+        delete_links(kernel, [lab.link("lo")["ifindex"]])
     assert info.value.errno == errno.EOPNOTSUPP
 
 

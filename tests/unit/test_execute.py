@@ -191,7 +191,7 @@ def test_failed_rollback_reports_what_is_left() -> None:
     assert error.left == (
         "ip -n web address delete 10.5.0.2/24 dev eth0",
         "ip -n web link set dev eth0 netns $$ name v1",
-        "# the settings net.ipv4.conf.v1 and net.ipv6.conf.v1 come back",
+        "# restore per-interface sysctls of v1",
     )
     assert error.undone == ()
     assert len(error.failures) == len(error.left)
@@ -257,7 +257,7 @@ def test_idempotent_plan_skips_steps_already_done() -> None:
     rig = furnished()
     rig.box.add_link("eth0", index=8)
     before = rig.state()
-    sysctl = SetSysctl("web", 8, "eth0", "1", "0", "ipv4/conf/eth0/rp_filter")
+    sysctl = SetSysctl("web", 8, "eth0", "1", "0", path="ipv4/conf/eth0/rp_filter")
     broken = SetRoute("web", 8, "eth0", None, route_entry("10.9.0.0/16", 8))
     rig.carry_out(_plan(GONE, sysctl, idempotent=True))
     with pytest.raises(KernelError) as info:
@@ -333,3 +333,30 @@ def test_spans_are_opened_around_their_steps(*, on: bool) -> None:
         undo([UP], rig.world)
         undo([], rig.world)
     assert opened == [*(["outer", "inner"] if on else []), "rollback"]
+
+
+def _deletions(rig: Rig, act: Callable[[Rig], object]) -> list[str]:
+    """Return the requests to delete links that an operation sends."""
+    before = len(rig.faults.calls)
+    act(rig)
+    return [call.removeprefix("host: ") for call in rig.faults.calls[before:] if "delete link" in call]
+
+
+def test_neighboring_veths_are_deleted_in_one_request() -> None:
+    """Executing a plan deletes veths in one request unless another step is between them."""
+    rig = _with_veths()
+    newest = rig.host.link("two")
+    assert newest
+    assert _deletions(rig, lambda made: made.remove()) == [f"delete link group {0x6E000000 + newest.index}"]
+    rig = furnished()
+    rig.add(VETHS[0], BRIDGE, VETHS[1])
+    assert len(_deletions(rig, lambda made: made.remove())) == 3
+
+
+def test_failed_group_deletion_names_all_its_commands() -> None:
+    """The step of the error is the command of each veth that was to be deleted."""
+    rig = _with_veths()
+    rig.faults.fail(_calls(_with_veths(), lambda made: made.remove(), "delete link group"), errno.ENOBUFS)
+    with pytest.raises(KernelError) as info:
+        rig.remove()
+    assert info.value.step == "ip link delete dev two && ip link delete dev one"

@@ -9,7 +9,7 @@ import pytest
 from netsandbox._kernel import HOST
 from netsandbox._plan.model import Draft, Plan, Target, plan_of
 from netsandbox._record import Attachment
-from netsandbox._steps import CreateLink, Lost, Move, Place, SetLink, SetUp
+from netsandbox._steps import CreateLink, Dropped, Move, Place, SetLink, SetUp
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.settings import Settings
 
@@ -27,15 +27,15 @@ def test_draft_keeps_steps_in_order_with_their_spans() -> None:
         draft.add(UP)
         with draft.span("inner", {}):
             draft.add(MTU)
-    draft.add(Lost(UP))
+    draft.add(Dropped(UP))
     plan = draft.plan("do it", None)
     assert [[span.name for span in spans] for spans in plan.spans] == [["outer"], ["outer", "inner"], []]
-    assert plan.steps == tuple(plan) == (UP, MTU, Lost(UP))
+    assert plan.steps == tuple(plan) == (UP, MTU, Dropped(UP))
     assert len(plan) == 3
     assert plan.commands == (
         "ip -n web link set dev eth0 up",
         "ip -n web link set dev eth0 mtu 1400",
-        "# the move drops: ip -n web link set dev eth0 up",
+        "# dropped by the kernel, restored on undo: ip -n web link set dev eth0 up",
     )
     assert str(plan) == "\n".join(plan.commands)
 
@@ -65,7 +65,7 @@ def test_original_place_is_the_target_of_the_move_back() -> None:
 )
 def test_only_a_bridge_created_here_counts_as_a_bridge(kind: str, *, created: bool, expected: bool) -> None:
     """An interface counts as a bridge only if its kind is bridge and it was created for the sandbox."""
-    made = replace(ITEM, kind=kind, created=created, teardown=(CreateLink("web", 7, "eth0", kind).inverse(),))
+    made = replace(ITEM, kind=kind, created=created, teardown=(CreateLink("web", 7, "eth0", kind=kind).inverse(),))
     assert made.is_bridge is expected
 
 

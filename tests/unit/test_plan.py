@@ -116,12 +116,13 @@ def test_settings_dropped_by_a_move_are_restored() -> None:
     """A plan lists what the move drops; detaching restores it in reverse order, after the move back."""
     rig = furnished()
     plan, (made,) = rig.plan(InterfaceSpec("v0"))
-    lost = [text.removeprefix("# the move drops: ") for text in plan.commands if text.startswith("# the move")]
-    back = [str(step).removeprefix("# ") for step in made.teardown]
+    dropped = "# dropped by the kernel, restored on undo: "
+    lost = [text.removeprefix(dropped) for text in plan.commands if text.startswith(dropped)]
+    back = [str(step).removeprefix("# restore ") for step in made.teardown]
     assert lost[::-1] == back[1:]
     assert back == [
         "ip -n web link set dev eth0 netns $$ name v0",
-        "the settings net.ipv4.conf.v0 and net.ipv6.conf.v0 come back",
+        "per-interface sysctls of v0",
         "ip address add 169.254.9.9/16 broadcast 169.254.255.255 dev v0 scope 253",
         "ip address add 10.0.0.1/24 broadcast 10.0.0.255 dev v0",
         "ip address add 10.0.0.2/24 broadcast 10.0.0.255 dev v0",
@@ -496,18 +497,14 @@ def test_interfaces_are_detached_newest_first(rig: Rig) -> None:
     assert plan_detach((), rig.target, rig.detach_facts(())).link is None
 
 
-def test_created_veths_are_deleted_as_one_group(rig: Rig) -> None:
-    """Created veths are deleted as one group, after all interfaces that are newer than the first of them."""
+def test_each_created_veth_is_deleted_by_its_host_end(rig: Rig) -> None:
+    """Detaching deletes each created veth in its turn, by its end on the host."""
     rig.add(InterfaceSpec("a"), InterfaceSpec(Veth("one")), InterfaceSpec("b"), InterfaceSpec(Veth("two")))
-    facts = rig.detach_facts(rig.attached)
-    plan = plan_detach(rig.attached, rig.target, facts)
-    assert facts.group
+    plan = plan_detach(rig.attached, rig.target, rig.detach_facts(rig.attached))
     assert [text for text in plan.commands if not text.startswith("#")] == [
+        "ip link delete dev two",
         "ip -n web link set dev eth2 netns $$ name b",
-        (
-            f"ip link set dev two group {facts.group} && ip link set dev one group {facts.group}"
-            f" && ip link delete group {facts.group}"
-        ),
+        "ip link delete dev one",
         "ip -n web link set dev eth0 netns $$ name a",
     ]
 

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from netsandbox import _record, _steps
+from netsandbox import InterfaceSpec, Veth, _record, _steps
 from netsandbox._record import Attachment, Pending, Record
+from netsandbox._run.execute import finish
 from netsandbox.adverts import Advertise
 from netsandbox.errors import NetSandboxError, ProtocolError
 from netsandbox.netlink.settings import Settings
@@ -143,7 +144,7 @@ def test_non_utf8_text_in_a_record_round_trip() -> None:
                 ("vxlan", ["source_ports", {"is": "Advertise", "count": 1, "interval": 1}]),
             )
         ),
-        (_sealed({"is": "Lost", "step": None}), "a damaged record: step of Lost is None"),
+        (_sealed({"is": "Dropped", "step": None}), "a damaged record: step of Dropped is None"),
         (_sealed({"is": "Unpin", "path": "a\0b"}), "a damaged record: path of Unpin is 'a\\x00b'"),
         (_sealed({"is": "Unpin", "path": "\ud800"}), "a damaged record: path of Unpin is '\\ud800'"),
     ],
@@ -266,3 +267,18 @@ def test_settings_of_version_0_1_0_are_read() -> None:
             host=_steps.HostEnd("h", settings=Settings(mac="fe:00:00:00:00:01")),
         ),
     )
+
+
+def test_plural_steps_of_version_0_1_0_are_recovered() -> None:
+    """A step of that version which deletes several veths is read as a step for each, and recovery carries them out."""
+    rig = furnished()
+    rig.add(InterfaceSpec(Veth("one")), InterfaceSpec(Veth("two")))
+    before = {link.name for link in rig.host.links()}
+    steps = [json.loads(_record._encode(step)) for item in rig.attached for step in item.teardown]
+    plural = {"is": "DeleteVeths", "steps": steps, "group": 1849688064}
+    pending = {"is": "Pending", "operation": "detach", "steps": [plural], "forward": True, "then": None}
+    found = _record.unpack(_sealed({"is": "Record", **_EMPTY, "pending": pending})).pending
+    assert found
+    assert [str(step) for step in found.steps] == ["ip link delete dev one", "ip link delete dev two"]
+    finish(found.steps, rig.world)
+    assert before - {link.name for link in rig.host.links()} == {"one", "two"}

@@ -37,7 +37,8 @@ from netsandbox import (
 from netsandbox._checks import sandbox_name_problem
 from netsandbox.errors import Problem
 from netsandbox.netlink.settings import TABLE, Settings
-from netsandbox.spec import InterfaceOptions, parse_address, parse_host, salvage
+from netsandbox.routes import parse_host
+from netsandbox.spec import InterfaceOptions, parse_address, salvage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

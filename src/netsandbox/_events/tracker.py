@@ -25,7 +25,7 @@ from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import F_REPLACE, Message
 from netsandbox.netlink.neighbor import NOARP, NeighborEntry
 from netsandbox.netlink.route import RouteEntry
-from netsandbox.spec import Neighbor, Route
+from netsandbox.routes import Neighbor, Route
 
 KNOWN = 10_000  # how many objects are remembered of one sandbox: a program inside may create any number
 _DELETED = 1  # the last bit of RTM_DEL*; that of RTM_NEW* is 0

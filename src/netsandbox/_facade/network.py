@@ -10,7 +10,7 @@ from netsandbox._run import network as _verbs
 from netsandbox._run.handle import Handle
 from netsandbox.interface import Interface
 from netsandbox.netlink.route import TABLE_MAIN
-from netsandbox.spec import Gateway, Neighbor, Route
+from netsandbox.routes import Gateway, Neighbor, Route
 
 
 class Network:

@@ -122,7 +122,7 @@ class _Attach:
         if isinstance(kind, Veth):
             self.draft.add(_steps.CreateVeth(*self.at, settings=birth, host=self._host_end(kind)))
         else:
-            step = _steps.CreateLink(*self.at, kind.kind, settings=birth, options=kind.options)
+            step = _steps.CreateLink(*self.at, kind=kind.kind, settings=birth, options=kind.options)
             if kind.lower:
                 lower = self.facts.host_links[kind.lower]
                 step = replace(step, lower=lower.index, lower_name=lower.name)
@@ -197,18 +197,18 @@ class _Attach:
         if self.master is None:
             return
         found = self.facts.link(self.master.index)
-        was, lost = None, list[_steps.Lost]()
+        was, lost = None, list[_steps.Dropped]()
         if self.state and self.stays:
             was = port_of(self.state)
             entries = [item for item in self.state.neighbors if was and item.family == AF_BRIDGE]
-            lost += (_steps.Lost(_steps.SetNeighbor(*self.at, None, item)) for item in entries)
+            lost += (_steps.Dropped(_steps.SetNeighbor(*self.at, None, item)) for item in entries)
             lost += lost_when_down(self.state) if self.is_up and self.is_cycled else ()
         with self.draft.span("setInterfaceMaster", self.names):
             new = _steps.Port(self.master.index, found.name if found else self.master.name)
             self.draft.add(*lost, _steps.SetMaster(*self.at, was, new))
 
     def _sysctl(self, path: str, value: str, *, optional: bool = False) -> _steps.SetSysctl:
-        return _steps.SetSysctl(*self.at, self.facts.sysctls.get(path), value, path, optional)
+        return _steps.SetSysctl(*self.at, self.facts.sysctls.get(path), value, path=path, optional=optional)
 
 
 def add_step(at: tuple[str, int, str], address: IPInterface) -> _steps.SetAddress:

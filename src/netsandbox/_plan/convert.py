@@ -11,7 +11,7 @@ from netsandbox.netlink.constants import AF_BRIDGE, AF_INET, AF_INET6
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.neighbor import NeighborEntry
 from netsandbox.netlink.route import PROTOCOLS, SCOPES, RouteEntry, name_of, number_of
-from netsandbox.spec import Neighbor, Route, unchecked
+from netsandbox.routes import Neighbor, Route, unchecked
 
 
 def route_entry(route: Route, index: int) -> RouteEntry:

@@ -30,8 +30,7 @@ def plan_detach(items: Sequence[Attachment], target: Target, facts: Facts) -> Pl
     for item in reversed(items):
         _detach(draft, item, facts, free)
     operation = f"detach {', '.join(item.name for item in items)} from sandbox {target.name}"
-    plan = draft.plan(operation, items[0].name if items else None, idempotent=True)
-    return _batched(plan, facts.group)
+    return draft.plan(operation, items[0].name if items else None, idempotent=True)
 
 
 def _detach(draft: Draft, item: Attachment, facts: Facts, free: Iterator[int]) -> None:
@@ -48,7 +47,7 @@ def _detach(draft: Draft, item: Attachment, facts: Facts, free: Iterator[int]) -
     lost = [] if target.is_host and not item.created else lost_in_move(target.netns, state)
     if item.created:  # a link that moves keeps its settings
         unusual = _settings.differing(replace(_settings.of(state.link), mac=None), _settings.USUAL)
-        lost.append(_steps.Lost(_steps.SetLink(target.netns, state.link.index, state.link.name, None, unusual)))
+        lost.append(_steps.Dropped(_steps.SetLink(target.netns, state.link.index, state.link.name, None, unusual)))
     if item.host_end:
         lost += _lost_by_host_end(facts.ends[peer])
     steps = _return_steps(item, target, facts, state.link, free)
@@ -56,29 +55,13 @@ def _detach(draft: Draft, item: Attachment, facts: Facts, free: Iterator[int]) -
         draft.add(*lost, *steps)
 
 
-def _lost_by_host_end(state: LinkState) -> list[_steps.Lost]:
+def _lost_by_host_end(state: LinkState) -> list[_steps.Dropped]:
     """Return what the host end of a veth, which is up when it is created, had been given on the host."""
     link = state.link
     at = (HOST, link.index, link.name)
-    names = [_steps.Lost(_steps.SetAltnames(*at, None, link.altnames))] if link.altnames else []
-    down = [] if link.is_up else [_steps.Lost(_steps.SetUp(*at, old=True, new=False))]
+    names = [_steps.Dropped(_steps.SetAltnames(*at, None, link.altnames))] if link.altnames else []
+    down = [] if link.is_up else [_steps.Dropped(_steps.SetUp(*at, old=True, new=False))]
     return [*names, *lost_in_move(HOST, state), *down]
-
-
-def _batched(plan: Plan, group: int) -> Plan:
-    """Delete several veths in one request, which takes little longer than one, in the place of the last of them.
-
-    What was attached after a veth, and may be on top of it, is detached before.
-    """
-    veths = tuple(step for step in plan.steps if isinstance(step, _steps.DeleteVeth))
-    if len(veths) < 2:
-        return plan
-    kept = [
-        (_steps.DeleteVeths(veths, group) if step is veths[-1] else step, spans)
-        for step, spans in zip(plan.steps, plan.spans, strict=True)
-        if not isinstance(step, _steps.DeleteVeth) or step is veths[-1]
-    ]
-    return replace(plan, steps=tuple(step for step, _ in kept), spans=tuple(spans for _, spans in kept))
 
 
 def _return_steps(

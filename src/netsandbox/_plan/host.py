@@ -5,7 +5,7 @@ from netsandbox._kernel import HOST
 from netsandbox._plan.model import Draft
 from netsandbox._plan.restore import lost_without_ipv6
 from netsandbox._plan.state import LinkState
-from netsandbox._steps import Conf, Lost, RestoreConf, SetLink, SetNeighbor
+from netsandbox._steps import Conf, Dropped, RestoreConf, SetLink, SetNeighbor
 from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import settings as _settings
 from netsandbox.netlink.conf import disable_ipv6, sysctl_path
@@ -25,7 +25,7 @@ def change_in_place(draft: Draft, spec: InterfaceSpec, state: LinkState) -> None
         return
     ends_ipv6 = new.mtu is not None and new.mtu < MTU_MIN_IPV6
     if ends_ipv6:  # the kernel deletes the IPv6 sysctls of the link
-        draft.add(Lost(RestoreConf(*at, None, Conf(link.conf(AF_INET), link.conf(AF_INET6)))))
+        draft.add(Dropped(RestoreConf(*at, None, Conf(link.conf(AF_INET), link.conf(AF_INET6)))))
     step = SetLink(*at, _settings.among(now, new), new)
     if new.mac is None:
         draft.add(step)
@@ -34,5 +34,5 @@ def change_in_place(draft: Draft, spec: InterfaceSpec, state: LinkState) -> None
     kept = [item for item in state.neighbors if item.family != AF_BRIDGE and item.state & _neighbor.PERMANENT]
     again = [item for item in kept if not (ends_ipv6 and item.family == AF_INET6)]
     with draft.span("setInterfaceMAC", {"i.SrcName": link.name, "i.DstName": link.name}):
-        draft.add(*(Lost(SetNeighbor(*at, None, item)) for item in kept))
+        draft.add(*(Dropped(SetNeighbor(*at, None, item)) for item in kept))
         draft.add(step, *(SetNeighbor(*at, None, item) for item in again))

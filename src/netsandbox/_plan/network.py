@@ -13,7 +13,7 @@ from netsandbox._plan.attach import add_step
 from netsandbox._plan.convert import neighbor_entry, read_route, route_entry
 from netsandbox._plan.model import InterfaceKey, Plan, Target, plan_of
 from netsandbox._plan.state import read_sysctls
-from netsandbox._steps import Lost, SetAddress, SetNeighbor, SetRoute, SetSysctl, Step
+from netsandbox._steps import Dropped, SetAddress, SetNeighbor, SetRoute, SetSysctl, Step
 from netsandbox.errors import InterfaceNotFoundError, KernelError, Problem, SpecError
 from netsandbox.netlink import address as _address
 from netsandbox.netlink import neighbor as _neighbor
@@ -23,7 +23,7 @@ from netsandbox.netlink.constants import AF_BRIDGE, AF_INET, AF_INET6
 from netsandbox.netlink.link import Link
 from netsandbox.netlink.neighbor import NeighborEntry
 from netsandbox.netlink.route import RouteEntry
-from netsandbox.spec import Gateway, Neighbor, Route, best_gateways, unsupported
+from netsandbox.routes import Gateway, Neighbor, Route, best_gateways, unsupported
 
 _TWEAKS = {
     "net.ipv4.vs.conn_reuse_mode": "0",
@@ -183,7 +183,7 @@ def remove_address(kernel: Kernel, target: Target, interface: InterfaceKey, addr
     lost: list[Step] = [SetAddress(*at, None, item) for item in others]
     again = [*lost, *(SetRoute(*at, None, item) for item in routes if item.source != address.ip)] if others else []
     lost += (SetRoute(*at, None, item) for item in routes)
-    steps: tuple[Step, ...] = (*map(Lost, reversed(lost)), SetAddress(*at, gone, None), *again)
+    steps: tuple[Step, ...] = (*map(Dropped, reversed(lost)), SetAddress(*at, gone, None), *again)
     return replace(plan_of(target, operation, found.name, *steps), idempotent=True)
 
 
@@ -270,5 +270,5 @@ def _sysctl_plan(kernel: Kernel, target: Target, operation: str, wanted: Mapping
     """Plan to set those of the *wanted* sysctls that the kernel has, and that differ."""
     old = read_sysctls(kernel, wanted)
     changes = {path: (old[path], new) for path, new in wanted.items() if path in old and old[path] != new}
-    steps = (SetSysctl(target.netns, 0, "", before, after, path) for path, (before, after) in changes.items())
+    steps = (SetSysctl(target.netns, 0, "", before, after, path=path) for path, (before, after) in changes.items())
     return plan_of(target, f"{operation} of sandbox {target.name}", None, *steps)

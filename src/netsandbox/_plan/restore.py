@@ -2,7 +2,18 @@
 
 from netsandbox._kernel import HOST
 from netsandbox._plan.state import LinkState
-from netsandbox._steps import Conf, Lost, Port, RestoreConf, SetAddress, SetMaster, SetNeighbor, SetRoute, SetUp, Step
+from netsandbox._steps import (
+    Conf,
+    Dropped,
+    Port,
+    RestoreConf,
+    SetAddress,
+    SetMaster,
+    SetNeighbor,
+    SetRoute,
+    SetUp,
+    Step,
+)
 from netsandbox.links import find_kind
 from netsandbox.netlink import neighbor as _neighbor
 from netsandbox.netlink import route as _route
@@ -10,19 +21,19 @@ from netsandbox.netlink.constants import AF_BRIDGE, AF_INET, AF_INET6
 from netsandbox.netlink.link import Link
 
 
-def lost_in_move(netns: str, state: LinkState) -> list[Lost]:
+def lost_in_move(netns: str, state: LinkState) -> list[Dropped]:
     """Return what a link loses when it leaves *netns*."""
-    return [Lost(step) for step in reversed(_restoring(netns, state))]
+    return [Dropped(step) for step in reversed(_restoring(netns, state))]
 
 
-def lost_when_down(state: LinkState) -> list[Lost]:
+def lost_when_down(state: LinkState) -> list[Dropped]:
     """Return what a link of the host loses when it is set down: IPv6 addresses, routes, neighbors."""
-    return [Lost(step) for step in _ip_steps(state) if not isinstance(step, SetAddress) or _is_ipv6(step)]
+    return [Dropped(step) for step in _ip_steps(state) if not isinstance(step, SetAddress) or _is_ipv6(step)]
 
 
-def lost_without_ipv6(state: LinkState) -> list[Lost]:
+def lost_without_ipv6(state: LinkState) -> list[Dropped]:
     """Return what a link of the host loses when IPv6 is disabled on it."""
-    return [Lost(step) for step in _ip_steps(state) if _is_ipv6(step)]
+    return [Dropped(step) for step in _ip_steps(state) if _is_ipv6(step)]
 
 
 def port_of(state: LinkState) -> Port | None:
@@ -63,4 +74,4 @@ def _is_ipv6(step: SetAddress | SetRoute | SetNeighbor) -> bool:
 def _port(link: Link, master: Link) -> Port:
     kind = find_kind(link.port_kind)
     settings = link.port if kind is None or kind.port_settings else b""
-    return Port(master.index, master.name, link.port_kind or "", settings, former=True)
+    return Port(master.index, master.name, link.port_kind or "", settings, may_exist=True)

@@ -47,7 +47,6 @@ class Facts:
     ends: Mapping[int, LinkState] = field(default_factory=dict)  # host ends of veths created here, by index
     siblings: frozenset[int] = frozenset()  # indexes of all interfaces of the sandbox
     states: Mapping[int, LinkState] = field(default_factory=dict)  # links to detach, by index in the sandbox
-    group: int = 0  # an empty link group of the host, in which several veths can be deleted together
 
     def link(self, index: int | None) -> Link | None:
         """Return the link of the sandbox with an index."""
@@ -168,8 +167,7 @@ def detach_facts(host: Kernel, box: Kernel, items: Sequence[Attachment], attache
     if not indexes.isdisjoint(taken):  # a link needs another index: read all that are in use
         taken |= {link.index: link for link in host.links()}
     siblings = frozenset(item.index for item in attached)
-    group = host.free_group() if sum(item.host_end is not None for item in items) > 1 else 0
-    return Facts(host_links=taken, lowers=lowers, ends=ends, siblings=siblings, states=states, group=group)
+    return Facts(host_links=taken, lowers=lowers, ends=ends, siblings=siblings, states=states)
 
 
 def _limited(kernel: Kernel, link: Link) -> LinkState:

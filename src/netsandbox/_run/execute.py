@@ -14,10 +14,11 @@ from typing import TypeVar
 from netsandbox import telemetry
 from netsandbox._kernel import World
 from netsandbox._plan.model import Plan, Span
-from netsandbox._steps import Step
+from netsandbox._steps import DeleteVeth, Dropped, Step, delete_veths
 from netsandbox.errors import KernelError, NetSandboxError, RollbackError
 
 T = TypeVar("T")
+Unit = tuple[Step, ...]  # steps that are carried out together
 
 
 def execute(plan: Plan, world: World, commit: Callable[[], T]) -> T:
@@ -29,10 +30,10 @@ def execute(plan: Plan, world: World, commit: Callable[[], T]) -> T:
     done: list[Step] = []
     try:
         if telemetry.is_on():
-            _trace(list(zip(plan.steps, plan.spans, strict=True)), world, done, 0, idempotent=plan.idempotent)
+            _trace(list(zip(_units(plan.steps), plan.spans, strict=True)), world, done, 0, idempotent=plan.idempotent)
         else:
-            for step in plan.steps:
-                _run(step, world, done, idempotent=plan.idempotent)
+            for unit in _units(plan.steps):
+                _run(unit, world, done, idempotent=plan.idempotent)
         return commit()
     except BaseException as error:
         undone, left, failures = undo(done, world)
@@ -51,16 +52,31 @@ def finish(steps: Iterable[Step], world: World) -> None:
     Raises:
         NetSandboxError: A step failed; it can be tried again.
     """
-    for step in steps:
+    for unit in _units(steps):
         try:
-            _run(step, world, [], idempotent=True)
+            _run(unit, world, [], idempotent=True)
         except KernelError as error:
             if error.errno != errno.ENODEV or not error.answered:
                 raise
 
 
+def _units(steps: Iterable[Step]) -> list[Unit]:
+    """Return what to carry out in the place of each step: of veths to delete that are neighbors, all with the last."""
+    units: list[Unit] = []
+    last: int | None = None
+    for at, step in enumerate(steps):
+        units.append((step,))
+        if isinstance(step, DeleteVeth):
+            if last is not None:
+                units[last], units[at] = (), (*units[last], step)
+            last = at
+        elif not isinstance(step, Dropped):
+            last = None
+    return units
+
+
 def _trace(
-    items: Sequence[tuple[Step, tuple[Span, ...]]], world: World, done: list[Step], depth: int, *, idempotent: bool
+    items: Sequence[tuple[Unit, tuple[Span, ...]]], world: World, done: list[Step], depth: int, *, idempotent: bool
 ) -> None:
     """Carry out steps under their spans, of which *depth* are open."""
     for span, group in groupby(items, lambda item: item[1][depth] if depth < len(item[1]) else None):
@@ -68,22 +84,24 @@ def _trace(
             with telemetry.span(span.name, span.attributes):
                 _trace(list(group), world, done, depth + 1, idempotent=idempotent)
         else:
-            for step, _ in group:
-                _run(step, world, done, idempotent=idempotent)
+            for unit, _ in group:
+                _run(unit, world, done, idempotent=idempotent)
 
 
-def _run(step: Step, world: World, done: list[Step], *, idempotent: bool) -> None:
-    """Carry out one step; add it to *done* if it may have to be undone."""
-    done.append(step)
+def _run(unit: Unit, world: World, done: list[Step], *, idempotent: bool) -> None:
+    """Carry out a step, or several together; add what may have to be undone to *done*."""
+    before = len(done)
+    done += unit
     try:
-        if not step.apply(world) and idempotent:
-            done.pop()
+        changed = delete_veths(unit, world) if len(unit) > 1 else [step for step in unit if step.apply(world)]
+        if idempotent:
+            done[before:] = changed
     except NetSandboxError as error:
-        error.step = str(step)
+        error.step = " && ".join(map(str, unit))
         answer = error.errno if isinstance(error, KernelError) and error.answered else None
-        if answer and step.atomic:
+        if answer and unit[0].atomic and len(unit) == 1:
             done.pop()
-        if not (idempotent and answer in step.settled):
+        if not (idempotent and answer in unit[0].benign_errnos):
             raise
 
 
@@ -103,7 +121,10 @@ def undo(done: Iterable[Step], world: World) -> tuple[list[str], list[str], list
                 answer = error.errno if isinstance(error, KernelError) and error.answered else None
                 if answer == errno.ENODEV and not inverse.atomic:
                     undone.append(f"# gone meanwhile: {inverse}")
-                if answer in {errno.ENODEV, *inverse.settled}:  # ENODEV: the link is gone, and nothing of it is left
+                if answer in {
+                    errno.ENODEV,
+                    *inverse.benign_errnos,
+                }:  # ENODEV: the link is gone
                     continue
                 left.append(str(inverse))
                 failures.append(error)

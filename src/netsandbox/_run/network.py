@@ -13,7 +13,8 @@ from netsandbox._run.interfaces import nothing
 from netsandbox._run.transaction import Operation
 from netsandbox.errors import Problem, SpecError
 from netsandbox.interface import Interface, key_of
-from netsandbox.spec import Gateway, Neighbor, Route, best_gateways, expect, expect_all, parse_address, parse_host
+from netsandbox.routes import Gateway, Neighbor, Route, best_gateways, parse_host
+from netsandbox.spec import expect_all, parse_address
 
 
 def _plan(box: Opened, plan: Callable[..., Plan], *args: object, **options: object) -> Make[None]:
@@ -69,7 +70,7 @@ def unset_gateway(box: Opened, family: int = 4) -> Make[None]:
 
 def add_route(box: Opened, route: Route) -> Make[None]:
     """Add a route; see `Sandbox.add_route`."""
-    expect("route", route, Route)
+    expect_all("route", (route,), Route)
     if not route.interface and (not route.via or route.onlink or route.via.is_link_local):
         raise SpecError([Problem("interface", route.interface, f"must be given with route {route}")])
     return _plan(box, plans.add_route, route)
@@ -77,19 +78,19 @@ def add_route(box: Opened, route: Route) -> Make[None]:
 
 def remove_route(box: Opened, route: Route) -> Make[None]:
     """Delete a route; see `Sandbox.remove_route`."""
-    expect("route", route, Route)
+    expect_all("route", (route,), Route)
     return _plan(box, plans.remove_route, route)
 
 
 def add_neighbor(box: Opened, neighbor: Neighbor) -> Make[None]:
     """Set a neighbor; see `Sandbox.add_neighbor`."""
-    expect("neighbor", neighbor, Neighbor)
+    expect_all("neighbor", (neighbor,), Neighbor)
     return _plan(box, plans.add_neighbor, neighbor)
 
 
 def remove_neighbor(box: Opened, neighbor: Neighbor) -> Make[None]:
     """Delete a neighbor; see `Sandbox.remove_neighbor`."""
-    expect("neighbor", neighbor, Neighbor)
+    expect_all("neighbor", (neighbor,), Neighbor)
     return _plan(box, plans.remove_neighbor, neighbor)
 
 

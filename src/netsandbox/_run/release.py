@@ -37,7 +37,7 @@ def release(gone: Sequence[tuple[Handle, Sequence[int]]], *, wait: bool = False)
     of = {index: identities[handle] for index, handle in left.items()}
     kept = set(of.values()) if wait else namespace.inhabited(set(of.values()))
     indexes = [index for index, identity in of.items() if identity in kept]
-    delete_links(host, indexes, host.free_group() if len(indexes) > 1 else 0)
+    delete_links(host, indexes)
 
 
 def _finder(host: LinuxKernel, count: int) -> Callable[[int], Link | None]:

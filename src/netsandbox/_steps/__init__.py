@@ -1,29 +1,26 @@
-"""The steps of a plan: each carries what its undo needs, stands beside its inverse, and prints the command it equals.
+"""The steps of a plan: each holds what undoing it needs, stands beside its inverse, and prints the command it equals.
 
-A step that changes a setting knows the *old* and the *new* value; None means that there was, or shall be, nothing.
-Its inverse is the same step with the two exchanged. `Lost` stands for what the kernel drops by itself when a link
-leaves a namespace: nothing to do, but something to bring back.
+A step that changes a setting holds the *old* and the *new* value; its inverse is the same step with the two exchanged.
+`Dropped` stands for what the kernel drops by itself: there is nothing to do, but something to restore.
 """
 
-from netsandbox._steps.base import Lost, Step
+from netsandbox._steps.base import Dropped, Step
 from netsandbox._steps.birth import CreateLink, DeleteLink
 from netsandbox._steps.ip import Conf, RestoreConf, SetAddress, SetNeighbor, SetRoute, SetSysctl
 from netsandbox._steps.link import Port, SetAltnames, SetLink, SetMaster, SetUp
 from netsandbox._steps.move import Move, Place, place
 from netsandbox._steps.pin import Pin, Unpin
-from netsandbox._steps.veth import CreateVeth, CreateVeths, DeleteVeth, DeleteVeths, HostEnd, delete_links
+from netsandbox._steps.veth import CreateVeth, DeleteVeth, HostEnd, delete_links, delete_veths
 from netsandbox._steps.wait import WaitUp
 
 __all__ = [
     "Conf",
     "CreateLink",
     "CreateVeth",
-    "CreateVeths",
     "DeleteLink",
     "DeleteVeth",
-    "DeleteVeths",
+    "Dropped",
     "HostEnd",
-    "Lost",
     "Move",
     "Pin",
     "Place",
@@ -41,5 +38,6 @@ __all__ = [
     "Unpin",
     "WaitUp",
     "delete_links",
+    "delete_veths",
     "place",
 ]

@@ -1,40 +1,46 @@
-"""What all steps have in common: the namespaces they act on, their face, and how they say their commands."""
+"""What all steps have in common: what each has to state, and how commands name their namespace."""
 
 import errno
 import re
 import shlex
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 from netsandbox._kernel import World
 
 T = TypeVar("T")
 _PLAIN = re.compile(r"[\w./:@%+-]+", re.ASCII)
+_GONE = frozenset((errno.EADDRNOTAVAIL, errno.ESRCH, errno.ENOENT, errno.ENODEV))
+_THERE = frozenset((errno.EEXIST,))
 
 
-class Step(Protocol):
-    """One change, with its inverse."""
+class Step(ABC):
+    """One change, with its inverse. Its text is the command with the same effect, or a comment if there is none."""
+
+    __slots__ = ()
 
     @property
     def atomic(self) -> bool:
         """Whether a refusal means that nothing was changed."""
+        return True
 
+    @property
+    def benign_errnos(self) -> frozenset[int]:
+        """The errnos which mean that there is nothing to do."""
+        return frozenset()
+
+    @abstractmethod
     def apply(self, world: World) -> bool:
         """Make the change; return False if there was nothing to do."""
 
+    @abstractmethod
     def inverse(self) -> "Step":
-        """Return the step that takes this one back."""
-
-    @property
-    def settled(self) -> frozenset[int]:
-        """The errnos that mean: it is so already."""
-
-    def __str__(self) -> str:
-        """Return the ip(8) command it equals."""
+        """Return the step that undoes this one."""
 
 
 def ip(netns: str, command: str, program: str = "ip") -> str:
-    """Put a command of ip or bridge, whose words are quoted already, into a namespace."""
+    """Return a command of ip or bridge, whose words are quoted already, as it is run for a namespace."""
     if "/" in netns:  # -n takes names only (netns_switch in iproute2's lib/namespace.c)
         return inside(netns, f"{program} {command}")
     return f"{program} -n {quote(netns)} {command}" if netns else f"{program} {command}"
@@ -53,15 +59,15 @@ def inside(netns: str, command: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange(Generic[T]):
-    """What the steps that exchange an old value of a link for a new one have in common.
+class Exchange(Step, Generic[T]):
+    """A step that exchanges an old value of a link for a new one.
 
     Attributes:
         netns: The namespace, by its name in the World.
         index: Index of the link.
         link: Name of the link, for the command.
-        old: What was there; None: nothing, or it does not matter.
-        new: What shall be there; None: nothing.
+        old: The value before; None: there was none, or it does not matter.
+        new: The value afterwards; None: none.
     """
 
     netns: str
@@ -70,43 +76,25 @@ class Exchange(Generic[T]):
     old: T | None
     new: T | None
 
-    @property
-    def atomic(self) -> bool:
-        """Whether a refusal means that nothing was changed."""
-        return True
-
     def inverse(self) -> Self:
-        """Return the step that exchanges the new value for the old one."""
         return replace(self, old=self.new, new=self.old)
 
     @property
-    def settled(self) -> frozenset[int]:
-        """The errnos that mean: it is so already."""
-        if not self.new:  # nothing, or down: of a link that is gone that is so
-            return frozenset((errno.EADDRNOTAVAIL, errno.ESRCH, errno.ENOENT, errno.ENODEV))
-        return frozenset((errno.EEXIST,))
+    def benign_errnos(self) -> frozenset[int]:
+        return _THERE if self.new else _GONE
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """Something that the kernel drops when a link leaves its namespace; its inverse brings that back."""
+class Dropped(Step):
+    """What the kernel drops by itself with the steps that follow; the inverse is the step that restores it."""
 
     step: Step
-    atomic: ClassVar[bool] = True
 
     def __str__(self) -> str:
-        """Say what gets lost, as a comment."""
-        return f"# the move drops: {str(self.step).removeprefix('# ')}"
+        return f"# dropped by the kernel, restored on undo: {str(self.step).removeprefix('# restore ')}"
 
     def apply(self, world: World) -> bool:  # noqa: ARG002  as every step
-        """Do nothing: the kernel does it when the link leaves."""
         return True
 
     def inverse(self) -> Step:
-        """Return the step that brings it back."""
         return self.step
-
-    @property
-    def settled(self) -> frozenset[int]:
-        """Nothing can be refused."""
-        return frozenset()

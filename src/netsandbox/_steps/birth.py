@@ -1,11 +1,10 @@
-"""Steps that make a link in its place, and delete it."""
+"""Steps that create a link in its place, and delete it."""
 
 import errno
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import ClassVar
 
 from netsandbox._kernel import HOST, World
-from netsandbox._steps.base import ip, quote
+from netsandbox._steps.base import Step, ip, quote
 from netsandbox.errors import KernelError
 from netsandbox.links import Kind, find_kind
 from netsandbox.netlink import link_requests as _requests
@@ -15,8 +14,8 @@ from netsandbox.netlink.settings import NONE, Settings
 
 
 @dataclass(frozen=True, slots=True)
-class CreateLink:
-    """Make a virtual link in its place, with its name, index and settings, in one request.
+class CreateLink(Step):
+    """Create a virtual link in its place, with its name, index and settings, in one request.
 
     Attributes:
         netns: The namespace, by its name in the World.
@@ -25,21 +24,21 @@ class CreateLink:
         kind: Its kind.
         settings: Its settings.
         options: The options of its kind.
-        lower: Index, on the host, of the lower link; None: there is none.
-        lower_name: Name of that.
-        former: Whether it was there before: then it may be there still.
+        lower: Index, on the host, of the lower link, if there is one.
+        lower_name: Name of the lower link.
+        may_exist: Whether it was there before, and may not have been deleted.
     """
 
     netns: str
     index: int
     link: str
-    kind: str
     _: KW_ONLY
+    kind: str
     settings: Settings = NONE
     options: Options = ()
     lower: int | None = None
     lower_name: str = ""
-    former: bool = False
+    may_exist: bool = False
 
     @property
     def _kind(self) -> type[Kind]:
@@ -47,16 +46,14 @@ class CreateLink:
 
     @property
     def atomic(self) -> bool:
-        """Whether it is one request; a device that a program opens is made in several steps."""
-        return self._kind.by_request
+        return self._kind.by_request  # otherwise it takes several steps
 
     @property
     def _is_from_outside(self) -> bool:
-        """Whether it is tied to the host: then the host's socket has to ask for it."""
+        """Whether it is tied to the host: then the request has to go through the host's socket."""
         return self.netns != HOST and (self.lower is not None or self._kind.uses_host)
 
     def __str__(self) -> str:
-        """Say the ip(8) commands it equals."""
         kind = self._kind
         words = kind.words(self.options)
         settings = "".join(f" {word}" for word in _settings.words(self.settings))
@@ -74,9 +71,8 @@ class CreateLink:
         return ip(HOST if self._is_from_outside else self.netns, text)
 
     def apply(self, world: World) -> bool:
-        """Make the link."""
         kernel, kind = world[self.netns], self._kind
-        found = kernel.link(self.index) if self.former else None
+        found = kernel.link(self.index) if self.may_exist else None
         if found and found.kind == self.kind:
             return False
         if not kind.by_request:
@@ -101,17 +97,11 @@ class CreateLink:
         return True
 
     def inverse(self) -> "DeleteLink":
-        """Return the step that deletes it."""
         return DeleteLink(self)
-
-    @property
-    def settled(self) -> frozenset[int]:
-        """A link with this index may be another's: nothing is taken for granted."""
-        return frozenset()
 
 
 def unknown(kind: str, error: KernelError) -> KernelError | None:
-    """Return the error that says that the kernel lacks a kind of link, if that is what *error* means."""
+    """Return the error which says that the kernel lacks a kind of link, if that is what *error* means."""
     if error.errno != errno.EOPNOTSUPP or error.extack != "Unknown device type":
         return None
     known = find_kind(kind)
@@ -121,22 +111,16 @@ def unknown(kind: str, error: KernelError) -> KernelError | None:
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteLink:
-    """Delete a virtual link that was born in a sandbox; one of another kind under the same index is not touched.
-
-    Attributes:
-        made: How it was made.
-    """
+class DeleteLink(Step):
+    """Delete a virtual link that was created in a sandbox, unless the link with its index is of another kind now."""
 
     made: CreateLink
-    atomic: ClassVar[bool] = True
+    benign_errnos = frozenset((errno.ENODEV,))
 
     def __str__(self) -> str:
-        """Say the ip(8) command it equals."""
         return ip(self.made.netns, f"link delete dev {quote(self.made.link)}")
 
     def apply(self, world: World) -> bool:
-        """Delete the link, if it is there."""
         kernel, made = world[self.made.netns], self.made
         found = kernel.link(made.index)
         if not found or found.kind != made.kind:
@@ -145,10 +129,4 @@ class DeleteLink:
         return True
 
     def inverse(self) -> CreateLink:
-        """Return the step that makes it again."""
-        return replace(self.made, former=True)
-
-    @property
-    def settled(self) -> frozenset[int]:
-        """A link that is gone needs no deleting."""
-        return frozenset((errno.ENODEV,))
+        return replace(self.made, may_exist=True)

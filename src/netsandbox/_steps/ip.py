@@ -1,7 +1,7 @@
-"""Steps that give links addresses, routes, neighbours and settings."""
+"""Steps that give links addresses, routes, neighbors and settings."""
 
 import errno
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 from netsandbox._kernel import Kernel, World
 from netsandbox._steps.base import Exchange, inside, ip, quote
@@ -23,7 +23,6 @@ class SetAddress(Exchange[Address]):
     __slots__ = ()
 
     def __str__(self) -> str:
-        """Say the ip(8) command it equals."""
         if self.new:
             own = self.new.interface
             words = f"address add {f'{own.ip} peer {self.new.peer}/{own.network.prefixlen}' if self.new.peer else own}"
@@ -39,8 +38,8 @@ class SetAddress(Exchange[Address]):
     def apply(self, world: World) -> bool:
         """Add or delete the address.
 
-        An IPv6 address that had passed duplicate address detection comes back at once: it is added without detection,
-        and then given its own flags.
+        An IPv6 address that had passed duplicate address detection is usable at once: it is added without detection,
+        and then gets its own flags.
         """
         kernel = world[self.netns]
         if self.new is None:
@@ -65,13 +64,11 @@ class SetRoute(Exchange[RouteEntry]):
     __slots__ = ()
 
     def __str__(self) -> str:
-        """Say the ip(8) command it equals."""
         entry = self.new or self.old
         verb = "delete" if self.new is None else "replace" if self.old else "add"
         return ip(self.netns, f"route {verb} {entry and entry.words(quote(self.link) if self.link else '')}")
 
     def apply(self, world: World) -> bool:
-        """Add, replace or delete the route."""
         kernel = world[self.netns]
         if self.new is None:
             if self.old is None:
@@ -88,12 +85,11 @@ class SetRoute(Exchange[RouteEntry]):
 
 
 class SetNeighbor(Exchange[NeighborEntry]):
-    """Add, replace or delete a neighbour or a bridge forwarding entry."""
+    """Add, replace or delete a neighbor or a bridge forwarding entry."""
 
     __slots__ = ()
 
     def __str__(self) -> str:
-        """Say the ip(8) or bridge(8) command it equals."""
         entry = self.new or self.old
         if entry is None:
             return ""
@@ -106,7 +102,6 @@ class SetNeighbor(Exchange[NeighborEntry]):
         return ip(self.netns, f"neighbor {verb} {entry.ip}{mac} dev {quote(self.link)}")
 
     def apply(self, world: World) -> bool:
-        """Add, replace or delete the neighbour."""
         kernel = world[self.netns]
         if self.new is None:
             if self.old is None:
@@ -123,20 +118,19 @@ class SetSysctl(Exchange[str]):
 
     Attributes:
         path: The setting, below /proc/sys/net.
-        optional: Whether it is fine that the link has no IPv6 settings at all.
+        optional: Whether there is nothing to do if the link has no IPv6 settings at all.
     """
 
-    path: str = ""
+    _: KW_ONLY
+    path: str
     optional: bool = False
 
     def __str__(self) -> str:
-        """Say the sysctl(8) command it equals."""
         path = f"net/{self.path}"
         key = path if "." in path else path.replace("/", ".")
         return inside(self.netns, f"sysctl -qw {quote(f'{key}={self.new}')}")
 
     def apply(self, world: World) -> bool:
-        """Write the value if it differs."""
         if self.new is None:
             return False
         try:
@@ -147,7 +141,7 @@ class SetSysctl(Exchange[str]):
             raise
 
     def _is_on(self, kernel: Kernel) -> bool:
-        """Whether the link has settings of the family: then they cannot be missing."""
+        """Whether the link has IPv6 settings."""
         found = kernel.link(self.link)
         return bool(found and found.conf(AF_INET6))
 
@@ -161,16 +155,14 @@ class Conf:
 
 
 class RestoreConf(Exchange[Conf]):
-    """Bring all per-link settings back: a link that moves gets the defaults of the namespace it comes to."""
+    """Restore all per-link settings: a link that moves gets the defaults of its new namespace."""
 
     __slots__ = ()
 
-    def __str__(self) -> str:
-        """Say it as a comment: which settings differ shows only when the link is there."""
-        return f"# the settings net.ipv4.conf.{self.link} and net.ipv6.conf.{self.link} come back"
+    def __str__(self) -> str:  # which of them differ is not known before the link is there
+        return f"# restore per-interface sysctls of {self.link}"
 
     def apply(self, world: World) -> bool:
-        """Write the settings that differ."""
         kernel = world[self.netns]
         found = kernel.link(self.index)
         if self.new is None or found is None:

@@ -12,7 +12,7 @@ from netsandbox.netlink import link_requests as _requests
 from netsandbox.netlink import settings as _settings
 from netsandbox.netlink.settings import Settings
 
-UP_RETRIES, UP_PAUSE = 3, 0.010  # as osl: three more tries, 10 ms (in seconds) apart
+UP_RETRIES, UP_PAUSE = 3, 0.010  # as osl; the pause is in seconds
 _PASSING = frozenset((errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ENOBUFS, errno.ENOMEM))
 
 
@@ -23,15 +23,12 @@ class SetLink(Exchange[Settings]):
 
     @property
     def atomic(self) -> bool:
-        """Whether a refusal means that nothing was changed: the kernel makes one setting after the other."""
-        return self.new is None or len(_settings.only(self.new)) < 2
+        return self.new is None or len(_settings.only(self.new)) < 2  # the kernel makes one change after the other
 
     def __str__(self) -> str:
-        """Say the ip(8) command it equals."""
         return ip(self.netns, " ".join(("link set dev", quote(self.link), *_settings.words(self.new))))
 
     def apply(self, world: World) -> bool:
-        """Give the link the settings."""
         if self.new is None:
             return False
         world[self.netns].send(_requests.modify(self.index, settings=self.new))
@@ -44,11 +41,10 @@ class SetUp(Exchange[bool]):
     __slots__ = ()
 
     def __str__(self) -> str:
-        """Say the ip(8) command it equals."""
         return ip(self.netns, f"link set dev {quote(self.link)} {'up' if self.new else 'down'}")
 
     def apply(self, world: World) -> bool:
-        """Bring the link up, in up to four tries if what hinders it can pass, or down."""
+        """Bring the link down, or up: after an error that can pass, UP_RETRIES more times."""
         kernel = world[self.netns]
         request = _requests.modify(self.index, up=bool(self.new))
         attempt = 0
@@ -67,35 +63,33 @@ class SetUp(Exchange[bool]):
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """What a link is a port of.
+    """A port of a master, such as a bridge.
 
     Attributes:
         index: Index of the master.
         name: Its name.
         kind: Its kind, such as "bridge".
         settings: Settings of the port, as the kernel encodes them; empty: the master's defaults.
-        former: Whether it was so before: then the master may have been made anew since, or be gone.
+        may_exist: Whether the link was a port before: the master may have been created again since, or be gone.
     """
 
     index: int
     name: str
     kind: str = "bridge"
     settings: bytes = b""
-    former: bool = False
+    may_exist: bool = False
 
 
 class SetMaster(Exchange[Port]):
-    """Make a link a port of another, or of none."""
+    """Make a link a port of a master, or release it from its master."""
 
     __slots__ = ()
 
     @property
     def atomic(self) -> bool:
-        """Whether it is one request: settings of the port are another one."""
-        return not (self.new and self.new.settings)
+        return not (self.new and self.new.settings)  # which take another request
 
     def __str__(self) -> str:
-        """Say the ip(8) command it equals."""
         link = f"link set dev {quote(self.link)}"
         if self.new is None:
             return ip(self.netns, f"{link} nomaster")
@@ -105,10 +99,9 @@ class SetMaster(Exchange[Port]):
         return " && ".join(lines)
 
     def apply(self, world: World) -> bool:
-        """Enslave or release the link."""
         kernel = world[self.netns]
         index = self.new.index if self.new else 0
-        if self.new and self.new.former:
+        if self.new and self.new.may_exist:
             found = kernel.link(index) or kernel.link(self.new.name)
             if found is None:
                 return False
@@ -125,14 +118,12 @@ class SetAltnames(Exchange[tuple[str, ...]]):
     __slots__ = ()
 
     def __str__(self) -> str:
-        """Say the ip(8) commands it equals."""
         gone, made = self._differences()
         words = [("del", name) for name in gone] + [("add", name) for name in made]
         lines = (f"link property {verb} dev {quote(self.link)} altname {quote(name)}" for verb, name in words)
         return " && ".join(ip(self.netns, line) for line in lines)
 
     def apply(self, world: World) -> bool:
-        """Delete the names that are too many, and add those that are missing."""
         gone, made = self._differences()
         for names, add in ((gone, False), (made, True)):
             if names:

@@ -3,42 +3,36 @@
 import errno
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 from netsandbox._kernel import HOST, Kernel, World
+from netsandbox._steps.base import Step
 from netsandbox.errors import KernelError
 from netsandbox.netlink.link import Link
 
 
 @dataclass(frozen=True, slots=True)
-class WaitUp:
-    """Wait until packets go through a link, and, if it is a veth, through the bridge port its other end is.
+class WaitUp(Step):
+    """Wait until packets go through a link, and, if it is a veth, through the bridge port that is its other end.
 
-    IFF_UP alone does not tell: it is what was asked for, and not whether there is a signal (behaviour.md G1).
+    IFF_UP is not enough (docs/kernel-facts.md, "IFF_UP is what was requested, not a carrier").
 
     Attributes:
         netns: The namespace, by its name in the World.
         index: Index of the link.
         link: Its name, for messages.
-        limit: How long is waited at most, in seconds; 0: not at all.
+        limit: The longest wait, in seconds; 0: do not wait.
     """
 
     netns: str
     index: int
     link: str
     limit: float
-    atomic: ClassVar[bool] = True
 
     def __str__(self) -> str:
-        """Say it as a comment: no command waits."""
         return f"# wait until {self.link} is up and packets go through, for {self.limit:g} s at most"
 
     def apply(self, world: World) -> bool:
-        """Wait.
-
-        Raises:
-            KernelError: ETIMEDOUT if the limit was reached; ENODEV if the link is gone.
-        """
+        """Wait; raise ETIMEDOUT at the limit, and ENODEV if the link is gone."""
         if not self.limit:
             return False
         found, left = self._wait(world[self.netns], self.index, self.link, _is_ready, self.limit)
@@ -48,18 +42,12 @@ class WaitUp:
         return True
 
     def inverse(self) -> "WaitUp":
-        """Return the step that waits for nothing: there is nothing to take back."""
-        return replace(self, limit=0.0)
-
-    @property
-    def settled(self) -> frozenset[int]:
-        """No refusal means that the wait was of use."""
-        return frozenset()
+        return replace(self, limit=0.0)  # there is nothing to undo
 
     def _wait(
         self, kernel: Kernel, index: int, name: str, ready: Callable[[Link], bool], seconds: float
     ) -> tuple[Link, float]:
-        """Wait until a link is *ready*; return it, and the seconds that are left."""
+        """Wait until a link is *ready*; return it, and how many *seconds* are left."""
         found, left = kernel.wait_link(index, ready, seconds)
         request = f"wait {self.limit:g} s for {self.link} to be up"
         if found is None:
@@ -86,7 +74,7 @@ def _forwards(link: Link) -> bool:
 
 
 def _lack(kernel: Kernel, link: Link) -> str:
-    """Say what keeps packets from going through a link."""
+    """Return why packets do not go through a link."""
     if not link.carrier:
         return f"has no carrier: its operstate is {link.operstate}"
     if _forwards(link):

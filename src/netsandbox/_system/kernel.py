@@ -20,7 +20,6 @@ from netsandbox.netlink.link import Link
 from netsandbox.netlink.message import Message, Request
 from netsandbox.netlink.options import Value
 
-_FIRST_GROUP = 0x6E000000  # link groups in which links are deleted together; far above the numbers that people choose
 _IP = frozenset((AF_INET, AF_INET6))
 
 
@@ -96,10 +95,6 @@ class LinuxKernel:
                 return None
             raise
 
-    def free_group(self) -> int:
-        used = {item.group for item in self.links()}
-        return next(number for number in iter(_random_group, 0) if number not in used)
-
     def addresses(self, index: int = 0) -> list[address.Address]:
         replies = self._transport.ask(address.dump(index))
         return [address.unpack(message) for message in replies if message.body[:1] and message.body[0] in _IP]
@@ -168,7 +163,3 @@ class LinuxKernel:
                     return found, left
                 while left and not listener.wait(index, left):
                     left = max(deadline - time.monotonic(), 0.0)
-
-
-def _random_group() -> int:
-    return _FIRST_GROUP + int.from_bytes(os.urandom(3))

@@ -1,7 +1,7 @@
 """The command line: arguments → one call of the library → text for people, or JSON for programs.
 
-`main` is where it starts and where every error ends: what failed is told without a traceback, on stderr for people and
-on stdout as JSON under ``--json``. Each command lives in a module that is imported when it is used (`app.COMMANDS`).
+`main` is the entry point, and prints every error: without a traceback, on stderr for people and on stdout as JSON under
+``--json``. Each command lives in a module that is imported when it is used (`app.COMMANDS`).
 """
 
 import os
@@ -22,10 +22,9 @@ _JSON = re.compile(r"--json|-[a-zA-Z46]*j[a-zA-Z46]*")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Carry out a command line and exit with its status: 0 done, 1 failed, 2 usage, 130 interrupted, 143 ended.
+    """Run a command line, by default that of this process, and exit with its status.
 
-    Args:
-        arguments: The words after the program's name; those of this process if left out.
+    The status is 0 for success, 1 for failure, 2 for invalid usage, 130 after SIGINT and 143 after SIGTERM.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     as_json = wants_json(words)
@@ -35,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         status = _run(words, as_json=as_json)
         sys.stdout.flush()
     except OSError as error:
-        _tell_system(error, as_json=as_json)
+        _show_os_error(error, as_json=as_json)
         status = FAILED
     except KeyboardInterrupt:
         status = INTERRUPTED
@@ -43,15 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(words: Sequence[str], *, as_json: bool) -> int:
-    """Carry out a command line and return its status."""
+    """Run a command line and return its status."""
     try:
-        import click  # noqa: PLC0415  it belongs to the extra "cli"; without it, that is what has to be said
+        import click  # noqa: PLC0415  of the extra "cli": if it is not installed, the user has to know
 
         from netsandbox.cli.app import netsandbox  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if error.name != "click":
             raise
-        console.complain("error: the command line needs the package click: pip install 'netsandbox[cli]'")
+        console.message("error: the command line needs the package click: pip install 'netsandbox[cli]'")
         return FAILED
     try:
         status = netsandbox.main(words, prog_name="netsandbox", standalone_mode=False)
@@ -59,21 +58,18 @@ def _run(words: Sequence[str], *, as_json: bool) -> int:
         if as_json:
             console.data(console.failure("usage", error.format_message()))
         else:
-            _tell_usage(error)
+            _show_usage_error(error)
         return error.exit_code
     except click.Abort:
         return INTERRUPTED
     except NetSandboxError as error:
-        console.tell(error, as_json=as_json)
+        console.show_error(error, as_json=as_json)
         return USAGE if error.code == "usage" else FAILED
     return status if isinstance(status, int) else 0
 
 
 def wants_json(words: Iterable[str]) -> bool:
-    """Whether ``--json`` is among the words, even if they cannot be understood otherwise.
-
-    The words of a program that `exec` shall start are its own.
-    """
+    """Whether ``--json`` is among the words, even if they are invalid otherwise; the program of `exec` has its own."""
     plain = 0
     is_exec = False
     for word in words:
@@ -87,8 +83,8 @@ def wants_json(words: Iterable[str]) -> bool:
     return False
 
 
-def _tell_usage(error: "click.ClickException") -> None:
-    """Say how the command is used and what was wrong; where no command was given, help."""
+def _show_usage_error(error: "click.ClickException") -> None:
+    """Print the usage of the command and the error; print the help if no command was given."""
     from click.exceptions import NoArgsIsHelpError, UsageError  # noqa: PLC0415  as above
 
     if isinstance(error, NoArgsIsHelpError):
@@ -97,23 +93,20 @@ def _tell_usage(error: "click.ClickException") -> None:
     if isinstance(error, UsageError) and error.ctx:
         path = error.ctx.command_path
         sys.stderr.write(f"{error.ctx.get_usage()}\nTry '{path} --help' for help.\n")
-    console.complain(f"error: {' '.join(error.format_message().split())}")
+    console.message(f"error: {' '.join(error.format_message().split())}")
 
 
-def _tell_system(error: OSError, *, as_json: bool) -> None:
-    """Tell what the system refused outside the library: on stderr too where stdout itself cannot be written.
-
-    Nobody has to be told of a reader that has gone (signal(7), SIGPIPE).
-    """
+def _show_os_error(error: OSError, *, as_json: bool) -> None:
+    """Print an error of the system, on stderr if stdout cannot be written; a closed pipe is no error (signal(7))."""
     try:
         if as_json:
-            console.data(console.failure("system", str(error), number=error.errno))
+            console.data(console.failure("system", str(error), error.errno))
         sys.stdout.flush()
     except OSError:
         as_json = False
         discard_output()
     if not as_json and not isinstance(error, BrokenPipeError):
-        console.complain(f"error: {error}")
+        console.message(f"error: {error}")
 
 
 def discard_output() -> None:
@@ -122,9 +115,9 @@ def discard_output() -> None:
 
 
 def _fill_streams() -> None:
-    """Put something where a standard stream was closed, lest a file gets its number.
+    """Open /dev/null for each closed standard stream, so that no other file gets its number.
 
-    As if it were closed, reading from stdin and writing to stdout fails (EBADF); what is said on stderr, nobody hears.
+    As on a closed stream, reading stdin and writing to stdout fail (EBADF); writing to stderr has no effect.
     """
     for name, flags in (("stdin", os.O_WRONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
         if getattr(sys, name) is None:
@@ -133,5 +126,5 @@ def _fill_streams() -> None:
 
 
 def _terminate(number: int, _: object) -> NoReturn:
-    """End as a shell says it of a program that was ended; on the way out, what is under way is undone."""
+    """Exit with the status that a shell reports for the signal; the operation under way is rolled back."""
     sys.exit(128 + number)

@@ -1,21 +1,22 @@
-"""The command ``netsandbox``, its subcommands by name, and the options and completions they share."""
+"""The command ``netsandbox``: its subcommands by name, and the options, arguments and completions that they share."""
 
 import difflib
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 import click
 
 from netsandbox.cli import console
-from netsandbox.errors import NetSandboxError
+from netsandbox.errors import InterfaceNotFoundError, NetSandboxError
 
 if TYPE_CHECKING:
+    from netsandbox._plan.model import Plan
+    from netsandbox.interface import Interface
     from netsandbox.sandbox import Sandbox
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 COMMANDS = {  # name -> module.function, imported when it is used
     "create": "sandboxes.create",
@@ -33,7 +34,7 @@ COMMANDS = {  # name -> module.function, imported when it is used
     "monitor": "monitor.monitor",
     "exec": "execute.execute",
     "destroy": "sandboxes.destroy",
-    "prune": "prune.prune",
+    "prune": "sandboxes.prune",
     "doctor": "doctor.doctor",
     "demo": "demo.demo",
     "completion": "completion.completion",
@@ -42,27 +43,66 @@ ALIASES = {"list": "ls"}
 
 
 class Settings:
-    """What the options say that most commands have.
+    """The options that commands share: *json*, print JSON; *dry_run*, print the plan of a change and change nothing."""
 
-    Attributes:
-        json: Whether to print JSON.
-        dry_run: Whether to print what would be done, and not to do it.
-    """
+    json = False
+    dry_run = False
 
-    def __init__(self) -> None:
-        self.json = False
-        self.dry_run = False
+    def open(self, name: str) -> "Sandbox":
+        """Open a sandbox, and report on stderr what was recovered; a dry run recovers nothing."""
+        from netsandbox.sandbox import Sandbox  # noqa: PLC0415  ls does not need it
+
+        if self.dry_run:
+            return Sandbox._open_as_it_is(name)  # noqa: SLF001  a part of the library
+        box = Sandbox.open(name)
+        for line in box.recovered:
+            console.message(line)
+        return box
 
     def change(self, box: "Sandbox", verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """Call a verb of a sandbox and return what it returns; in a dry run, print its plan and return None."""
+        """Call a verb of a sandbox and return its result; in a dry run, print its plan and return None."""
         if not self.dry_run:
             return verb(*args, **kwargs)
-        self.show_plan(box.plan(verb, *args, **kwargs).commands)
+        self.show_plans(box.plan(verb, *args, **kwargs))
         return None
 
-    def show_plan(self, commands: tuple[str, ...]) -> None:
-        """Print the commands of a plan: for a shell, or as a JSON list."""
-        console.commands(commands, as_json=self.json)
+    def show_plans(self, *plans: "Plan") -> None:
+        """Print the commands of plans: for a shell, or as a JSON list."""
+        commands = [line for plan in plans for line in plan.commands]
+        self.show(commands, str, lambda lines: console.text(*map(console.command, lines)))
+
+    def show(self, items: Sequence[T], as_json: Callable[[T], object], as_text: Callable[[Sequence[T]], None]) -> None:
+        """Print items as a JSON list, or as text."""
+        if self.json:
+            console.data([as_json(item) for item in items])
+        else:
+            as_text(items)
+
+
+def _shared(*names: str, text: str) -> click.Option:
+    """Return an option that many commands have, and whose value is kept in `Settings`."""
+
+    def keep(ctx: click.Context, option: click.Parameter, value: bool) -> None:
+        if value and option.name:
+            setattr(ctx.ensure_object(Settings), option.name, True)
+
+    return click.Option(names, is_flag=True, expose_value=False, callback=keep, help=text)
+
+
+JSON = _shared("-j", "--json", text="Print JSON.")
+DRY_RUN = _shared("-n", "--dry-run", text="Print the equivalent shell commands; change nothing.")
+DRY_PRUNE = _shared("-n", "--dry-run", text="Print what prune would do; change nothing.")
+
+
+def command(*shared: click.Option, **attributes: Any) -> Callable[[Callable[..., Any]], click.Command]:  # noqa: ANN401
+    """Make a command of a function that takes the `Settings` first; the help lists the *shared* options last."""
+
+    def make(function: Callable[..., Any]) -> click.Command:
+        made: click.Command = click.command(**attributes)(click.make_pass_decorator(Settings, ensure=True)(function))
+        made.params += shared
+        return made
+
+    return make
 
 
 class Commands(click.Group):
@@ -73,7 +113,7 @@ class Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  click's signature
-        """Return a command by its name; None if there is none."""
+        """Return the command of that name, or None."""
         place = COMMANDS.get(ALIASES.get(cmd_name, cmd_name))
         if place is None:
             return None
@@ -84,7 +124,7 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that is meant, or say which one may have been."""
+        """Find a command; for an unknown name, suggest the most similar one."""
         name = args[0]
         if not (name.startswith("-") or ctx.resilient_parsing or self.get_command(ctx, name)):
             close = difflib.get_close_matches(name, [*COMMANDS, *ALIASES], 1)
@@ -92,98 +132,67 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def _setting(name: str) -> Callable[[click.Context, click.Parameter, bool], None]:
-    def remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-        if value:
-            setattr(ctx.ensure_object(Settings), name, True)
-
-    return remember
-
-
-def opened(name: str, *, dry_run: bool = False) -> "Sandbox":
-    """Open a sandbox, and print what was recovered; a dry run recovers nothing."""
-    from netsandbox.sandbox import Sandbox  # noqa: PLC0415  ls needs none of it
-
-    if dry_run:
-        return Sandbox._open_as_it_is(name)  # noqa: SLF001  a part of the library
-    box = Sandbox.open(name)
-    for words in box.recovered:
-        console.complain(words)
-    return box
-
-
-def json_option(function: Function) -> Function:
-    """Give a command the option ``--json``."""
-    callback = _setting("json")
-    return click.option("-j", "--json", is_flag=True, expose_value=False, callback=callback, help="Print JSON.")(
-        function
-    )
-
-
-def dry_run_option(function: Function) -> Function:
-    """Give a command the option ``--dry-run``."""
-    words = "Print the commands that would do it; change nothing."
-    callback = _setting("dry_run")
-    return click.option("-n", "--dry-run", is_flag=True, expose_value=False, callback=callback, help=words)(function)
-
-
-pass_settings = click.make_pass_decorator(Settings, ensure=True)
-
-
 def usage(message: str) -> NoReturn:
-    """Refuse the command line."""
+    """Reject the command line."""
     raise click.UsageError(message, click.get_current_context(silent=True))
+
+
+def find_interface(box: "Sandbox", name: str) -> "Interface":
+    """Return the interface of that name."""
+    for item in box.interfaces:
+        if item.name == name:
+            return item
+    raise InterfaceNotFoundError(f"look for {name} in sandbox {box.name}", "no interface has this name")
 
 
 # --- completion ---
 
 
-def complete_sandbox(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
-    """Return the names of sandboxes that begin with *incomplete*."""
-    from netsandbox.sandbox import Sandbox  # noqa: PLC0415  not needed unless a shell asks
+def completion(find: Callable[[click.Context], Iterable[str]]) -> Callable[..., list[str]]:
+    """Make a completion callback; it offers nothing if *find* fails, and no names with control characters."""
 
-    return _matching(Sandbox.list, incomplete)
+    def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+        try:
+            return [name for name in find(ctx) if name.startswith(incomplete) and name.isprintable()]
+        except (NetSandboxError, OSError):
+            return []
+
+    return complete
 
 
-def complete_interface(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-    """Return the interfaces, in the sandbox that was named before, that begin with *incomplete*."""
+@completion
+def complete_sandbox(_: click.Context) -> Iterable[str]:
+    """Return the sandboxes."""
+    from netsandbox.sandbox import Sandbox  # noqa: PLC0415  needed only when a shell asks
+
+    return Sandbox.list()
+
+
+@completion
+def complete_interface(ctx: click.Context) -> Iterable[str]:
+    """Return the interfaces of the sandbox that the command line names."""
     from netsandbox.sandbox import Sandbox  # noqa: PLC0415  as above
 
-    # Before the value of an option, click has not yet told the arguments apart.
-    name = ctx.params.get("sandbox") or next(iter(ctx.args), "")
-
-    def names() -> list[str]:
-        with Sandbox.open(name) as box:
-            return [interface.name for interface in box.interfaces]
-
-    return _matching(names, incomplete)
+    # While the value of an option is completed, click has not assigned the arguments yet: the first is the sandbox.
+    with Sandbox.open(ctx.params.get("sandbox") or next(iter(ctx.args), "")) as box:
+        return [interface.name for interface in box.interfaces]
 
 
-def complete_link(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
-    """Return the links of the host that begin with *incomplete*."""
+@completion
+def complete_link(_: click.Context) -> Iterable[str]:
+    """Return the links of the host."""
     from netsandbox._system.probes import link_names  # noqa: PLC0415  only for completion
 
-    return _matching(link_names, incomplete)
+    return link_names()
 
 
-def _matching(find: Callable[[], list[str]], incomplete: str) -> list[str]:
-    """Return names to offer; without the right to look, none. Names that do not print are not offered."""
-    try:
-        found = find()
-    except (NetSandboxError, OSError):
-        return []
-    return [name for name in found if name.startswith(incomplete) and name.isprintable()]
-
-
-def sandbox_argument(function: Function) -> Function:
-    """Give a command the argument SANDBOX."""
-    return click.argument("sandbox", shell_complete=complete_sandbox)(function)
+sandbox_argument = click.argument("sandbox", shell_complete=complete_sandbox)
 
 
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if not value or ctx.resilient_parsing:
         return
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  takes long, and is seldom asked for
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  takes long, and is seldom needed
 
     try:
         found = version("netsandbox")
@@ -193,14 +202,17 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     ctx.exit()
 
 
-@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@json_option
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.command(cls=Commands, context_settings=_SETTINGS, params=[JSON])
 @click.option(
     "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Print the version."
 )
 def netsandbox() -> None:
-    """Network sandboxes for Linux: all of it or none of it.
+    """Manage network sandboxes on Linux.
 
-    A sandbox is a network namespace. Links are plugged into it and taken out again; when anything fails, all of it is
-    undone. Exit status: 0 done, 1 failed, 2 wrong usage; that of the program for exec.
+    A sandbox is a network namespace with the interfaces that you attach to it. If a change fails, netsandbox rolls all
+    of it back. Exit status: 0 success, 1 failure, 2 invalid usage, 130 interrupted; exec exits with the status of the
+    program.
     """

@@ -1,4 +1,4 @@
-"""What commands over many sandboxes share: a bar on a terminal while it lasts, and what became of each at the end."""
+"""Shared by commands for many sandboxes: a progress bar on a terminal, and the summary at the end."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -10,12 +10,12 @@ from netsandbox.cli import FAILED, console
 from netsandbox.cli.app import Settings
 
 T = TypeVar("T")
-MANY = 8  # so many sandboxes and more are worth a bar
+MANY = 8  # sandboxes from which on a bar is shown
 
 
 @contextmanager
 def watched(what: str, total: int, settings: Settings) -> Iterator[Progress | None]:
-    """Show how far it is, if a person looks on; when it is interrupted, say what was done until then."""
+    """Show a progress bar if stderr is a terminal; after an interrupt, print what was done and what was not."""
     with ExitStack() as stack:
         progress = None
         if total >= MANY and not settings.json and sys.stderr.isatty():
@@ -27,18 +27,17 @@ def watched(what: str, total: int, settings: Settings) -> Iterator[Progress | No
         except (KeyboardInterrupt, SystemExit) as error:  # SystemExit: SIGTERM, see `main`
             stack.close()
             for note in getattr(error, "__notes__", ()):
-                console.complain(note)
+                console.message(note)
             raise
 
 
-def conclude(settings: Settings, summary: Summary[T], show: Callable[[T], object]) -> int:
-    """Tell what became of each, and return the exit status: 1 if one failed."""
+def conclude(settings: Settings, summary: Summary[T], as_json: Callable[[T], object]) -> int:
+    """Print the summary, and return the exit status: 1 if a sandbox failed."""
     if settings.json:
         failed = [{"sandbox": name, **console.report(error)} for name, error in summary.failed.items()]
-        console.data({"done": [show(item) for item in summary], "failed": failed})
-    else:
+        console.data({"done": [as_json(item) for item in summary], "failed": failed})
+    elif summary.failed:
         for error in summary.failed.values():
-            console.tell(error, as_json=False)
-        if summary.failed:
-            console.complain(summary)
+            console.show_error(error, as_json=False)
+        console.message(summary)
     return FAILED if summary.failed else 0

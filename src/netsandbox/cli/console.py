@@ -1,12 +1,12 @@
-"""Prints: stdout is data, as text or as JSON; stderr is for people.
+"""Output: results go to stdout, as text or as JSON; messages for people go to stderr.
 
-Names and texts may come from inside a sandbox, where any program may have chosen them. In text, a character that does
-not print is shown as an escape, so that it cannot control a terminal. In JSON, all but ASCII is escaped anyway.
+Names and other text may come from a program inside a sandbox. In text, characters that do not print are shown as
+escapes, so that they cannot control a terminal. In JSON everything but ASCII is escaped anyway.
 """
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Self
 
 from netsandbox.errors import NetSandboxError, Problem, SpecError, errno_name
@@ -18,13 +18,14 @@ def data(value: object) -> None:
     sys.stdout.flush()
 
 
-def text(line: object) -> None:
-    """Print one line of text."""
-    sys.stdout.write(_encodable(escape(str(line)), sys.stdout.encoding) + "\n")
+def text(*lines: object) -> None:
+    """Print lines of text."""
+    for line in lines:
+        sys.stdout.write(_encodable(escape(str(line)), sys.stdout.encoding) + "\n")
 
 
-def complain(line: object) -> None:
-    """Tell the person at the terminal something."""
+def message(line: object) -> None:
+    """Print a message for people."""
     sys.stderr.write(_encodable(f"netsandbox: {escape(str(line))}", sys.stderr.encoding) + "\n")
 
 
@@ -34,10 +35,8 @@ def escape(words: str) -> str:
 
 
 def command(line: str) -> str:
-    r"""Return a shell command with what does not print, which stands in single quotes there, as ``$'\x1b'``."""
-    if line.isprintable():
-        return line
-    return "".join(c if c.isprintable() else f"'$'{_hex(c)}''" for c in line)
+    r"""Return a shell command with each character that does not print, inside single quotes, as ``$'\x1b'``."""
+    return line if line.isprintable() else "".join(c if c.isprintable() else f"'$'{_hex(c)}''" for c in line)
 
 
 def _hex(character: str) -> str:
@@ -45,22 +44,13 @@ def _hex(character: str) -> str:
 
 
 def _encodable(words: str, encoding: str | None) -> str:
-    """Return *words* with what the terminal's encoding lacks as an escape."""
+    """Return *words* with every character that the encoding lacks as an escape."""
     name = encoding or "utf-8"
     return words.encode(name, "backslashreplace").decode(name)
 
 
-def commands(lines: Iterable[str], *, as_json: bool) -> None:
-    """Print the commands of a plan, so that a shell takes them, or as a JSON list."""
-    if as_json:
-        data(list(lines))
-    else:
-        for line in lines:
-            text(command(line))
-
-
 def heading(words: str) -> None:
-    """Print the heading of a part."""
+    """Print a heading."""
     if sys.stdout.isatty():
         from netsandbox.cli import console_rich  # noqa: PLC0415  rich takes longer to import than all the rest
 
@@ -71,14 +61,7 @@ def heading(words: str) -> None:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "", prose: int = 1) -> None:
-    """Print rows under headers: as a table on a terminal, otherwise as aligned plain text. Without rows, nothing.
-
-    Args:
-        headers: What stands above the columns.
-        rows: Their cells.
-        title: What stands above it all.
-        prose: How many columns, the last ones, may be wrapped on a terminal.
-    """
+    """Print a table if it has rows; None is shown as "-", and a terminal may wrap the last *prose* columns."""
     cells = escaped(rows)
     if not cells:
         return
@@ -87,97 +70,59 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, title: st
 
         console_rich.show(console_rich.table(headers, cells, title=title, prose=prose))
         return
-    if title:
-        text(title)
-    for line in aligned([headers, *cells]):
-        text(line)
+    widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in (headers, *cells)]
+    text(*([title] if title else []), *lines)
 
 
 def escaped(rows: Sequence[Sequence[object]]) -> list[list[str]]:
-    """Return rows as text that can be shown."""
-    return [[escape(str(cell)) for cell in row] for row in rows]
+    """Return rows as text without control characters."""
+    return [["-" if cell is None else escape(str(cell)) for cell in row] for row in rows]
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as lines whose columns stand below each other."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-
-
-def failure(
-    code: str,
-    message: str,
-    *,
-    number: int | None = None,
-    extack: str | None = None,
-    step: str | None = None,
-    undone: Iterable[str] = (),
-    left: Iterable[str] = (),
-) -> dict[str, dict[str, object]]:
-    """Return an error as programs get it.
-
-    Args:
-        code: What kind of error it is, in one word.
-        message: What was asked for and what came back.
-        number: The errno.
-        extack: The kernel's own words.
-        step: The command at which it stopped.
-        undone: The commands that took back what had been done.
-        left: The commands that are still to be carried out by hand.
-    """
+def failure(code: str, message: str, number: int | None = None) -> dict[str, dict[str, object]]:
+    """Return the JSON of an error: its code in one word, what was requested and the answer, and its errno."""
     name = errno_name(number) if number else None
-    fields = {"code": code, "errno": name, "message": message, "extack": extack, "step": step}
-    return {"error": {**fields, "undone": list(undone), "left": list(left)}}
-
-
-def tell(error: NetSandboxError, *, as_json: bool) -> None:
-    """Tell what went wrong: JSON on stdout for programs, or lines on stderr for people."""
-    if as_json:
-        data(report(error))
-        return
-    asked = f"{error.operation}: " if error.operation else ""
-    lines = [str(problem) for problem in error.problems] if isinstance(error, SpecError) else [error.message]
-    for line in lines:
-        complain(f"error: {asked}{line}")
-    if error.step:
-        complain(f"failed at: {error.step}")
-    for line in error.undone:
-        complain(f"undone: {line}")
-    for line in error.left:
-        complain(f"LEFT TO DO BY HAND: {line}")
+    fields: dict[str, object] = {"code": code, "errno": name, "message": message, "extack": None, "step": None}
+    return {"error": {**fields, "undone": [], "left": []}}
 
 
 def report(error: NetSandboxError) -> dict[str, dict[str, object]]:
-    """Return what went wrong as programs get it."""
-    found = failure(
-        error.code,
-        f"{error.operation}: {error.message}" if error.operation else error.message,
-        number=getattr(error, "errno", None),
-        extack=getattr(error, "extack", None),
-        step=error.step,
-        undone=error.undone,
-        left=error.left,
-    )
+    """Return the JSON of an error of the library."""
+    request = f"{error.operation}: " if error.operation else ""
+    found = failure(error.code, f"{request}{error.message}", getattr(error, "errno", None))
+    found["error"] |= {"extack": getattr(error, "extack", None), "step": error.step}
+    found["error"] |= {"undone": list(error.undone), "left": list(error.left)}
     if isinstance(error, SpecError):
         found["error"]["problems"] = [
             {
                 **({"file": problem.file, "line": problem.line} if isinstance(problem, LineProblem) else {}),
-                "field": problem.field,
+                **problem._asdict(),
                 "value": _plain(problem.value),
-                "reason": problem.reason,
             }
             for problem in error.problems
         ]
     return found
 
 
-class LineProblem(Problem):
-    """Something that is wrong in a line of a file; what cannot be understood at all has the field "usage".
+def show_error(error: NetSandboxError, *, as_json: bool) -> None:
+    """Print an error: as JSON on stdout, or as lines on stderr."""
+    if as_json:
+        data(report(error))
+        return
+    request = f"{error.operation}: " if error.operation else ""
+    for reason in error.problems if isinstance(error, SpecError) else [error.message]:
+        message(f"error: {request}{reason}")
+    if error.step:
+        message(f"failed at: {error.step}")
+    for line in error.undone:
+        message(f"undone: {line}")
+    for line in error.left:
+        message(f"LEFT TO DO BY HAND: {line}")
 
-    Attributes:
-        file: Name of the file.
-        line: Number of the line, from 1.
-    """
+
+class LineProblem(Problem):
+    """A problem in line *line*, from 1, of the file *file*; the field of a line that cannot be parsed is "usage"."""
 
     file: str
     line: int

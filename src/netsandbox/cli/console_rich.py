@@ -1,4 +1,4 @@
-"""Tables, headings and progress bars on a terminal, by rich, which is imported with this module."""
+"""Tables, headings and progress bars on a terminal; importing this module imports rich."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -13,20 +13,20 @@ from rich.table import Table
 from rich.text import Text
 
 _UNLIMITED = 100_000  # columns
-# rich takes colours away for NO_COLOR (no-color.org), and leaves bold; without a colour system it leaves nothing.
+# For NO_COLOR (no-color.org) rich drops colors but keeps bold; without a color system it drops both.
 _COLORS: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
 console = Console(highlight=False, color_system=_COLORS)
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", prose: int = 1) -> Table:
-    """Return a table without lines; only the last *prose* columns are wrapped, and at spaces."""
+    """Return a table without lines; only the last *prose* columns are wrapped, at spaces."""
     made = Table(box=None, pad_edge=False, title=title or None, title_justify="left", title_style="bold")
     whole = len(headers) - prose
     for number, (header, *cells) in enumerate(zip(headers, *rows, strict=True)):
         words = (header, *cells) if number < whole else (word for cell in (header, *cells) for word in cell.split())
         made.add_column(Text(header, "bold"), min_width=max(map(cell_len, words)), no_wrap=number < whole)
     for row in rows:
-        made.add_row(*map(Text, row))  # as Text: square brackets in a name are no markup
+        made.add_row(*map(Text, row))  # Text, because a str would be parsed as markup
     return made
 
 
@@ -36,7 +36,7 @@ def heading(words: str) -> None:
 
 
 def show(thing: Table) -> None:
-    """Print a table; on a terminal that is too narrow its lines go on below, but nothing is cut."""
+    """Print a table; a terminal that is too narrow wraps its lines, and nothing is cut off."""
     unlimited = console.options.update(max_width=_UNLIMITED)
     least = console.measure(thing, options=unlimited).minimum
     if least > console.width:
@@ -46,7 +46,7 @@ def show(thing: Table) -> None:
 
 @contextmanager
 def bar(what: str, total: int) -> Iterator[Callable[..., None]]:
-    """Show a bar on stderr, which goes when it is done; what is yielded moves it by one."""
+    """Show a progress bar on stderr until the block ends; each call of the yielded function advances it by one."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     shown = Console(stderr=True, color_system=_COLORS)
     with Progress(*columns, console=shown, transient=True) as progress:
@@ -55,7 +55,7 @@ def bar(what: str, total: int) -> Iterator[Callable[..., None]]:
 
 
 def live() -> Live:
-    """Return a part of the screen that is drawn anew when it is updated; the caller stops it."""
+    """Return a part of the screen that each update redraws; the caller stops it."""
     part = Live(console=console, auto_refresh=False)
     part.start()
     return part

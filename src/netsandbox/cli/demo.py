@@ -1,22 +1,18 @@
-"""The command that shows what netsandbox does, on a host of its own, and leaves nothing behind."""
+"""The command that demonstrates netsandbox on a host of its own."""
 
 import subprocess
 import sys
 
-import click
-
-from netsandbox.cli.app import Settings, json_option, pass_settings
+from netsandbox.cli.app import JSON, Settings, command
 
 
-@click.command
-@json_option
-@pass_settings
+@command(JSON)
 def demo(settings: Settings) -> int:
-    """Show what netsandbox does, on a host of its own.
+    """Demonstrate netsandbox on a host of its own.
 
-    Two sandboxes joined by a bridge in a third, pings across, and an attach that is rolled back. It plays in
-    namespaces of its own, without root in a user namespace; this machine's network is not touched.
+    Connect two sandboxes through a bridge in a third, ping from each to the other, and roll back an attach. The demo
+    runs in new namespaces, without root in a user namespace; it does not change the network of this machine.
     """
-    # A process of its own: it leaves this machine's namespaces, and what it makes ends with it.
-    command = [sys.executable, "-m", "netsandbox.cli.scene", *(["--json"] if settings.json else [])]
-    return subprocess.run(command, check=False).returncode  # noqa: S603  ourselves
+    # In a process of its own, which leaves the namespaces of this machine; all that it creates ends with it.
+    options = ["--json"] if settings.json else []
+    return subprocess.run([sys.executable, "-m", "netsandbox.cli.scene", *options], check=False).returncode  # noqa: S603  ourselves

@@ -9,13 +9,11 @@ from contextlib import suppress
 from pathlib import PurePath
 from typing import Literal, NamedTuple
 
-import click
-
 from netsandbox._system import files, namespace, probes
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox._system.store import Store
 from netsandbox.cli import console
-from netsandbox.cli.app import Settings, json_option, pass_settings
+from netsandbox.cli.app import JSON, Settings, command
 from netsandbox.errors import KernelError, NetSandboxError
 from netsandbox.links import KINDS
 from netsandbox.netlink import link_requests
@@ -43,13 +41,11 @@ class Check(NamedTuple):
     advice: str = ""
 
 
-@click.command
-@json_option
-@pass_settings
+@command(JSON)
 def doctor(settings: Settings) -> int:
     """Check whether netsandbox can work here.
 
-    Says what to do if not. Exit status: 0 it can, 1 it cannot.
+    Print what to do about each problem. Exit status: 0 usable, 1 not usable.
     """
     checks = examine()
     usable = all(check.status != "failed" for check in checks)
@@ -57,7 +53,7 @@ def doctor(settings: Settings) -> int:
         console.data({"usable": usable, "checks": [check._asdict() for check in checks]})
     else:
         console.table(("CHECK", "STATUS", "FOUND", "WHAT TO DO"), checks, prose=2)
-        console.complain("usable" if usable else "error: not usable as it is; see the checks that failed")
+        console.message("usable" if usable else "error: not usable as it is; see the checks that failed")
     return 0 if usable else 1
 
 

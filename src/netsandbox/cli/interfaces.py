@@ -1,34 +1,20 @@
-"""Commands that plug interfaces into a sandbox and take them out."""
+"""The commands that attach interfaces to a sandbox and detach them."""
 
 from typing import Any
 
 import click
 
-from netsandbox.cli import advertise, console, render_json, render_text
-from netsandbox.cli.app import (
-    Settings,
-    complete_interface,
-    complete_sandbox,
-    dry_run_option,
-    json_option,
-    opened,
-    pass_settings,
-    sandbox_argument,
-    usage,
-)
-from netsandbox.cli.attach_options import asked, wish_options
+from netsandbox.cli import advertise, app, attach_options, console, render_json, render_text
+from netsandbox.cli.app import DRY_RUN, JSON, Settings, command
 
 
-@click.command
-@click.argument("sandbox", required=False, shell_complete=complete_sandbox)
-@wish_options
+@command(DRY_RUN, JSON)
+@click.argument("sandbox", required=False, shell_complete=app.complete_sandbox)
+@attach_options.attach_parameters
 @click.option(
-    "--batch", metavar="FILE", type=click.Path(), help="Attach what the lines of FILE say; -: standard input."
+    "--batch", metavar="FILE", type=click.Path(), help="Attach the interfaces listed in FILE; - is standard input."
 )
-@click.option("--create", is_flag=True, help="With --batch: make the sandboxes, each with its interfaces.")
-@dry_run_option
-@json_option
-@pass_settings
+@click.option("--create", is_flag=True, help="With --batch: create the sandboxes, each with its interfaces.")
 def attach(
     settings: Settings,
     /,
@@ -39,27 +25,29 @@ def attach(
     create: bool,
     **options: Any,  # noqa: ANN401
 ) -> int:
-    """Plug a link into a sandbox, all of it or none of it.
+    """Attach a link to a sandbox.
 
-    SOURCE is a link of the host, which is moved in. With --type a link is made in its place, which takes a tenth
-    of the time; SOURCE then is the name of a bridge, the name of the host's end of a veth, the link below a macvlan,
-    ipvlan or vlan, or the number of a vxlan. Prints the interface. Its neighbors are told its addresses
-    before this ends: as often as --advertise says, otherwise once.
+    Move the link SOURCE of the host into the sandbox. With --type, create a link instead, in a tenth of the time;
+    SOURCE is then the name of a bridge or vrf, the name of the host end of a veth, the lower link of a macvlan, ipvlan
+    or vlan, or the number of a vxlan. Print the interface. If a step fails, roll back the whole attach.
 
-    With --batch, each line of FILE holds what would stand after attach, as a shell would have it. The lines of one
-    sandbox are plugged in together, or none of them; one that fails keeps no other from its turn.
+    Before exiting, send the first round of adverts (gratuitous ARP and unsolicited Neighbor Advertisements); with
+    --advertise, send all rounds.
+
+    With --batch, each line of FILE holds the arguments of one attach, quoted as in a shell. All lines for one sandbox
+    are applied or rolled back together. A sandbox that fails does not stop the others.
     """
     if batch is not None:
-        from netsandbox.cli import batch as many  # noqa: PLC0415  few need it
+        from netsandbox.cli import batch as lines  # noqa: PLC0415  seldom needed
 
-        return many.attach(settings, batch, create=create)
+        return lines.attach(settings, batch, create=create)
     if create:
-        usage("--create needs --batch.")
+        app.usage("--create needs --batch.")
     if sandbox is None:
-        usage("Missing argument 'SANDBOX'.")
-    with opened(sandbox, dry_run=settings.dry_run) as box:
-        wish, keywords = asked(source, options)
-        made = settings.change(box, box.add_interface, wish, **keywords)
+        app.usage("Missing argument 'SANDBOX'.")
+    with settings.open(sandbox) as box:
+        link, keywords = attach_options.parse(source, options)
+        made = settings.change(box, box.add_interface, link, **keywords)
         if made is None:
             return 0
         if settings.json:
@@ -67,22 +55,20 @@ def attach(
         else:
             console.text(render_text.line(made))
         for line in render_text.dropped(made):
-            console.complain(line)
+            console.message(line)
         for _, line in advertise.finish([(box, made, "advertise" in keywords)]):
-            console.complain(line)
+            console.message(line)
     return 0
 
 
-@click.command
-@sandbox_argument
-@click.argument("interfaces", metavar="INTERFACE...", nargs=-1, required=True, shell_complete=complete_interface)
-@dry_run_option
-@json_option
-@pass_settings
+@command(DRY_RUN, JSON)
+@app.sandbox_argument
+@click.argument("interfaces", metavar="INTERFACE...", nargs=-1, required=True, shell_complete=app.complete_interface)
 def detach(settings: Settings, sandbox: str, interfaces: tuple[str, ...]) -> None:
-    """Take interfaces out, back to the host as they were.
+    """Detach interfaces and return them to the host.
 
-    A bridge that was made inside is deleted. All of them leave, the newest first, or none does.
+    Restore the original name and settings of each link. Delete the links that attach created. If a step fails, roll
+    back the whole detach.
     """
-    with opened(sandbox, dry_run=settings.dry_run) as box:
+    with settings.open(sandbox) as box:
         settings.change(box, box.remove_interfaces, interfaces)

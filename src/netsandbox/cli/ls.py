@@ -1,18 +1,16 @@
-"""The command that lists sandboxes. To be quick, it imports only the runtime directory of the library."""
+"""The command that lists sandboxes; to be quick, it imports only the runtime directory of the library."""
 
 import click
 
 from netsandbox._system.store import Store
 from netsandbox.cli import console
-from netsandbox.cli.app import Settings, json_option, pass_settings
+from netsandbox.cli.app import JSON, Settings, command
 
 
-@click.command
-@click.option("-a", "--all", "everything", is_flag=True, help="Also the namespaces that netsandbox did not make.")
-@json_option
-@pass_settings
+@command(JSON)
+@click.option("-a", "--all", "everything", is_flag=True, help="Also list namespaces that netsandbox did not create.")
 def ls(settings: Settings, *, everything: bool) -> None:
-    """List the sandboxes; also called list."""
+    """List the sandboxes (alias: list)."""
     store = Store()
     ours = store.names()
     names = sorted({*ours, *store.pinned()}) if everything else ours

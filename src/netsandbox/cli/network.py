@@ -1,48 +1,42 @@
-"""Commands for the gateways, routes, neighbors and addresses of a sandbox."""
+"""The commands for the gateways, routes, neighbors and addresses of a sandbox."""
 
 import errno
+from functools import partial
 from typing import Any
 
 import click
 
 from netsandbox.cli import console, parse_ip, render_json, render_text
 from netsandbox.cli.app import (
+    DRY_RUN,
+    JSON,
     Settings,
+    command,
     complete_interface,
-    dry_run_option,
-    json_option,
-    opened,
-    pass_settings,
+    find_interface,
     sandbox_argument,
     usage,
 )
 from netsandbox.errors import KernelError
+from netsandbox.routes import Neighbor
 from netsandbox.sandbox import Sandbox
-from netsandbox.spec import Neighbor
 
-_ANY_MAC = "02:00:00:00:00:00"  # where it need not be told
+_ANY_MAC = "02:00:00:00:00:00"  # stands for the MAC of a neighbor that is looked up by its IP address
 _VERBS = {"list": "list", "show": "list", "add": "add", "del": "del", "delete": "del"}  # as ip(8) has them
 _action = click.argument("action", type=click.Choice(list(_VERBS)), metavar="[list|add|del]", default="list")
-_interface = click.option(
-    "-i", "--interface", "--dev", "interface", metavar="I", shell_complete=complete_interface, help="The interface."
-)
+_INTERFACE = ("-i", "--interface", "--dev", "interface")
+_interface = click.option(*_INTERFACE, metavar="I", shell_complete=complete_interface, help="Use interface I.")
+_family = partial(click.option, type=int, default=None)
 
 
-@click.command
+@command(DRY_RUN, JSON)
 @sandbox_argument
 @click.argument("address", required=False)
 @_interface
-@click.option("--onlink", is_flag=True, help="Take the gateway to be on the link, although no route says so.")
-@click.option(
-    "-4", "family", flag_value=4, type=int, default=None, help="IPv4, when no ADDRESS tells [default]; shows IPv4 only."
-)
-@click.option(
-    "-6", "family", flag_value=6, type=int, default=None, help="IPv6, when no ADDRESS tells; shows IPv6 only."
-)
+@click.option("--onlink", is_flag=True, help="Accept a gateway that no route reaches.")
+@_family("-4", "family", flag_value=4, help="Use IPv4 [default]; show IPv4 gateways only.")
+@_family("-6", "family", flag_value=6, help="Use IPv6; show IPv6 gateways only.")
 @click.option("--unset", is_flag=True, help="Delete the default route.")
-@dry_run_option
-@json_option
-@pass_settings
 def gateway(  # noqa: PLR0917  click hands them over by name
     settings: Settings,
     /,
@@ -53,17 +47,17 @@ def gateway(  # noqa: PLR0917  click hands them over by name
     family: int | None,
     unset: bool,
 ) -> None:
-    """Set, unset or show the default gateways.
+    """Show, set or unset the default gateways.
 
-    With --interface and no ADDRESS, the link itself reaches everything.
+    ADDRESS is the new gateway. With --interface and no ADDRESS, set a default route without a gateway.
     """
     if unset and (address or interface or onlink):
-        usage("--unset goes with -4 and -6 only")
+        usage("--unset can be combined with -4 and -6 only")
     if onlink and not address:
         usage("--onlink needs an ADDRESS")
     if address and family and (family == 6) != (":" in address):
-        usage(f"{address} is no IPv{family} address")
-    with opened(sandbox, dry_run=settings.dry_run) as box:
+        usage(f"{address} is not an IPv{family} address")
+    with settings.open(sandbox) as box:
         if unset:
             settings.change(box, box.unset_gateway, family or 4)
         elif address or interface:
@@ -76,22 +70,19 @@ def gateway(  # noqa: PLR0917  click hands them over by name
                 render_text.routes(item for item in found if not item.to.prefixlen)
 
 
-@click.command
+@command(DRY_RUN, JSON)
 @sandbox_argument
 @_action
 @click.argument("to", nargs=-1)
-@click.option("--via", metavar="IP", help="Address of the next hop.")
-@click.option("--metric", metavar="N", type=int, help="Priority, the lowest wins.")
+@click.option("--via", metavar="IP", help="Set the next hop.")
+@click.option("--metric", metavar="N", type=int, help="Set the priority; the lowest wins.")
 @_interface
-@click.option("--onlink", is_flag=True, help="Take the next hop to be on the link.")
-@click.option("--source", "--src", "source", metavar="IP", help="Preferred source address.")
-@dry_run_option
-@json_option
-@pass_settings
+@click.option("--onlink", is_flag=True, help="Accept a next hop that no route reaches.")
+@click.option("--source", "--src", "source", metavar="IP", help="Set the preferred source address.")
 def route(settings: Settings, /, sandbox: str, action: str, to: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401
     """List, add or delete routes.
 
-    TO is a network or "default"; the words of ip-route(8) may follow:
+    TO is a network or "default". The syntax of ip-route(8) may follow:
 
     netsandbox route web add 10.8.0.0/16 via 10.0.0.1
     """
@@ -100,70 +91,59 @@ def route(settings: Settings, /, sandbox: str, action: str, to: tuple[str, ...],
         usage("list takes no options of a route")
     if (verb == "list") == bool(to):
         usage("list takes no route" if to else f"{action} needs a route, such as 10.8.0.0/16")
-    with opened(sandbox, dry_run=settings.dry_run) as box:
+    with settings.open(sandbox) as box:
         if verb == "list":
-            found = box.routes
-            if settings.json:
-                console.data([render_json.route(item) for item in found])
-            else:
-                render_text.routes(found)
+            settings.show(box.routes, render_json.route, render_text.routes)
         else:
             settings.change(box, box.add_route if verb == "add" else box.remove_route, parse_ip.route(to, options))
 
 
-@click.command
+@command(DRY_RUN, JSON)
 @sandbox_argument
 @_action
 @click.argument("ip", nargs=-1)
-@click.option("--mac", "--lladdr", "mac", metavar="M", help="Its link-layer address.")
+@click.option("--mac", "--lladdr", "mac", metavar="M", help="Set the MAC address.")
 @_interface
-@click.option("--bridge", is_flag=True, help="A bridge forwarding entry; IP is a tunnel's other end, if there is one.")
-@dry_run_option
-@json_option
-@pass_settings
+@click.option("--bridge", is_flag=True, help="Use a bridge forwarding entry; IP is the remote end of a tunnel.")
 def neighbor(settings: Settings, /, sandbox: str, action: str, ip: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401
     """List, add or delete permanent neighbors.
 
-    Also bridge forwarding entries. Adding replaces. After IP the words of ip-neighbour(8) may follow:
+    The list includes bridge forwarding entries. An added neighbor replaces an existing one. After IP, the syntax of
+    ip-neighbour(8) may follow:
 
     netsandbox neighbor web add 10.0.0.9 lladdr 02:00:00:00:00:09 dev eth0
     """
     verb = _VERBS[action]
     if verb == "list" and (ip or any(options.values())):
         usage("list takes no neighbor")
-    with opened(sandbox, dry_run=settings.dry_run) as box:
+    with settings.open(sandbox) as box:
         if verb == "list":
-            found = box.neighbors
-            if settings.json:
-                console.data([render_json.neighbor(item) for item in found])
-            else:
-                render_text.neighbors(found)
+            settings.show(box.neighbors, render_json.neighbor, render_text.neighbors)
             return
         values = parse_ip.neighbor(ip, options)
-        wish = Neighbor(**values) if values["mac"] or verb == "add" else _known(box, values)
-        settings.change(box, box.add_neighbor if verb == "add" else box.remove_neighbor, wish)
+        entry = Neighbor(**values) if values["mac"] or verb == "add" else _find(box, values)
+        settings.change(box, box.add_neighbor if verb == "add" else box.remove_neighbor, entry)
 
 
-def _known(box: Sandbox, values: dict[str, Any]) -> Neighbor:
-    """Return the neighbor that is meant by its address and interface alone."""
-    wish = Neighbor(**values | {"mac": _ANY_MAC})
+def _find(box: Sandbox, values: dict[str, Any]) -> Neighbor:
+    """Return the neighbor with an IP address on an interface."""
+    wanted = Neighbor(**values | {"mac": _ANY_MAC})
     for item in box.neighbors:
-        if not item.bridge and not wish.bridge and (item.ip, item.interface) == (wish.ip, wish.interface):
+        if not item.bridge and not wanted.bridge and (item.ip, item.interface) == (wanted.ip, wanted.interface):
             return item
-    request = f"delete neighbor {wish.ip} dev {wish.interface} from sandbox {box.name}"
+    request = f"delete neighbor {wanted.ip} dev {wanted.interface} from sandbox {box.name}"
     raise KernelError(errno.ENOENT, request, "it is not known")
 
 
-@click.command
+@command(DRY_RUN, JSON)
 @sandbox_argument
 @_action
 @click.argument("interface", required=False, shell_complete=complete_interface)
 @click.argument("address", required=False)
-@dry_run_option
-@json_option
-@pass_settings
 def address(settings: Settings, sandbox: str, action: str, interface: str | None, address: str | None) -> None:
     """List, add or delete addresses of interfaces.
+
+    ADDRESS includes the prefix length:
 
     netsandbox address web add eth0 10.9.9.9/32
     """
@@ -171,13 +151,10 @@ def address(settings: Settings, sandbox: str, action: str, interface: str | None
     if verb != "list" and not (interface and address):
         usage(f"{action} needs an interface and an address")
     if verb == "list" and address:
-        usage("list takes an interface at most")
-    with opened(sandbox, dry_run=settings.dry_run) as box:
+        usage("list takes at most an interface")
+    with settings.open(sandbox) as box:
         if interface and address:
             settings.change(box, box.add_address if verb == "add" else box.remove_address, interface, address)
-            return
-        found = [render_json.find(box, interface)] if interface else box.interfaces
-        if settings.json:
-            console.data([render_json.interface(item) for item in found])
         else:
-            render_text.addresses(found)
+            found = [find_interface(box, interface)] if interface else box.interfaces
+            settings.show(found, render_json.interface, render_text.addresses)

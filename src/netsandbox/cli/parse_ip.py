@@ -1,22 +1,17 @@
-"""Parses routes and neighbors in the words of ip(8): ``10.0.0.0/8 via 10.0.0.1 metric 5``."""
+"""Parses routes and neighbors in the syntax of ip(8), such as ``10.0.0.0/8 via 10.0.0.1 metric 5``."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from netsandbox.cli.app import usage
-from netsandbox.spec import Route
+from netsandbox.routes import Route
 
 _ROUTE = {"via": "via", "dev": "interface", "metric": "metric", "src": "source", "onlink": None}
 _NEIGHBOR = {"lladdr": "mac", "mac": "mac", "dev": "interface"}
 
 
 def route(words: Sequence[str], options: Mapping[str, Any]) -> Route:
-    """Return the route that words and options say together.
-
-    Raises:
-        click.UsageError: They cannot be understood.
-        SpecError: They can, but make no sense.
-    """
+    """Return the route that words and options describe; exit with a usage error if they cannot be parsed."""
     to, values = _read("route", words, _ROUTE, options)
     if to == "default":
         to = "::/0" if ":" in str(values.get("via") or values.get("source") or "") else "0.0.0.0/0"
@@ -27,11 +22,7 @@ def route(words: Sequence[str], options: Mapping[str, Any]) -> Route:
 
 
 def neighbor(words: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keywords of the neighbor that words and options say together; some may be left open.
-
-    Raises:
-        click.UsageError: They cannot be understood.
-    """
+    """Return the keywords of `Neighbor` that words and options give, without checking that they are complete."""
     first, values = _read("neighbor", words, _NEIGHBOR, options)
     return {"ip": first, "mac": "", "interface": ""} | values
 
@@ -39,7 +30,7 @@ def neighbor(words: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]
 def _read(
     what: str, words: Sequence[str], known: Mapping[str, str | None], options: Mapping[str, Any]
 ) -> tuple[str | None, dict[str, Any]]:
-    """Return the first word, and the values that the others and the options give."""
+    """Return the first word, and the values of the other words and the options, by keyword."""
     values = {key: value for key, value in options.items() if value}
     rest = list(words)
     first = rest.pop(0) if rest and rest[0] not in known else None

@@ -6,10 +6,8 @@ from dataclasses import replace
 from netsandbox._run.interfaces import snapshot
 from netsandbox.cli import console
 from netsandbox.interface import Interface
+from netsandbox.routes import Neighbor, Route
 from netsandbox.sandbox import Sandbox
-from netsandbox.spec import Neighbor, Route
-
-INTERFACE_HEADERS = ("NAME", "SOURCE", "KIND", "STATE", "MAC", "MTU", "MASTER", "ADDRESSES")
 
 
 def line(item: Interface) -> str:
@@ -21,85 +19,57 @@ def line(item: Interface) -> str:
         words += ["address", str(address)]
     words += ["master", item.master] if item.master else []
     for route in item.routes:
-        words += ["route", _quoted(_without_link(route))]
+        text = str(replace(route, interface=None))
+        words += ["route", f'"{text}"' if " " in text else text]
     return " ".join(words)
 
 
 def dropped(made: Interface) -> list[str]:
-    """Return a line for each address that a setting removed."""
+    """Return a warning for each requested address that the interface does not have."""
     why = "was dropped: it is gone now that all settings are made"
     return [f"{made.name}: {address} {why}" for address in made.dropped]
 
 
-def _quoted(words: str) -> str:
-    return f'"{words}"' if " " in words else words
-
-
-def _without_link(route: Route) -> str:
-    return str(replace(route, interface=None))
-
-
 def sandbox(box: Sandbox) -> None:
-    """Show everything in a sandbox, as it was at one moment."""
+    """Print everything in a sandbox, as of one moment."""
     found = snapshot(box, neighbors=True)
     console.text(f"sandbox {box.name} at {box.path}")
-    ours = found.interfaces
-    interfaces(ours, title="interfaces")
-    changed(ours, found.missing)
-    interfaces(found.foreign, title="foreign: not plugged in by netsandbox, and left alone")
+    interfaces(found.interfaces, title="interfaces")
+    renamed = [(item.given_name, item.name, item.source) for item in found.interfaces if item.name != item.given_name]
+    missing = [(item.name, "-", item.source) for item in found.missing]
+    console.table(("ATTACHED AS", "NOW", "SOURCE"), renamed + missing, title="renamed or missing")
+    interfaces(found.foreign, title="foreign: not attached by netsandbox")
     routes([item for item in found.routes if item.to.prefixlen == 0], title="gateways")
     routes([item for item in found.routes if item.to.prefixlen], title="routes")
     neighbors(found.neighbors, title="neighbors")
 
 
 def interfaces(items: Iterable[Interface], *, title: str = "") -> None:
-    """Show interfaces."""
-    rows = [
-        (
-            item.name,
-            item.source or "-",
-            item.kind or "-",
-            item.operstate,
-            item.mac or "-",
-            item.mtu,
-            item.master or "-",
-            " ".join(map(str, item.addresses)) or "-",
-        )
-        for item in items
-    ]
-    console.table(INTERFACE_HEADERS, rows, title=title)
-
-
-def changed(ours: Iterable[Interface], missing: Iterable[Interface]) -> None:
-    """Show which interfaces were renamed inside, and which are missing."""
-    renamed = [(item.given_name, item.name, item.source) for item in ours if item.name != item.given_name]
-    gone = [(item.name, "-", item.source) for item in missing]
-    console.table(("PLUGGED IN AS", "NOW", "SOURCE"), [*renamed, *gone], title="renamed or missing")
+    """Print interfaces."""
+    rows = []
+    for item in items:
+        addresses = " ".join(map(str, item.addresses)) or None
+        link = item.name, item.source or None, item.kind, item.operstate, item.mac, item.mtu, item.master
+        rows.append((*link, addresses))
+    console.table(("NAME", "SOURCE", "KIND", "STATE", "MAC", "MTU", "MASTER", "ADDRESSES"), rows, title=title)
 
 
 def routes(items: Iterable[Route], *, title: str = "") -> None:
-    """Show routes."""
-    rows = [
-        (
-            item.to if item.to.prefixlen else f"default (IPv{item.to.version})",
-            item.via or "-",
-            item.interface or "-",
-            "-" if item.metric is None else item.metric,
-            item.source or "-",
-            "onlink" if item.onlink else "-",
-        )
-        for item in items
-    ]
+    """Print routes."""
+    rows = []
+    for item in items:
+        to = item.to if item.to.prefixlen else f"default (IPv{item.to.version})"
+        rows.append((to, item.via, item.interface, item.metric, item.source, "onlink" if item.onlink else None))
     console.table(("TO", "VIA", "INTERFACE", "METRIC", "SOURCE", "FLAGS"), rows, title=title)
 
 
 def neighbors(items: Iterable[Neighbor], *, title: str = "") -> None:
-    """Show neighbors and forwarding entries."""
-    rows = [(item.ip or "-", item.mac, item.interface, "bridge" if item.bridge else "-") for item in items]
+    """Print neighbors and forwarding entries."""
+    rows = [(item.ip, item.mac, item.interface, "bridge" if item.bridge else None) for item in items]
     console.table(("IP", "MAC", "INTERFACE", "TABLE"), rows, title=title)
 
 
 def addresses(items: Iterable[Interface]) -> None:
-    """Show the addresses of interfaces, one a line."""
+    """Print the addresses of interfaces, one on a line."""
     rows = [(item.name, address) for item in items for address in item.addresses]
     console.table(("INTERFACE", "ADDRESS"), rows)

@@ -13,8 +13,8 @@ from netsandbox.errors import NetSandboxError
 from netsandbox.links import Bridge
 from netsandbox.netlink import link_requests
 from netsandbox.netlink.constants import AF_INET, AF_INET6
+from netsandbox.routes import Route
 from netsandbox.sandbox import Sandbox
-from netsandbox.spec import Route
 
 HOSTS = {"alice": ("10.7.0.2", "fd07::2"), "bob": ("10.7.0.3", "fd07::3")}
 
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     try:
         good = scene.play()
     except NetSandboxError as error:
-        console.tell(error, as_json=scene.as_json)
+        console.show_error(error, as_json=scene.as_json)
         return 1
     except BrokenPipeError:
         discard_output()

@@ -1,4 +1,4 @@
-"""The command that shows the counters of interfaces, once or again and again."""
+"""The command that shows the counters of interfaces, once or repeatedly."""
 
 import itertools
 import sys
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import click
 
 from netsandbox.cli import console, render_json
-from netsandbox.cli.app import Settings, complete_interface, json_option, opened, pass_settings, sandbox_argument
+from netsandbox.cli.app import JSON, Settings, command, complete_interface, find_interface, sandbox_argument
 from netsandbox.errors import InterfaceNotFoundError
 from netsandbox.interface import Interface
 from netsandbox.sandbox import Sandbox
@@ -19,33 +19,30 @@ _FIELDS = ("bytes", "packets", "errors", "dropped")
 _HEADERS = ("NAME", "SIDE", *map(str.upper, _FIELDS))
 
 
-@click.command
+@command(JSON)
 @sandbox_argument
 @click.argument("interface", required=False, shell_complete=complete_interface)
-@click.option("-w", "--watch", is_flag=True, help="Show them again and again, with rates, until interrupted.")
-@click.option("--interval", metavar="S", type=click.FloatRange(min=0.01), default=1.0, help="Seconds between [1].")
-@click.option("-c", "--count", metavar="N", type=click.IntRange(min=1), help="End a watch after N readings.")
-@json_option
-@pass_settings
+@click.option("-w", "--watch", is_flag=True, help="Read repeatedly and show rates, until interrupted.")
+@click.option("--interval", metavar="S", type=click.FloatRange(min=0.01), default=1.0, help="Read every S seconds [1].")
+@click.option("-c", "--count", metavar="N", type=click.IntRange(min=1), help="With --watch: end after N readings.")
 def stats(  # noqa: PLR0917  click hands them over by name
     settings: Settings, /, sandbox: str, interface: str | None, watch: bool, interval: float, count: int | None
 ) -> None:
     """Show the counters of interfaces.
 
-    Of all of SANDBOX, or of one INTERFACE. Under --json they are called as ip -j -s -s link calls them, and a watch
-    prints one line for each reading.
+    Read INTERFACE, or all interfaces. With --json, print the fields of "ip -j -s -s link", each reading on one line.
     """
-    with opened(sandbox) as box:
-        if not watch:
+    with settings.open(sandbox) as box:
+        if watch:
+            _watch(settings, lambda: _read(box, interface), interval=interval, count=count)
+        else:
             _show(settings, _read(box, interface), {}, 0)
-            return
-        _watch(settings, lambda: _read(box, interface), interval=interval, count=count)
 
 
 def _read(box: Sandbox, name: str | None) -> Reading:
-    """Read the counters; an interface that vanishes meanwhile is left out, unless it is the one that was named."""
+    """Read the counters of one interface, or of all; skip an interface that vanishes, unless it is named."""
     if name is not None:
-        item = render_json.find(box, name)
+        item = find_interface(box, name)
         return {item.id: (item, item.statistics())}
     found = {}
     for item in box.interfaces:
@@ -57,7 +54,7 @@ def _read(box: Sandbox, name: str | None) -> Reading:
 
 
 def _watch(settings: Settings, read: Callable[[], Reading], *, interval: float, count: int | None) -> None:
-    """Show reading after reading."""
+    """Show readings until *count* or an interrupt."""
     before: Reading = {}
     then = time.monotonic()
     screen = None
@@ -91,7 +88,7 @@ def _show(settings: Settings, now: Reading, before: Reading, elapsed: float) -> 
 
 
 def _table(now: Reading, before: Reading, elapsed: float) -> tuple[tuple[str, ...], list[list[str]]]:
-    """Return headers and rows, two for each interface; the rate is that since the reading before, in bytes."""
+    """Return headers and rows, two for each interface; the rate is that since the previous reading, in bytes."""
     rows = []
     for key, (item, counters) in now.items():
         earlier = before[key][1] if key in before else counters

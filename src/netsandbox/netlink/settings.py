@@ -30,7 +30,7 @@ class Setting(NamedTuple):
         pack: Returns the attribute of that number with a value.
         read: Returns the value that a payload holds.
         parse: Returns the value that a user gave, in its usual form; raises a ValueError with what is wrong with it.
-        doc: What it is, in a line.
+        doc: What its option on the command line does.
         form: Class of its values.
         when: When a user can give it.
         spellings: Further names of its option on the command line.
@@ -119,17 +119,19 @@ class Settings:
         pack_mac,
         _read_mac,
         _parse_mac,
-        "Link-layer address, such as 02:42:ac:11:00:02.",
+        "Set the MAC address, such as 02:42:ac:11:00:02.",
         spellings=("lladdr",),
     )
-    mtu: int | None = _number(IFLA.MTU, "mtu", MTU_MIN, MTU_MAX, "Largest packet, in bytes.")
+    mtu: int | None = _number(
+        IFLA.MTU, "mtu", MTU_MIN, MTU_MAX, "Set the MTU in bytes, 68..65535, with IPv6 at least 1280."
+    )
     alias: str | None = _row(
         IFLA.IFALIAS,
         "alias",
         _pack_alias,
         attrs.to_text,
         _parse_alias,
-        "Free text attached to the link.",
+        "Set the alias, a text of at most 255 bytes.",
         usual="",
         with_birth=False,
         json="ifalias",
@@ -139,20 +141,20 @@ class Settings:
         "txqueuelen",
         0,
         2**31 - 1,
-        "Length of the transmit queue, in packets.",
+        "Set the length of the transmit queue in packets.",
         spellings=("txqueuelen",),
         json="txqlen",
         usual=1000,
     )
     group: int | None = _number(
-        IFLA.GROUP, "group", 0, 2**31 - 1, "Number of the link group.", usual=0, show=_show_group
+        IFLA.GROUP, "group", 0, 2**31 - 1, "Set the link group, a number.", usual=0, show=_show_group
     )
     numtxqueues: int | None = _number(
         IFLA.NUM_TX_QUEUES,
         "numtxqueues",
         1,
         4096,
-        "Number of transmit queues of a link to create.",
+        "Set the number of transmit queues to create.",
         when="at birth",
         json="num_tx_queues",
     )

@@ -119,9 +119,6 @@ class FakeKernel(Kernel):
                 return self._inside.read(index, stats=bytes(25 * 8) if stats else b"")
         return None
 
-    def free_group(self) -> int:
-        return 1 + max(link.group for link in self.links())
-
     @_counted("list addresses")
     def addresses(self, index: int = 0) -> list[Address]:
         known = self._inside.addresses
