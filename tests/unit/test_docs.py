@@ -24,7 +24,7 @@ def test_architecture_lists_every_layer_in_order() -> None:
     """docs/architecture.md lists the layers of the import contract, from top to bottom."""
     config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     contract = next(item for item in config["tool"]["importlinter"]["contracts"] if item["type"] == "layers")
-    layers = [{name.strip(" ()") for name in layer.split("|")} for layer in contract["layers"]]
+    layers = [{name.strip(" ()") for name in re.split("[|:]", layer)} for layer in contract["layers"]]
     rooms = [name.rstrip("/").removesuffix(".py") for cell in _rooms() for name in _CODE.findall(cell)]
     assert sorted(rooms) == sorted(name for layer in layers for name in layer)
     numbers = [next(number for number, layer in enumerate(layers) if name in layer) for name in rooms]
