@@ -1,7 +1,7 @@
 """How a kind declares its options: each once, as ``name: Annotated[type, Option(...)] = default``.
 
-From that follow the check and its message, the attribute in IFLA_INFO_DATA, the words of ip(8), the values of ``--set``,
-the docstring of the class, and docs/kinds.md.
+From that follow the check and its message, the attribute in IFLA_INFO_DATA, the words of ip(8), the values of
+``--set``, the docstring of the class, and docs/kinds.md.
 """
 
 from abc import ABC, abstractmethod
