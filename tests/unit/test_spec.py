@@ -680,7 +680,7 @@ def test_a_route_says_its_table_type_protocol_and_scope() -> None:
         (
             {"type": "nowhere"},
             "type",
-            "is not one of unspec, unicast, local, broadcast, anycast, multicast, blackhole,",
+            "is not one of unspec, unicast, local, broadcast, anycast, multicast,",
         ),
         ({"protocol": "bgp"}, "protocol", "is neither one of kernel, boot, static, ra, dhcp nor a number from 0 to "),
         ({"protocol": 4}, "protocol", "is neither one of kernel"),

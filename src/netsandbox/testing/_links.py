@@ -88,7 +88,7 @@ class Namespace(Ip):
         return found
 
     def create(self, wanted: Link, given: Mapping[int, bytes], **fields: Any) -> int:  # noqa: ANN401
-        """Add a new link with the attributes *given* that the kernel takes in the request; return its index."""
+        """Add a link, with those of the attributes *given* that the kernel takes at creation; return its index."""
         index = wanted.index or self.free_index()
         settings: dict[str, Any] = {
             name: getattr(wanted, name) if row.number in given and row.at_creation else row.usual
