@@ -33,7 +33,7 @@ from netsandbox import (
 )
 from netsandbox._run.transaction import Records
 from netsandbox._steps import Move, SetLink, delete_links
-from netsandbox._system import kernel as _kernel
+from netsandbox._steps import veth as _veth
 from netsandbox._system import namespace, tap
 from netsandbox._system.kernel import LinuxKernel
 from netsandbox.netlink import attrs
@@ -540,9 +540,8 @@ def test_delete_links_ignores_links_that_are_gone(box: Sandbox) -> None:
 
 
 def test_a_link_group_in_use_is_not_used_to_delete(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    lab.ip_batch("link add d0 type bridge", "link set d0 group 5")
-    numbers = iter((5, 7))
-    monkeypatch.setattr(_kernel, "_random_group", lambda: next(numbers))
+    lab.ip_batch("link add d0 type bridge", f"link set d0 group {_veth._FIRST_GROUP}")
+    monkeypatch.setattr(_veth, "_GROUPS", 1)  # so that the search for a group begins at _FIRST_GROUP
     box.add_interfaces([InterfaceSpec(Veth("one")), InterfaceSpec(Veth("two"))])
     box.remove_interfaces(box.interfaces)
     assert set(lab.links()) == {"lo", "d0"}
