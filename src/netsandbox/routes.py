@@ -84,7 +84,7 @@ class Route:
         if not is_int(table, 1, METRIC_MAX):
             check.wrong("table", table, f"is not a number from 1 to {METRIC_MAX}")
         if type not in TYPES:
-            check.wrong("type", type, f"is none of {', '.join(TYPES)}")
+            check.wrong("type", type, f"is not one of {', '.join(TYPES)}")
         scope = _usual_scope(network.version if network else 4, hop, type) if scope is None else scope
         _check_word(check, "protocol", protocol, PROTOCOLS)
         _check_word(check, "scope", scope, SCOPES)
@@ -145,10 +145,10 @@ class Neighbor:
         address = _host(check, "ip", ip)
         if ip is None and not bridge:
             check.wrong("ip", ip, "only a bridge forwarding entry goes without")
-        mac = check.mac(mac)
+        mac = check.setting("mac", mac) or ""
         check.add(name_problem("interface", interface))
         if not {*str(state).split()} <= {*STATES.values()}:
-            check.wrong("state", state, f"is none of {', '.join(STATES.values())}")
+            check.wrong("state", state, f"is not one of {', '.join(STATES.values())}")
         check.finish()
         assign(self, ip=address, mac=mac, interface=interface, bridge=bool(bridge), state=state)
 

@@ -221,9 +221,9 @@ def _check_settings(check: Checks, values: dict[str, Any], *, ipv6: bool) -> Non
             continue
         values[name] = check.mtu(value, ipv6=ipv6) if name == "mtu" else check.setting(name, value)
         rule = source.mac_rule if isinstance(source, Kind) and name == "mac" else None
-        if row.when == "at birth" and not isinstance(source, Kind):
+        if row.when == "at creation" and not isinstance(source, Kind):
             rule = "can only be given to a link that is created"
-        elif row.when == "at birth" and not source.by_request:
+        elif row.when == "at creation" and not source.by_request:
             rule = f"cannot be given to a link of the kind {source.kind}"
         if rule:
             check.wrong(name, value, rule)

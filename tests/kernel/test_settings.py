@@ -69,7 +69,7 @@ def test_setting_of_a_link_of_the_host(name: str) -> None:
 @pytest.mark.parametrize("name", SHOWN)
 def test_setting_of_a_created_link(box: Sandbox, kind: Veth | Bridge | Ifb | Tap, name: str) -> None:
     """A link is created with the setting; a refused attach leaves nothing."""
-    if TABLE[name].when == "at birth" and not kind.by_request:
+    if TABLE[name].when == "at creation" and not kind.by_request:
         with pytest.raises(SpecError):
             box.add_interface(kind, **wish(name))
         return

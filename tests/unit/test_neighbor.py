@@ -85,8 +85,8 @@ def test_pack_unpack_round_trip(entry: NeighborEntry) -> None:
 @pytest.mark.parametrize(
     ("data", "text"),
     [
-        (bytes(11), "neighbour message of 11 bytes"),
-        (body(AF_INET, attrs.pack(DST, bytes(5))), "neighbour address of 5 bytes"),
+        (bytes(11), "neighbor message of 11 bytes"),
+        (body(AF_INET, attrs.pack(DST, bytes(5))), "neighbor address of 5 bytes"),
         (body(AF_INET, b"\xff\0\1\0"), "attribute of 255 bytes at offset 12 of 16"),
     ],
 )

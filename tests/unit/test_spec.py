@@ -677,7 +677,11 @@ def test_a_route_says_its_table_type_protocol_and_scope() -> None:
     [
         ({"table": 0}, "table", "is not a number from 1 to 4294967295"),
         ({"table": "main"}, "table", "is not a number from 1 to 4294967295"),
-        ({"type": "nowhere"}, "type", "is none of unspec, unicast, local, broadcast, anycast, multicast, blackhole,"),
+        (
+            {"type": "nowhere"},
+            "type",
+            "is not one of unspec, unicast, local, broadcast, anycast, multicast,",
+        ),
         ({"protocol": "bgp"}, "protocol", "is neither one of kernel, boot, static, ra, dhcp nor a number from 0 to "),
         ({"protocol": 4}, "protocol", "is neither one of kernel"),
         ({"scope": "256"}, "scope", "is neither one of global, site, link, host, nowhere nor a number from 0 to 255"),
@@ -747,8 +751,8 @@ def test_a_setting_in_bounds_is_taken(name: str, value: object) -> None:
     assert getattr(spec(**{name: value}).settings, name) == value
 
 
-def test_a_setting_at_birth_is_for_links_that_a_request_creates() -> None:
-    """A setting that only counts at birth is refused for a kind that no netlink request creates."""
+def test_a_setting_at_creation_is_for_links_that_a_request_creates() -> None:
+    """A setting that only counts at creation is refused for a kind that no netlink request creates."""
     assert InterfaceSpec(Bridge("br0"), numtxqueues=4096).settings == Settings(numtxqueues=4096)
     assert problems(InterfaceSpec, Bridge("br0"), numtxqueues=0) == [
         ("numtxqueues", 0, "is not a number from 1 to 4096")

@@ -117,12 +117,12 @@ class _Attach:
 
     def _create(self, kind: Kind) -> None:
         """Plan to create the link where it is to be."""
-        late = () if kind.mtu_with_birth else ("mtu",)  # the kernel drops an MTU in the request that creates the link
-        birth, later = _settings.split(self.spec.settings, *late)
+        late = () if kind.mtu_at_creation else ("mtu",)  # the kernel drops an MTU in the request that creates the link
+        early, later = _settings.split(self.spec.settings, *late)
         if isinstance(kind, Veth):
-            self.draft.add(_steps.CreateVeth(*self.at, settings=birth, host=self._host_end(kind)))
+            self.draft.add(_steps.CreateVeth(*self.at, settings=early, host=self._host_end(kind)))
         else:
-            step = _steps.CreateLink(*self.at, kind=kind.kind, settings=birth, options=kind.options)
+            step = _steps.CreateLink(*self.at, kind=kind.kind, settings=early, options=kind.options)
             if kind.lower:
                 lower = self.facts.host_links[kind.lower]
                 step = replace(step, lower=lower.index, lower_name=lower.name)

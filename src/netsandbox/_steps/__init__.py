@@ -5,7 +5,7 @@ A step that changes a setting holds the *old* and the *new* value; its inverse i
 """
 
 from netsandbox._steps.base import Dropped, Step
-from netsandbox._steps.birth import CreateLink, DeleteLink
+from netsandbox._steps.create import CreateLink, DeleteLink
 from netsandbox._steps.ip import Conf, RestoreConf, SetAddress, SetNeighbor, SetRoute, SetSysctl
 from netsandbox._steps.link import Port, SetAltnames, SetLink, SetMaster, SetUp
 from netsandbox._steps.move import Move, Place, place

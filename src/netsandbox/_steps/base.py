@@ -60,21 +60,13 @@ def inside(netns: str, command: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Exchange(Step, Generic[T]):
-    """A step that exchanges an old value of a link for a new one.
+    """A step that exchanges an old value of a link for a new one."""
 
-    Attributes:
-        netns: The namespace, by its name in the World.
-        index: Index of the link.
-        link: Name of the link, for the command.
-        old: The value before; None: there was none, or it does not matter.
-        new: The value afterwards; None: none.
-    """
-
-    netns: str
+    netns: str  # the namespace, by its name in the World
     index: int
-    link: str
-    old: T | None
-    new: T | None
+    link: str  # name of the link, for the command
+    old: T | None  # None: nothing, or it does not matter
+    new: T | None  # None: nothing
 
     def inverse(self) -> Self:
         return replace(self, old=self.new, new=self.old)

@@ -114,16 +114,11 @@ class SetNeighbor(Exchange[NeighborEntry]):
 
 @dataclass(frozen=True, slots=True)
 class SetSysctl(Exchange[str]):
-    """Give a setting below /proc/sys/net a value, unless it has it.
-
-    Attributes:
-        path: The setting, below /proc/sys/net.
-        optional: Whether there is nothing to do if the link has no IPv6 settings at all.
-    """
+    """Give a setting below /proc/sys/net a value, unless it has it."""
 
     _: KW_ONLY
-    path: str
-    optional: bool = False
+    path: str  # below /proc/sys/net
+    optional: bool = False  # whether there is nothing to do if the link has no IPv6 settings at all
 
     def __str__(self) -> str:
         path = f"net/{self.path}"

@@ -63,21 +63,13 @@ class SetUp(Exchange[bool]):
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A port of a master, such as a bridge.
+    """A port of a master, such as a bridge."""
 
-    Attributes:
-        index: Index of the master.
-        name: Its name.
-        kind: Its kind, such as "bridge".
-        settings: Settings of the port, as the kernel encodes them; empty: the master's defaults.
-        may_exist: Whether the link was a port before: the master may have been created again since, or be gone.
-    """
-
-    index: int
+    index: int  # index of the master
     name: str
     kind: str = "bridge"
-    settings: bytes = b""
-    may_exist: bool = False
+    settings: bytes = b""  # of the port, as the kernel encodes them; empty: the master's defaults
+    may_exist: bool = False  # the link was its port before: it may have been created again since, or be gone
 
 
 class SetMaster(Exchange[Port]):

@@ -15,16 +15,9 @@ from netsandbox.netlink.settings import NONE, Settings
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a link is, with its name and settings there.
+    """Where a link is, with its name and settings there."""
 
-    Attributes:
-        netns: The namespace, by its name in the World.
-        index: Its index there.
-        name: Its name there.
-        settings: Its settings there.
-    """
-
-    netns: str
+    netns: str  # by its name in the World
     index: int
     name: str
     settings: Settings = field(default=NONE, kw_only=True)

@@ -7,7 +7,7 @@ from itertools import count
 
 from netsandbox._kernel import HOST, Kernel, World
 from netsandbox._steps.base import Step, quote
-from netsandbox._steps.birth import unknown
+from netsandbox._steps.create import unknown
 from netsandbox._steps.ip import SetSysctl
 from netsandbox.errors import KernelError
 from netsandbox.netlink import bridge_port
@@ -21,33 +21,19 @@ _FIRST_GROUP, _GROUPS = 0x6E000000, 2**24  # link groups for links to delete, fa
 
 @dataclass(frozen=True, slots=True)
 class HostEnd:
-    """The end of a veth that is on the host.
-
-    Attributes:
-        name: Its name.
-        settings: Its settings. Its link-layer address identifies it: nobody inside can change that. Its alias is the
-            mark of its sandbox, if the sandbox has one.
-        master: Index of the link it is a port of, if there is one.
-        master_name: Name of the master.
-        master_mac: Link-layer address that the master keeps: a bridge would take that of its first port.
-        ipv6: Whether it has IPv6.
-        hairpin: Whether frames may leave the bridge by the port they came in.
-        isolated: Whether the port reaches only ports that are not isolated.
-        learning: Whether the bridge learns addresses from the port.
-        index: Its index; 0 leaves it to the kernel.
-    """
+    """The end of a veth that is on the host."""
 
     name: str
     _: KW_ONLY
-    settings: Settings
-    master: int | None = None
+    settings: Settings  # its MAC identifies it: nobody inside can change that; its alias is the mark of its sandbox
+    master: int | None = None  # index of the link it is a port of, if there is one
     master_name: str = ""
-    master_mac: str | None = None
-    ipv6: bool = False
-    hairpin: bool = False
-    isolated: bool = False
-    learning: bool = True
-    index: int = 0
+    master_mac: str | None = None  # which the master keeps: a bridge would take that of its first port
+    ipv6: bool = False  # whether it has IPv6
+    hairpin: bool = False  # whether frames may leave the bridge by the port they came in
+    isolated: bool = False  # whether it reaches only ports that are not isolated
+    learning: bool = True  # whether the bridge learns addresses from it
+    index: int = 0  # 0 leaves it to the kernel
 
     @property
     def port(self) -> dict[str, bool]:
@@ -73,30 +59,22 @@ class CreateVeth(Step):
 
     The pair is one request; masters, aliases and other settings take further ones. IPv6 is off on the host end before
     that is up.
-
-    Attributes:
-        netns: The namespace of the inside end, by its name in the World.
-        index: Index of the inside end.
-        link: Its name.
-        settings: Its settings.
-        host: The end on the host.
-        may_exist: Whether it was there before, and may not have been deleted.
     """
 
-    netns: str
-    index: int
+    netns: str  # the namespace of the inside end, by its name in the World
+    index: int  # index of the inside end
     link: str
     _: KW_ONLY
     settings: Settings = NONE
     host: HostEnd
-    may_exist: bool = False
+    may_exist: bool = False  # it was there before, and may not have been deleted
     atomic = False
 
     def __str__(self) -> str:
         end, name = self.host, quote(self.host.name)
         there = ("netns", quote(self.netns)) if self.netns != HOST else ()
-        birth, late = _settings.split(end.settings)
-        words: Sequence[str] = ("ip link add name", name, *_settings.words(birth), "type veth")
+        early, late = _settings.split(end.settings)
+        words: Sequence[str] = ("ip link add name", name, *_settings.words(early), "type veth")
         words = (*words, "peer name", quote(self.link), *there, *_settings.words(self.settings))
         lines = [" ".join(words)]
         lines += [] if end.ipv6 else [str(self._ipv6_off())]
@@ -117,8 +95,8 @@ class CreateVeth(Step):
                 host.send(_requests.modify(found.index, settings=group))
             return group is not None
         there = None if self.netns == HOST else host.fd
-        birth, late = _settings.split(end.settings)
-        data = _requests.peer(end.name, settings=birth, index=end.index, namespace=there)
+        early, late = _settings.split(end.settings)
+        data = _requests.peer(end.name, settings=early, index=end.index, namespace=there)
         try:
             box.send(_requests.create("veth", self.link, settings=self.settings, index=self.index, data=data))
         except KernelError as error:

@@ -15,18 +15,12 @@ class WaitUp(Step):
     """Wait until packets go through a link, and, if it is a veth, through the bridge port that is its other end.
 
     IFF_UP is not enough (docs/kernel-facts.md, "IFF_UP is what was requested, not a carrier").
-
-    Attributes:
-        netns: The namespace, by its name in the World.
-        index: Index of the link.
-        link: Its name, for messages.
-        limit: The longest wait, in seconds; 0: do not wait.
     """
 
-    netns: str
+    netns: str  # the namespace, by its name in the World
     index: int
-    link: str
-    limit: float
+    link: str  # its name, for messages
+    limit: float  # the longest wait, in seconds; 0: do not wait
 
     def __str__(self) -> str:
         return f"# wait until {self.link} is up and packets go through, for {self.limit:g} s at most"

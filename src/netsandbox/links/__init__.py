@@ -1,4 +1,4 @@
-"""The kinds of link that can be made: one class each, in one file for each family; base.py says what a kind declares.
+"""The kinds of link that can be created: one class each, in one file for each family; base.py says what it declares.
 
 A kind is listed here twice, for type checkers and for users; its file is imported when it is first used.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Bridge", "Dummy", "Ifb", "Ipvlan", "Kind", "Macvlan", "Tap", "Veth", "Vlan", "Vrf", "Vxlan"]
 _FILES = {"Kind": "base", "Ipvlan": "macvlan", "Dummy": "plain", "Ifb": "plain"}  # others: the name in lower case
-_WORDS = {"tun": "tap"}  # the word of ip(8) for a kind that the kernel calls otherwise
+_WORDS = {"tun": "tap"}  # kernel's name: word of ip(8), where they differ
 
 
 class _Kinds(Mapping[str, "type[Kind]"]):
@@ -42,7 +42,7 @@ KINDS: Mapping[str, "type[Kind]"] = _Kinds()
 
 
 def find_kind(name: str | None) -> "type[Kind] | None":
-    """Return the kind that the kernel calls *name*; None: it is not one of those that can be made here."""
+    """Return the kind that the kernel calls *name*, if it can be created here."""
     found = KINDS.get(_WORDS.get(name or "", name or ""))
     return found if found and found.kind == name else None
 

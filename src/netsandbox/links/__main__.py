@@ -12,10 +12,10 @@ _HEAD = """<!-- Generated from src/netsandbox/links: python -m netsandbox.links 
 
 # Kinds of link
 
-A link to make is a value that `add_interface` takes as the source, or `--type` of `netsandbox attach` with an option in
-each `--set`. An option that is left out is left to the kernel, unless a default is shown. All that is not valid is
-refused at once, before anything is changed; a kind that the kernel lacks is refused with the name of its module. What
-`ip(8)` calls an option is what ip-link(8) and ip-tuntap(8) say more about.
+A link to create is a value that `add_interface` takes as the source, or `--type` of `netsandbox attach` with an option
+in each `--set`. The kernel chooses an option that is left out, unless a default is shown. All invalid options are
+refused at once, before anything is changed. If the kernel lacks a kind, the error names its module. For more about an
+option, look up its `ip(8)` word in ip-link(8) and ip-tuntap(8).
 """
 
 

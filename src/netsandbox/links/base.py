@@ -1,7 +1,7 @@
-"""What every kind of link has: its options, checked when it is made, and how it differs from other kinds.
+"""The base class of all kinds of link: a kind has options, which it checks, and says how it differs from other kinds.
 
-A kind is one class in one file here: a frozen dataclass whose options are declared once each (see options.py), and
-whose class attributes say what plans, steps and the command line have to know of it.
+A kind is one class in one file here: a frozen dataclass that declares each option once (see options.py). Plans, steps
+and the command line use its class attributes.
 """
 
 from collections.abc import Mapping
@@ -17,31 +17,31 @@ from netsandbox.netlink.options import Options
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A link to make; see its subclasses.
+    """A link to create; see its subclasses.
 
     Raises:
         SpecError: An option is not valid; its `problems` list all that are not.
     """
 
     kind: ClassVar[str]  # the kernel's name of the kind
-    module: ClassVar[str] = ""  # the kernel's module, if it is not called like the kind
-    source_field: ClassVar[str | None] = None  # the field that SOURCE of the command line is
+    module: ClassVar[str] = ""  # the kernel's module, if it has another name
+    source_field: ClassVar[str | None] = None  # the field that SOURCE of the command line sets
     key_field: ClassVar[str | None] = None  # the field that is its source name, unique in a sandbox
-    keeps_name: ClassVar[bool] = False  # on the host it is called by its source name
-    takes_ports: ClassVar[bool] = False  # it may be the master of others
-    cycles_ports: ClassVar[bool] = False  # it sets a link down and up that becomes its port: IPv6 addresses are lost
+    keeps_name: ClassVar[bool] = False  # on the host its name is its source name
+    takes_ports: ClassVar[bool] = False  # it can be a master
+    cycles_ports: ClassVar[bool] = False  # the kernel sets a new port down and up: it loses its IPv6 addresses
     port_settings: ClassVar[bool] = False  # the settings of a port can be changed
-    takes_port_mac: ClassVar[bool] = False  # it takes the MAC of a port, unless it was given one
-    mtu_with_birth: ClassVar[bool] = True  # the request that makes it sets its MTU
+    takes_port_mac: ClassVar[bool] = False  # it takes the MAC of a port, unless it has one of its own
+    mtu_at_creation: ClassVar[bool] = True  # the request to create it sets its MTU
     unique_mac: ClassVar[bool] = False  # no two on one lower link may have the same MAC
     lower_attr: ClassVar[int] = 0  # the attribute in IFLA_INFO_DATA that names the lower link; 0: IFLA_LINK does
-    uses_host: ClassVar[bool] = False  # it sends through the namespace of the socket that makes it
-    has_host_end: ClassVar[bool] = False  # its key is the name of a link that is made on the host with it
-    by_request: ClassVar[bool] = True  # one netlink request makes it
+    uses_host: ClassVar[bool] = False  # it sends through the namespace of the socket of that request
+    has_host_end: ClassVar[bool] = False  # its key is the name of a link on the host that is created with it
+    by_request: ClassVar[bool] = True  # one netlink request creates it
     declared: ClassVar[Mapping[str, Option]] = {}  # its options, by their names
     required: ClassVar[frozenset[str]] = frozenset()  # those that have no default
     optional: ClassVar[frozenset[str]] = frozenset()  # those that may be None
-    ordered: ClassVar[tuple[str, ...]] = ()  # those of the request that makes the link, as ip(8) takes them
+    ordered: ClassVar[tuple[str, ...]] = ()  # those of the request to create the link, as ip(8) takes them
 
     def __init_subclass__(cls) -> None:
         """Take the options from the annotations, which keep the plain types, and document them."""
@@ -97,7 +97,7 @@ class Kind:
 
     @property
     def options(self) -> Options:
-        """The options that are set, but for those that are not part of the request that makes the link."""
+        """The options that are set and are part of the request to create the link."""
         return tuple((name, value) for name in self.ordered if (value := getattr(self, name)) is not None)
 
     @property
@@ -112,22 +112,22 @@ class Kind:
 
     @property
     def host_names(self) -> tuple[str, ...]:
-        """Names on the host that matter: of the link that is made there, and of those that it needs."""
+        """Names of the link that is created on the host with it, and of those on the host that it needs."""
         return (*((self.key,) if self.has_host_end and self.key else ()), *(name for _, name in self.needs))
 
     @property
     def mac_rule(self) -> str | None:
-        """Why its MAC cannot be chosen, although the kernel would ignore one silently; None: it can."""
+        """Why its MAC cannot be chosen; None: it can."""
         return None
 
     @property
     def key(self) -> str | None:
-        """Its source name, unique in a sandbox; None: it has none but the name it gets inside."""
+        """Its source name, unique in a sandbox, if it has one."""
         return getattr(self, self.key_field) if self.key_field else None
 
     @property
     def source_name(self) -> str:
-        """What `Interface.source` is: its key, or its kind and the lower link."""
+        """The value of `Interface.source`: its key, or its kind and the lower link."""
         return self.key or self.kind + (f"@{self.lower}" if self.lower else "")
 
     @classmethod

@@ -30,9 +30,9 @@ class _GroupAddress(Option):
 
 @dataclass(frozen=True, slots=True)
 class Bridge(Kind):
-    """An Ethernet bridge, made inside the sandbox and deleted when it is removed.
+    """An Ethernet bridge, created inside the sandbox and deleted when it is detached.
 
-    Times are in hundredths of a second. Inside, it is called by the prefix or name of its interface, as any other.
+    Times are in hundredths of a second. Its name inside comes from the prefix or name of its interface.
 
     Source: ``AddInterface`` with ``WithIsBridge`` in moby's osl; ip-link(8).
     """
@@ -94,4 +94,4 @@ class Bridge(Kind):
     kind = "bridge"
     source_field = key_field = "name"
     keeps_name = takes_ports = takes_port_mac = port_settings = True
-    mtu_with_birth = False
+    mtu_at_creation = False

@@ -16,7 +16,6 @@ class _Macs(Option):
     values = f"up to {MOST}"
 
     def normalize(self, value: object) -> object:
-        """Return MACs, or one alone, in order, each once and in lower case."""
         given = (value,) if isinstance(value, str) else value
         return tuple(sorted({str(text).lower() for text in given})) if isinstance(given, Iterable) else value
 
@@ -83,7 +82,6 @@ class Macvlan(Kind):
 
     @property
     def mac_rule(self) -> str | None:
-        """In mode passthru it has that of the lower link."""
         return "is that of the lower link in mode passthru" if self.mode == "passthru" else None
 
 
@@ -124,5 +122,4 @@ class Ipvlan(Kind):
 
     @property
     def mac_rule(self) -> str | None:
-        """It has that of the lower link."""
         return "is that of the lower link"

@@ -1,7 +1,7 @@
 """How a kind declares its options: each once, as ``name: Annotated[type, Option(...)] = default``.
 
-From that follow the check and its text, the attribute in IFLA_INFO_DATA, the words of ip(8), what ``--set`` accepts,
-the help of the class, and docs/kinds.md.
+From that follow the check and its message, the attribute in IFLA_INFO_DATA, the words of ip(8), the values of
+``--set``, the docstring of the class, and docs/kinds.md.
 """
 
 from abc import ABC, abstractmethod
@@ -31,25 +31,18 @@ class More(TypedDict, total=False):
 
 
 class Option(ABC):
-    """One option of a kind.
+    """One option of a kind."""
 
-    Attributes:
-        name: Name of the field.
-        attr: Number of its attribute in IFLA_INFO_DATA; None: it is no part of the request that makes the link.
-        doc: What it means, in one line without a full stop.
-        size: Bytes of the number that the attribute holds.
-        order: Their order, as in the struct module.
-        word: What ip(8) calls it; if left out, the name of the field.
-        before: The option that ip(8) has to read after it.
-        rule: What is wrong with a value that is not valid.
-        values: The valid values, for the documentation.
-    """
-
-    name = rule = values = word = before = ""
-    size, order = 4, "="
+    name = ""  # of the field
+    word = ""  # what ip(8) calls it; if left out, the name of the field
+    before = ""  # the option that ip(8) has to read after it
+    rule = ""  # what is wrong with an invalid value
+    values = ""  # the valid values, for the documentation
+    size, order = 4, "="  # of the number in the attribute: in bytes, and as in the struct module
 
     def __init__(self, attr: int | None, doc: str, **more: Unpack[More]) -> None:
-        self.attr, self.doc = attr, doc
+        self.attr = attr  # number of its attribute in IFLA_INFO_DATA; None: the request to create the link has none
+        self.doc = doc  # one line without a full stop
         self.__dict__.update(more)
 
     def set_name(self, name: str) -> None:
@@ -62,7 +55,7 @@ class Option(ABC):
         return f"{self.doc} ({self.values})." if self.values else f"{self.doc}."
 
     def check(self, check: Checks, value: object) -> object:
-        """Return a value in the form that is kept; collect what is wrong with it."""
+        """Return a value in its usual form; collect what is wrong with it."""
         kept = self.normalize(value)
         reason = self.problem(kept)
         if reason:
@@ -70,7 +63,7 @@ class Option(ABC):
         return kept
 
     def normalize(self, value: object) -> object:
-        """Return a value that can be given in several forms in the one that is kept."""
+        """Return a value in its usual form."""
         return value
 
     @abstractmethod
@@ -90,7 +83,7 @@ class Option(ABC):
         return f"{self.word} {value}".strip()
 
     def parse(self, text: str) -> object:
-        """Return the value that *text* means on the command line; other text as it is, to be refused later."""
+        """Return the value of *text* on the command line; invalid text as it is, to be refused later."""
         return text
 
 
@@ -102,26 +95,22 @@ class Name(Option):
         self.field = field
 
     def set_name(self, name: str) -> None:
-        """Take the name of the field, unless errors call it otherwise."""
         super().set_name(self.field or name)
 
     def problem(self, value: object) -> str | None:
-        """Return why the kernel refuses it."""
         found = name_problem(self.name, value)
         return found.reason if found else None
 
 
 class Mac(Option):
-    """The link-layer address of one host."""
+    """The link-layer address of a host, in lower case."""
 
     values = "unicast MAC"
 
     def normalize(self, value: object) -> object:
-        """Return it in lower case."""
         return value.lower() if isinstance(value, str) else value
 
     def problem(self, value: object) -> str | None:
-        """Return why it is none."""
         return mac_problem(value)
 
 
@@ -135,31 +124,26 @@ class Number(Option):
         self.values = f"{least}..{most}"
 
     def problem(self, value: object) -> str | None:
-        """Return that it is no number in the range."""
         return None if is_int(value, self.least, self.most) else self.rule
 
     def parse(self, text: str) -> object:
-        """Return the number."""
         return parse_number(text)
 
 
 class Switch(Option):
-    """What is on or off; ip(8) takes 1 or 0 after its word."""
+    """An option that is on or off; ip(8) takes 1 or 0 after its word."""
 
     rule = "is neither True nor False"
     styles = "{} 1", "{} 0"
     size = 1
 
     def problem(self, value: object) -> str | None:
-        """Return that it is neither."""
         return None if isinstance(value, bool) else self.rule
 
     def words(self, value: bool) -> str:  # noqa: FBT001  a valid one
-        """Return the words of ip(8) for on or off."""
         return self.styles[0 if value else 1].format(self.word)
 
     def parse(self, text: str) -> object:
-        """Return what on, true, yes, 1, off, false, no and 0 mean."""
         return _SWITCH.get(text, text)
 
 
@@ -175,7 +159,6 @@ class Flag(Switch):
     styles = "{}", ""
 
     def pack(self, value: bool) -> bytes:  # noqa: FBT001  a valid one
-        """Return the attribute, or nothing."""
         return attrs.pack(self.attr or 0) if value else b""
 
 
@@ -204,11 +187,9 @@ class Choice(Option):
         self.rule = f"is not one of {self.values}"
 
     def problem(self, value: object) -> str | None:
-        """Return that it is not one of the words."""
         return None if isinstance(value, str) and value in self.choices else self.rule
 
     def number(self, value: str) -> int:
-        """Return the number that stands for it."""
         return self.choices[value]
 
 
@@ -222,7 +203,6 @@ class Address(Option):
         self.rule = f"is not the {self.values}"
 
     def problem(self, value: object) -> str | None:
-        """Return that it is no such address; a zone is not part of one."""
         try:
             fits = isinstance(value, str) and "%" not in value and ip_address(value).is_multicast == self.multicast
         except ValueError:
@@ -230,7 +210,6 @@ class Address(Option):
         return None if fits else self.rule
 
     def pack(self, value: str) -> bytes:
-        """Return it in the attribute of its family."""
         return _options.pack_address(self.attr or 0, self.attr6, value)
 
 
@@ -255,5 +234,5 @@ def pack(known: Mapping[str, Option], options: _options.Options) -> Iterable[byt
 
 
 def parse_number(text: str) -> object:
-    """Return the number that *text* says; other text as it is."""
+    """Return a number in decimal digits; other text as it is."""
     return int(text) if text.isdecimal() and text.isascii() else text

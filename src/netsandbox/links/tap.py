@@ -1,4 +1,4 @@
-"""Tap: a link whose other end is a program. No netlink request makes it: `_system/tap.py` does, by ioctls."""
+"""Tap: a link whose other end is a program. No netlink request creates it: `_system/tap.py` does, by ioctls."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -7,7 +7,7 @@ from netsandbox.links.base import Kind
 from netsandbox.links.options import Choice, Flag, Number
 
 _NO_ATTRIBUTE = 0
-_MOST = 2**32 - 2  # the last number means nobody
+_MOST = 2**32 - 2  # the last number means no user
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,8 @@ class Tap(Kind):
 
     @property
     def mac_rule(self) -> str | None:
-        """In mode tun it has none."""
         return "cannot be set in mode tun: it has no MAC" if self.mode == "tun" else None
 
     @property
     def source_name(self) -> str:
-        """What `Interface.source` is: its mode."""
         return self.mode

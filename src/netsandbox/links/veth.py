@@ -1,4 +1,4 @@
-"""Veth: a pair of links, one end inside and one on the host. Its own steps make it: `_steps/veth.py`."""
+"""Veth: a pair of links, one end inside and one on the host. `_steps/veth.py` creates it."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -51,5 +51,4 @@ class Veth(Kind):
 
     @property
     def needs(self) -> tuple[tuple[str, str], ...]:
-        """The master of the host end."""
         return (("master", self.master),) if self.master is not None else ()

@@ -29,7 +29,6 @@ class _Qos(Option):
         )
 
     def normalize(self, value: Any) -> object:  # noqa: ANN401  what a user gave
-        """Return pairs in order; other values as they are."""
         try:
             return tuple(sorted(map(tuple, value.items() if isinstance(value, Mapping) else value)))
         except TypeError:

@@ -12,8 +12,8 @@ class Vrf(Kind):
     """Virtual routing and forwarding: interfaces whose ``master=`` it is route by a table of their own.
 
     The kernel keeps the routes of their addresses in that table; those of ``routes=`` are in the main one. A link of
-    the host that stays there and is up loses its IPv6 addresses and its routes when it becomes a port; they come back
-    when it is detached.
+    the host that stays there and is up loses its IPv6 addresses and its routes when it becomes a port; they are
+    restored when it is detached.
 
     Source: Documentation/networking/vrf.rst, ip-link(8).
     """

@@ -149,12 +149,10 @@ class Vxlan(Kind):
 
     @property
     def mac_rule(self) -> str | None:
-        """With *gpe* it has none."""
         return "cannot be set with gpe: it has no MAC" if self.gpe else None
 
     @classmethod
     def words(cls, options: Options) -> str:
-        """Return options in the words of ip-link(8), each after a space; one that is external has no number."""
-        if ("external", True) in options:
+        if ("external", True) in options:  # then ip(8) takes no number
             options = tuple(item for item in options if item[0] != "id")
         return join_words(cls.declared, options)

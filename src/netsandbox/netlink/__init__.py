@@ -1,1 +1,1 @@
-"""Bytes to values and back: rtnetlink messages. Nothing here touches a socket."""
+"""Bytes to values and back: rtnetlink messages. Whatever the bytes are, a reader returns a value or a ProtocolError."""

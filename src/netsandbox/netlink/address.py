@@ -59,10 +59,10 @@ class Address:
 
 
 def new(index: int, interface: IPv4Interface | IPv6Interface) -> Address:
-    """Return the address *interface* as it is given to the link *index*.
+    """Return the address of a link, as osl adds it.
 
-    IPv6 without duplicate address detection, so that it is usable at once; IPv4 with the broadcast address of its
-    network where there is one (RFC 3021: not for /31 and /32), both as osl does. Link-local addresses have link scope.
+    IPv6 is without duplicate address detection, so that it is usable at once; IPv4 is with the broadcast address of its
+    network, if that has one (RFC 3021: not /31 and /32). Link-local addresses have link scope.
     """
     scope = RT_SCOPE_LINK if interface.is_link_local else RT_SCOPE_UNIVERSE
     if isinstance(interface, IPv6Interface):
@@ -73,16 +73,8 @@ def new(index: int, interface: IPv4Interface | IPv6Interface) -> Address:
 
 
 def unpack(message: Message) -> Address:
-    """Return the address that a RTM_NEWADDR message, or a request of ours, describes.
-
-    Raises:
-        ProtocolError: The message is malformed.
-    """
-    body = message.body
-    if len(body) < _INFO.size:
-        raise ProtocolError(f"address message of {len(body)} bytes")
-    family, prefix, flags, scope, index = _INFO.unpack_from(body)
-    found = attrs.unpack(body, _INFO.size)
+    """Return the address that a RTM_NEWADDR message, or a request made here, describes."""
+    (family, prefix, flags, scope, index), found = message.split(_INFO, "address")
     other = found.pop(_ADDRESS, None)
     local = found.pop(_LOCAL, other or b"")
     if other is None:
@@ -107,22 +99,22 @@ def unpack(message: Message) -> Address:
 
 
 def dump(index: int = 0, family: int = 0) -> Request:
-    """Ask for the addresses of the link *index* (0: all links) and a family (0: all)."""
+    """Request the addresses of a link (0: all) and a family (0: all)."""
     return Request("list addresses", GETADDR, _INFO.pack(family, 0, 0, 0, index), F_DUMP)
 
 
 def add(address: Address) -> Request:
-    """Ask for *address* to be added; one that is there already is refused (EEXIST)."""
+    """Request a new address; the kernel refuses one that is there already (EEXIST)."""
     text = f"add address {address.interface} to link {address.index}"
     return Request(text, NEWADDR, address.pack(), F_CREATE | F_EXCL)
 
 
 def update(address: Address) -> Request:
-    """Ask for the flags and lifetimes of an address that is there to be those of *address*."""
+    """Request other flags and lifetimes of an address that is there."""
     text = f"set the flags of address {address.interface} on link {address.index}"
     return Request(text, NEWADDR, address.pack(), F_REPLACE)
 
 
 def delete(address: Address) -> Request:
-    """Ask for *address* to be deleted."""
+    """Request the deletion of an address."""
     return Request(f"delete address {address.interface} from link {address.index}", DELADDR, address.pack())

@@ -1,7 +1,6 @@
 """Netlink attributes: type-length-value records, padded to four bytes (netlink(7), include/uapi/linux/netlink.h).
 
 Integers are in host order unless a NLA_F_NET_BYTEORDER flag says otherwise; rtnetlink does not use it.
-Whatever bytes are given to a reader here, the outcome is a value or a ProtocolError.
 """
 
 import struct
@@ -41,11 +40,7 @@ def nest(kind: int, *attributes: bytes) -> bytes:
 
 
 def walk(data: bytes, start: int = 0) -> list[tuple[int, bytes]]:
-    """Return (type, payload) of each attribute in *data* from the offset *start*.
-
-    Raises:
-        ProtocolError: An attribute is cut short or claims to be shorter than its header.
-    """
+    """Return (type, payload) of each attribute in *data* from the offset *start*."""
     found = []
     unpack_header = _HEADER.unpack_from
     end = len(data)
@@ -60,11 +55,7 @@ def walk(data: bytes, start: int = 0) -> list[tuple[int, bytes]]:
 
 
 def unpack(data: bytes, start: int = 0) -> dict[int, bytes]:
-    """Return the attributes in *data* by type; the last one wins, as in the kernel.
-
-    Raises:
-        ProtocolError: An attribute is cut short or claims to be shorter than its header.
-    """
+    """Return the attributes in *data* by type; the last one wins, as in the kernel."""
     found = {}  # not dict(walk()): of a long list of routes, a twentieth of the time would go into the pairs
     unpack_header = _HEADER.unpack_from
     end = len(data)
@@ -79,18 +70,14 @@ def unpack(data: bytes, start: int = 0) -> dict[int, bytes]:
 
 
 def to_int(data: bytes, size: int = 4) -> int:
-    """Return the unsigned integer that *data* holds.
-
-    Raises:
-        ProtocolError: It is not *size* bytes long.
-    """
+    """Return the unsigned integer of *size* bytes that *data* holds."""
     if len(data) != size:
         raise ProtocolError(f"integer of {len(data)} bytes where {size} were due")
     return int.from_bytes(data, sys.byteorder)
 
 
 def to_text(data: bytes) -> str:
-    """Return the string that *data* holds; bytes that are no UTF-8 survive a round trip."""
+    """Return the string that *data* holds; bytes that are not UTF-8 survive a round trip."""
     return data.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
 
 
@@ -105,11 +92,7 @@ def mac_text(data: bytes) -> str:
 
 
 def mac_bytes(text: str) -> bytes:
-    """Return the bytes of a link-layer address in colon notation.
-
-    Raises:
-        ProtocolError: The text is not one.
-    """
+    """Return the bytes of a link-layer address in colon notation."""
     try:
         return bytes.fromhex(text.replace(":", ""))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Settings of links: which have to be written to bring them back, and which can be told and set by number.
+"""Per-link sysctls: how to restore them, and which can be read and set by number with a link's own message.
 
 Source: enum in include/uapi/linux/ipv6.h, addrconf_sysctl[] and ipv6_store_devconf() in net/ipv6/addrconf.c; enum in
 include/uapi/linux/ip.h, devinet_sysctl and inet_set_link_af() in net/ipv4/devinet.c.
@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 from netsandbox.netlink.constants import AF_INET, AF_INET6
 
-IPV4_MC_FORWARDING = 2  # IPV4_DEVCONF_MC_FORWARDING: follows the multicast router, nobody can set it
-
+IPV4_MC_FORWARDING = 2  # IPV4_DEVCONF_MC_FORWARDING: follows the multicast router, and cannot be set
 _NAMES = (
     "forwarding hop_limit - accept_ra accept_redirects autoconf dad_transmits router_solicitations "
     "router_solicitation_interval router_solicitation_delay use_tempaddr temp_valid_lft temp_prefered_lft "
@@ -23,16 +22,15 @@ _NAMES = (
     "enhanced_dad addr_gen_mode disable_policy accept_ra_rt_info_min_plen ndisc_tclass rpl_seg_enabled "
     "ra_defrtr_metric ioam6_enabled ioam6_id - ndisc_evict_nocarrier accept_untracked_na accept_ra_min_lft "
     "force_forwarding"
-).split()  # "-": the MTU, multicast forwarding, a secret and a wide number, which cannot be told or set this way
+).split()  # "-": the MTU, multicast forwarding, a secret and a wide number, which cannot be read or set this way
 _STABLE_PRIVACY = 2  # IN6_ADDR_GEN_MODE_STABLE_PRIVACY
-_SECONDS = frozenset(  # told in milliseconds, set in seconds
+_SECONDS = frozenset(  # reported in milliseconds, set in seconds
     "router_solicitation_interval router_solicitation_delay router_solicitation_max_interval "
     "router_probe_interval".split()
 )
 
-
-# IPV4_DEVCONF_* of those that a number sets as well as a file does. A file does more for the others: it flushes routes,
-# or brings other settings along. (Of rp_filter it also tells those who watch for RTM_NEWNETCONF.)
+# IPV4_DEVCONF_* of those that can be set by number. Writing the file of another one has further effects: it flushes
+# routes, or changes other settings. (That of rp_filter also sends RTM_NEWNETCONF.)
 PLAIN = {
     "accept_redirects": 4,
     "secure_redirects": 5,
@@ -57,29 +55,22 @@ _NUMBER = re.compile(r"0|[1-9]\d{0,8}", re.ASCII)
 
 
 class Setting(NamedTuple):
-    """A setting of a link that the link's own message tells.
-
-    Attributes:
-        link: Name of the link.
-        family: AF_INET or AF_INET6.
-        number: Its number there, from 1 on for AF_INET, from 0 on for AF_INET6.
-    """
+    """A per-link sysctl that is in the link's own message."""
 
     link: str
-    family: int
-    number: int
+    family: int  # AF_INET or AF_INET6
+    number: int  # from 1 on for AF_INET, from 0 on for AF_INET6
 
-    def value(self, told: tuple[int, ...]) -> str | None:
-        """Return its value, of all that the link tells of the family; None if it is not told."""
+    def value(self, values: tuple[int, ...]) -> str | None:
+        """Return its value, of all of the family; None if it is not among them."""
         at = self.number - (self.family == AF_INET)
-        return str(told[at]) if at < len(told) else None
+        return str(values[at]) if at < len(values) else None
 
 
 def find(path: str, value: str) -> Setting | None:
-    """Return the setting below /proc/sys/net that a path means, if it is worth a look at what its link tells.
+    """Return the setting of a path below /proc/sys/net if the link's own message may make opening the file needless.
 
-    That is a plain IPv4 setting, which can be set that way too, or the switch of IPv6 if it is to be on, as it usually
-    is.
+    That is an IPv4 setting that can be set by number, or the switch of IPv6 if IPv6 is to be on, as it is by default.
     """
     found = _PATH.fullmatch(path)
     if not found or not _NUMBER.fullmatch(value):
@@ -91,7 +82,7 @@ def find(path: str, value: str) -> Setting | None:
 
 
 def ipv6_changes(now: tuple[int, ...], wanted: tuple[int, ...]) -> list[tuple[str, str]]:
-    """Return the settings to write, as (name, value), so that those of a link become *wanted*; the switch first."""
+    """Return the IPv6 settings of a link to write, as (name, value), to make them as *wanted*; the switch first."""
     different = [
         (name, str(new // 1000 if name in _SECONDS else new))
         for name, old, new in zip(_NAMES, now, wanted, strict=False)
@@ -101,7 +92,7 @@ def ipv6_changes(now: tuple[int, ...], wanted: tuple[int, ...]) -> list[tuple[st
 
 
 def ipv4_changes(now: tuple[int, ...], wanted: tuple[int, ...]) -> dict[int, int]:
-    """Return the settings to set, by number (IPV4_DEVCONF_*), so that those of a link become *wanted*."""
+    """Return the IPv4 settings of a link to set, by number (IPV4_DEVCONF_*), to make them as *wanted*."""
     return {
         number: new
         for number, (old, new) in enumerate(zip(now, wanted, strict=False), 1)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from netsandbox.errors import ProtocolError
 from netsandbox.netlink import attrs, bridge_port
 from netsandbox.netlink.constants import AF_BRIDGE, AF_INET, IFF_LOOPBACK, IFF_UP, IFLA
 from netsandbox.netlink.message import Message
@@ -30,7 +29,7 @@ class Link(Settings):
         kind: Kind of virtual link, such as "veth"; None for hardware and loopback.
         type: Hardware type (ARPHRD_*): 1 is Ethernet, 772 loopback.
         mac: Link-layer address in lower-case colon notation; None if it has none.
-        is_immobile: Whether it cannot leave its namespace, as a bridge; False before Linux 6.16, which does not say it.
+        is_immobile: Whether it cannot leave its namespace, as a bridge; before Linux 6.16, which reports that: False.
         mtu: Largest packet, in bytes.
         flags: IFF_* bits.
         operstate: Operational state (RFC 2863).
@@ -45,7 +44,7 @@ class Link(Settings):
         port: Settings of that port, as the kernel encodes them.
         stats: Counters, as the kernel encodes them (IFLA.STATS64); empty if not asked for.
         af_spec: Settings per address family, as the kernel encodes them.
-        raw: All that the kernel said, as it said it; see `rest`.
+        raw: The whole message of the kernel; see `rest`.
     """
 
     index: int
@@ -95,18 +94,14 @@ class Link(Settings):
     def is_ready(self) -> bool:
         """Whether packets go through: it has a signal (IFF_LOWER_UP) and is operational, and as a port it forwards.
 
-        Some drivers never tell their operational state; it stays UNKNOWN then (operstates.rst of the kernel).
+        Some drivers never report their operational state: it stays UNKNOWN (operstates.rst of the kernel).
         """
         works = self.is_up and self.carrier and self.operstate in {"UP", "UNKNOWN"}
         return works and self.port_state in {None, "FORWARDING"}
 
     @property
     def port_state(self) -> str | None:
-        """State of the port of a bridge, such as "FORWARDING"; None if it is none.
-
-        Raises:
-            ProtocolError: What the kernel said of the port is malformed.
-        """
+        """State of its port of a bridge, such as "FORWARDING"; None if it is not a port."""
         data = bridge_port.state(self.port) if self.port_kind == "bridge" else None
         number = None if data is None else attrs.to_int(data, 1)
         return bridge_port.STATES[number] if number is not None and number < len(bridge_port.STATES) else None
@@ -126,11 +121,7 @@ class Link(Settings):
 
 
 def conf(message: Message, family: int) -> tuple[int, ...]:
-    """Return what `Link.conf` of the link in a message is, in a third of the time.
-
-    Raises:
-        ProtocolError: The message is malformed.
-    """
+    """Return `Link.conf` of the link in a message, in a third of the time."""
     return _conf(attrs.unpack(message.body, INFO.size).get(IFLA.AF_SPEC, b""), family)
 
 
@@ -142,19 +133,12 @@ def _conf(af_spec: bytes, family: int) -> tuple[int, ...]:
 
 
 def unpack(message: Message) -> Link:
-    """Return the link that a RTM_NEWLINK or RTM_DELLINK message, or a request of ours, describes.
-
-    Raises:
-        ProtocolError: The message is malformed.
-    """
+    """Return the link that a RTM_NEWLINK or RTM_DELLINK message, or a request made here, describes."""
+    (_, type_, index, flags, _), found = message.split(INFO, "link")
     body = message.body
-    if len(body) < INFO.size:
-        raise ProtocolError(f"link message of {len(body)} bytes")
-    _, type_, index, flags, _ = INFO.unpack_from(body)
-    found = attrs.unpack(body, INFO.size)
     fields: dict[str, Any] = {"name": "", "mtu": 0, "raw": body}
     fields |= {name: read(found[kind]) for kind, name, read in _FIELDS if kind in found}
-    if body[0] == AF_BRIDGE and IFLA.PROTINFO in found:  # what is told when nothing but a port changes
+    if body[0] == AF_BRIDGE and IFLA.PROTINFO in found:  # of a change of nothing but a port
         fields |= {"port_kind": "bridge", "port": found[IFLA.PROTINFO]}
     if IFLA.LINKINFO in found:
         info = attrs.unpack(found[IFLA.LINKINFO])

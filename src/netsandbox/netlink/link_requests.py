@@ -17,7 +17,7 @@ _SKIP_STATS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
 
 
 def get(key: int | str, *, stats: bool = False) -> Request:
-    """Ask for one link, by index or by name (alternative names count)."""
+    """Request a link, by index, name or alternative name."""
     if isinstance(key, int):
         body = INFO.pack(0, 0, key, 0, 0)
     else:
@@ -27,7 +27,7 @@ def get(key: int | str, *, stats: bool = False) -> Request:
 
 
 def dump(*, stats: bool = False) -> Request:
-    """Ask for all links of the namespace."""
+    """Request all links of the namespace."""
     return Request("list links", GETLINK, INFO.pack(0, 0, 0, 0, 0) + _filter(stats=stats), F_DUMP)
 
 
@@ -43,19 +43,19 @@ def modify(
     namespace: int | None = None,
     new_index: int | None = None,
 ) -> Request:
-    """Ask for changes to the link *index*, all in one request; None leaves what it is about as it is.
+    """Request changes to a link, all at once; None leaves things as they are.
 
     Args:
-        index: The link; 0: the one that is called *name*.
+        index: The link; 0: the one with the name *name*.
         settings: New settings.
         name: New name.
         master: Index of the new master; 0 releases the link.
         up: Administrative state.
-        port: Kind of the master it is a port of, and the settings of that port, as the kernel encodes them.
+        port: Kind of its master, and settings of its port, as the kernel encodes them.
         ipv4_conf: IPv4 settings by their number (IPV4_DEVCONF_*).
-        namespace: Descriptor of the namespace to move to. The move comes first: if the request fails later, the link
-            has moved all the same (behaviour.md K3).
-        new_index: Index that the link gets there.
+        namespace: Descriptor of the namespace to move to. The kernel moves the link first: see docs/kernel-facts.md,
+            "A refused move may have moved the link".
+        new_index: Index of the link there.
     """
     place: tuple[tuple[Any, str, Callable[[int, Any], bytes], int], ...] = (
         (namespace, "move to another namespace", attrs.pack_u32, IFLA.NET_NS_FD),
@@ -71,8 +71,8 @@ def modify(
     if port is not None:
         master_kind, data = port
         known = [item for item in attrs.walk(data) if master_kind != "bridge" or item[0] in bridge_port.SETTABLE]
-        told = attrs.nest(IFLA.INFO_SLAVE_DATA, *(attrs.pack(key, value) for key, value in known))
-        parts.append(attrs.nest(IFLA.LINKINFO, attrs.pack_text(IFLA.INFO_SLAVE_KIND, master_kind), told))
+        encoded = attrs.nest(IFLA.INFO_SLAVE_DATA, *(attrs.pack(key, value) for key, value in known))
+        parts.append(attrs.nest(IFLA.LINKINFO, attrs.pack_text(IFLA.INFO_SLAVE_KIND, master_kind), encoded))
         words.append("port settings")
     if ipv4_conf is not None:
         numbers = ((key, value % 2**32) for key, value in ipv4_conf.items())  # medium_id may be -1
@@ -95,37 +95,37 @@ def create(
     namespace: int | None = None,
     data: bytes = b"",
 ) -> Request:
-    """Ask for a new virtual link.
+    """Request a new virtual link.
 
     Args:
         kind: Its kind, such as "bridge".
         name: Its name.
-        settings: Its settings; those that the kernel does not take with this request get lost, see `settings.split`.
+        settings: Its settings; the kernel ignores those that it does not take with this request: see `settings.split`.
         index: Its index; 0 leaves it to the kernel.
-        lower: Index of the link below it, in the namespace of the socket.
-        namespace: Descriptor of the namespace it is born in, if that is another one.
-        data: What its kind is told, as the kernel wants it.
+        lower: Index of its lower link, in the namespace of the socket.
+        namespace: Descriptor of its namespace, if that is another one.
+        data: The options of its kind, as the kernel encodes them.
     """
     info = (attrs.pack_text(IFLA.INFO_KIND, kind), attrs.nest(IFLA.INFO_DATA, data) if data else b"")
-    body = _newborn(name, settings, index, namespace)
+    body = _new_link(name, settings, index, namespace)
     body += b"" if lower is None else attrs.pack_u32(IFLA.LINK, lower)
     return Request(f"create {kind} {name}", NEWLINK, body + attrs.nest(IFLA.LINKINFO, *info), F_CREATE | F_EXCL)
 
 
 def peer(name: str, *, settings: Settings = NONE, index: int = 0, namespace: int | None = None) -> bytes:
-    """Return what a veth is told of its other end; as in `create`, but the index counts only if both ends have one."""
-    return attrs.pack(VETH_INFO_PEER, _newborn(name, settings, index, namespace))
+    """Return the data of a veth: its other end. The kernel takes the index only if both ends have one."""
+    return attrs.pack(VETH_INFO_PEER, _new_link(name, settings, index, namespace))
 
 
-def _newborn(name: str, settings: Settings, index: int, namespace: int | None) -> bytes:
-    """Return what the request that creates a link holds of any kind of link."""
+def _new_link(name: str, settings: Settings, index: int, namespace: int | None) -> bytes:
+    """Return the part of the request to create a link that all kinds have."""
     parts = [INFO.pack(0, 0, index, 0, 0), attrs.pack_text(IFLA.IFNAME, name), _settings.pack(settings)]
     parts += [] if namespace is None else [attrs.pack_u32(IFLA.NET_NS_FD, namespace)]
     return b"".join(parts)
 
 
 def altnames(index: int, names: Iterable[str], *, add: bool) -> Request:
-    """Ask for alternative names of the link *index* to be added or deleted."""
+    """Request to add alternative names to a link, or to delete them."""
     wanted = tuple(names)
     listed = attrs.nest(IFLA.PROP_LIST, *(attrs.pack_text(IFLA.ALT_IFNAME, name) for name in wanted))
     text = f"{'add' if add else 'delete'} alternative names {', '.join(wanted)} of link {index}"
@@ -134,12 +134,12 @@ def altnames(index: int, names: Iterable[str], *, add: bool) -> Request:
 
 
 def delete_group(group: int) -> Request:
-    """Ask for all links of a group to be deleted: that takes hardly longer than one."""
+    """Request the deletion of all links of a group, which takes hardly longer than that of one."""
     return Request(f"delete link group {group}", DELLINK, INFO.pack(0, 0, 0, 0, 0) + attrs.pack_u32(IFLA.GROUP, group))
 
 
 def delete(index: int) -> Request:
-    """Ask for the link *index* to be deleted."""
+    """Request the deletion of a link."""
     return Request(f"delete link {index}", DELLINK, INFO.pack(0, 0, index, 0, 0))
 
 

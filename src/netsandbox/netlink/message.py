@@ -1,13 +1,13 @@
 """Netlink messages: requests out, replies and acknowledgements in (netlink(7), RFC 3549).
 
-`converse` is the protocol as a generator: it yields a datagram to send, or None to be sent one that was received.
-A socket that drives it lives in `_system/transport.py`; nothing here does any input or output.
+`converse` is the protocol as a generator: it yields a datagram to send, or None to receive one. `_system/transport.py`
+drives it with a socket; nothing here does any input or output.
 """
 
 import errno
 import struct
 from collections.abc import Generator, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from netsandbox.errors import KernelError, ProtocolError
 from netsandbox.netlink import attrs
@@ -23,40 +23,32 @@ _F_CAPPED, _F_ACK_TLVS = 0x100, 0x200
 _MAX_ERRNO = 4095  # include/linux/err.h
 _EXTACK_TEXT = 1  # NLMSGERR_ATTR_MSG
 
-LIMIT = 1 << 26  # how long a list may be, in bytes: some 700,000 routes; somebody inside may make any number
-ATTEMPTS = 5  # how often a dump that the kernel calls inconsistent is asked for again
+LIMIT = 1 << 26  # longest list, in bytes: some 700,000 routes; processes inside may create any number
+ATTEMPTS = 5  # most readings of a list that changes meanwhile
 
 
 class Message(NamedTuple):
-    """One message of a datagram.
+    """One message of a datagram."""
 
-    Attributes:
-        kind: Message type, such as RTM_NEWLINK.
-        flags: NLM_F_* bits.
-        sequence: Number of the request that this answers.
-        body: What follows the header.
-    """
+    kind: int  # RTM_*
+    flags: int  # NLM_F_*
+    sequence: int  # of the request that it answers
+    body: bytes  # what follows the header
 
-    kind: int
-    flags: int
-    sequence: int
-    body: bytes
+    def split(self, info: struct.Struct, what: str) -> tuple[tuple[Any, ...], dict[int, bytes]]:
+        """Return the fields of *info*, with which the body begins, and the attributes that follow it."""
+        if len(self.body) < info.size:
+            raise ProtocolError(f"{what} message of {len(self.body)} bytes")
+        return info.unpack_from(self.body), attrs.unpack(self.body, info.size)
 
 
 class Request(NamedTuple):
-    """Something to ask of the kernel.
+    """A request to the kernel."""
 
-    Attributes:
-        text: What is asked, in words; an error message begins with it.
-        kind: Message type, such as RTM_NEWLINK.
-        body: What follows the header.
-        flags: NLM_F_* bits besides REQUEST and ACK.
-    """
-
-    text: str
-    kind: int
-    body: bytes
-    flags: int = 0
+    text: str  # what is requested, in words; an error message begins with it
+    kind: int  # RTM_*
+    body: bytes  # what follows the header
+    flags: int = 0  # NLM_F_*, besides REQUEST and ACK
 
     @property
     def is_dump(self) -> bool:
@@ -65,8 +57,8 @@ class Request(NamedTuple):
 
     @property
     def is_get(self) -> bool:
-        """Whether something is asked, and nothing changed; the last two bits of RTM_* tell."""
-        return self.kind & 3 == 2
+        """Whether it changes nothing."""
+        return self.kind & 3 == 2  # RTM_GET*
 
 
 class Overrun(Exception):  # noqa: N818  a signal to the protocol, never seen by a user
@@ -76,17 +68,13 @@ class Overrun(Exception):  # noqa: N818  a signal to the protocol, never seen by
 def pack(request: Request, sequence: int) -> bytes:
     """Return the datagram of one request."""
     flags = request.flags | F_REQUEST
-    if not request.is_get:  # what is asked for is the answer: an acknowledgement would be a second one
+    if not request.is_get:  # of a get, the acknowledgement would be a second answer
         flags |= F_ACK
     return _HEADER.pack(HEADER_SIZE + len(request.body), request.kind, flags, sequence, 0) + request.body
 
 
 def unpack(datagram: bytes) -> Iterator[Message]:
-    """Yield the messages of a datagram.
-
-    Raises:
-        ProtocolError: A message is cut short or claims to be shorter than its header.
-    """
+    """Yield the messages of a datagram."""
     start, end = 0, len(datagram)
     while start < end:
         if end - start < HEADER_SIZE:
@@ -99,11 +87,7 @@ def unpack(datagram: bytes) -> Iterator[Message]:
 
 
 def verdict(message: Message) -> tuple[int, str | None]:
-    """Return the errno (0: done) and the kernel's explanation from an ERROR or DONE message.
-
-    Raises:
-        ProtocolError: The message is cut short, or its number is no errno.
-    """
+    """Return the errno (0: done) and the kernel's explanation from an ERROR or DONE message."""
     body = message.body
     if len(body) < _ERROR.size:
         raise ProtocolError(f"acknowledgement of {len(body)} bytes")
@@ -123,14 +107,12 @@ def verdict(message: Message) -> tuple[int, str | None]:
 
 
 def converse(request: Request, sequences: Iterator[int]) -> Generator[bytes | None, bytes, list[Message]]:
-    """Ask *request* and return the messages that answer it.
+    """Return the messages that answer a request: yield a datagram to send, or None to receive one.
 
-    Yields a datagram to send, or None to be sent one that was received. An interrupted or overrun dump is asked for
-    again, ATTEMPTS times in all: half an answer is never returned.
+    An interrupted or overrun dump is requested again, ATTEMPTS times in all: half an answer is never returned.
 
     Raises:
         KernelError: The kernel refused, or the dump was interrupted every time (EINTR) or is too long (EMSGSIZE).
-        ProtocolError: A reply is malformed.
     """
     for _ in range(ATTEMPTS):
         sequence = next(sequences)
@@ -159,7 +141,7 @@ def _collect(request: Request, sequence: int) -> Generator[None, bytes, tuple[li
         for message in unpack(datagram):
             kind, flags, answered, _ = message
             if answered != sequence or kind == NOOP:
-                continue  # perhaps the late answer to a request that was given up
+                continue  # may be the late answer to an earlier request
             if flags & F_DUMP_INTR:
                 whole = False
             if kind in {ERROR, DONE}:
@@ -173,7 +155,7 @@ def _collect(request: Request, sequence: int) -> Generator[None, bytes, tuple[li
 
 
 def _raise_refusal(request: Request, message: Message) -> None:
-    """Raise the error that an acknowledgement of *request* tells, if it tells one."""
+    """Raise the error in an acknowledgement of *request*, if there is one."""
     code, extack = verdict(message)
     if code == errno.EPERM and not extack:
         extack = "Operation not permitted; it needs CAP_NET_ADMIN"

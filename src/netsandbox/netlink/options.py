@@ -39,7 +39,7 @@ def pack_mac(attr: int, text: str) -> bytes:
 
 
 def pack_source_macs(macs: Iterable[str]) -> bytes:
-    """Return the MACs that a macvlan receives from, which replace those it has."""
+    """Return the MACs from which a macvlan receives frames."""
     listed = (pack_mac(_MACVLAN_MAC, text) for text in macs)
     return attrs.pack_u32(_MACVLAN_MODE, _MACVLAN_SET) + attrs.nest(_MACVLAN_MACS, *listed)
 

@@ -18,25 +18,15 @@ from netsandbox.netlink.message import F_CREATE, F_DUMP, F_EXCL, F_REPLACE, Mess
 
 NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26  # RTM_*
 TABLE_MAIN, TABLE_LOCAL = 254, 255  # RT_TABLE_*
-BOOT, KERNEL = 3, 2  # RTPROT_*: who made it; ip(8) says "boot" of what it makes
+BOOT, KERNEL = 3, 2  # RTPROT_*: who made it; routes of ip(8) are "boot"
 UNICAST = 1  # RTN_UNICAST
 ONLINK, CLONED = 4, 0x200  # RTNH_F_ONLINK, RTM_F_CLONED
-IPV6_METRIC = 1024  # IP6_RT_PRIO_USER: what the kernel makes of no metric
+IPV6_METRIC = 1024  # IP6_RT_PRIO_USER: the default
 # Names of ip-route(8); a number without one is written in digits.
 SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}  # RT_SCOPE_*
 PROTOCOLS = {2: "kernel", 3: "boot", 4: "static", 9: "ra", 16: "dhcp"}  # RTPROT_*
-TYPES = (  # RTN_*
-    "unspec",
-    "unicast",
-    "local",
-    "broadcast",
-    "anycast",
-    "multicast",
-    "blackhole",
-    "unreachable",
-    "prohibit",
-    "throw",
-    "nat",
+TYPES = tuple(  # RTN_*
+    "unspec unicast local broadcast anycast multicast blackhole unreachable prohibit throw nat".split()
 )
 
 _INFO = struct.Struct("=BBBBBBBBI")  # struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
@@ -50,37 +40,21 @@ _IPV6 = lru_cache(IPv6Address), IPv6Network, ANY6
 
 @dataclass(frozen=True, slots=True)
 class RouteEntry:
-    """A route, as the kernel describes it.
+    """A route, as the kernel describes it."""
 
-    Attributes:
-        to: The destination.
-        index: Index of the link it leads out of; None for a multipath or unreachable route.
-        via: Address of the next hop.
-        metric: Priority; the lowest wins.
-        source: Preferred source address.
-        table: Number of the routing table; 254 is the main one.
-        protocol: Who made it (RTPROT_*); 2 is the kernel.
-        scope: Distance of the destination (RT_SCOPE_*).
-        type: RTN_*; 1 is unicast.
-        flags: RTNH_F_* and RTM_F_* bits.
-        tos: Type of service.
-        source_length: Prefix length of the source it is limited to (IPv6).
-        rest: Attributes that are not decoded: (type, payload), sent back as they came.
-    """
-
-    to: IPv4Network | IPv6Network
-    index: int | None = None
-    via: IPv4Address | IPv6Address | None = None
-    metric: int = 0
-    source: IPv4Address | IPv6Address | None = None
+    to: IPv4Network | IPv6Network  # the destination
+    index: int | None = None  # of the link it leads out of; None for a multipath or unreachable route
+    via: IPv4Address | IPv6Address | None = None  # the next hop
+    metric: int = 0  # the lowest wins
+    source: IPv4Address | IPv6Address | None = None  # preferred source address
     table: int = TABLE_MAIN
-    protocol: int = BOOT
-    scope: int = RT_SCOPE_UNIVERSE
-    type: int = UNICAST
-    flags: int = 0
-    tos: int = 0
-    source_length: int = 0
-    rest: tuple[tuple[int, bytes], ...] = ()
+    protocol: int = BOOT  # RTPROT_*: who made it
+    scope: int = RT_SCOPE_UNIVERSE  # RT_SCOPE_*: distance of the destination
+    type: int = UNICAST  # RTN_*
+    flags: int = 0  # RTNH_F_* and RTM_F_*
+    tos: int = 0  # type of service
+    source_length: int = 0  # prefix length of the source it is limited to (IPv6)
+    rest: tuple[tuple[int, bytes], ...] = ()  # attributes that are not decoded: (type, payload), sent back as they came
 
     @property
     def family(self) -> int:
@@ -93,7 +67,7 @@ class RouteEntry:
         return not self.to.prefixlen and self.table == TABLE_MAIN and self.type == UNICAST
 
     def words(self, link: str) -> str:
-        """Return it in the words of ip-route(8); it leads out of *link* (empty: of none)."""
+        """Return it in the words of ip-route(8); *link* is the name of the link it leads out of, if there is one."""
         words = str(self.to) if self.type == UNICAST else f"{TYPES[self.type]} {self.to}"
         words += f" via {self.via}" if self.via else ""
         words += f" dev {link}" if link else ""
@@ -128,7 +102,7 @@ def name_of(number: int, names: Mapping[int, str]) -> str:
 
 
 def number_of(name: str, names: Mapping[int, str]) -> int | None:
-    """Return the number of a scope or protocol; None if there is none: the inverse of `name_of`."""
+    """Return the number of a scope or protocol, if it has one: the inverse of `name_of`."""
     found = next((number for number, known in names.items() if known == name), None)
     if found is None and name.isdecimal() and name.isascii() and int(name) < 256:
         return int(name)
@@ -136,16 +110,9 @@ def number_of(name: str, names: Mapping[int, str]) -> int | None:
 
 
 def unpack(message: Message) -> RouteEntry:
-    """Return the route that a RTM_NEWROUTE message, or a request of ours, describes.
-
-    Raises:
-        ProtocolError: The message is malformed.
-    """
-    body = message.body
-    if len(body) < _INFO.size:
-        raise ProtocolError(f"route message of {len(body)} bytes")
-    family, length, source_length, tos, table, protocol, scope, type_, flags = _INFO.unpack_from(body)
-    found = attrs.unpack(body, _INFO.size)
+    """Return the route that a RTM_NEWROUTE message, or a request made here, describes."""
+    info, found = message.split(_INFO, "route")
+    family, length, source_length, tos, table, protocol, scope, type_, flags = info
     take = found.pop
     if _CACHEINFO in found:
         found.update(_expiry(take(_CACHEINFO)))
@@ -175,7 +142,7 @@ def unpack(message: Message) -> RouteEntry:
 
 
 def _expiry(data: bytes) -> dict[int, bytes]:
-    """Turn the cache information of a route that expires into the attribute that asks for it, in whole seconds."""
+    """Return the attribute that requests what the cache information of a route reports: when it expires, in seconds."""
     if len(data) < _CACHE.size:
         raise ProtocolError(f"route cache information of {len(data)} bytes")
     expires = _CACHE.unpack_from(data)[2]
@@ -183,7 +150,7 @@ def _expiry(data: bytes) -> dict[int, bytes]:
 
 
 def dump(*, family: int = 0, table: int = 0, index: int = 0) -> Request:
-    """Ask for the routes of a family, table and outgoing link (0: all); the kernel does the filtering."""
+    """Request the routes of a family, table and outgoing link (0: all)."""
     body = _INFO.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
     if table:
         body += attrs.pack_u32(_TABLE, table)
@@ -193,24 +160,24 @@ def dump(*, family: int = 0, table: int = 0, index: int = 0) -> Request:
 
 
 def lookup(address: IPv4Address | IPv6Address) -> Request:
-    """Ask which route leads to *address*."""
+    """Request the route that leads to *address*."""
     family = AF_INET if address.version == 4 else AF_INET6
     body = _INFO.pack(family, address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0) + attrs.pack(_DST, address.packed)
     return Request(f"find the route to {address}", GETROUTE, body)
 
 
 def add(entry: RouteEntry) -> Request:
-    """Ask for a route to be added; one that is there already is refused (EEXIST)."""
+    """Request a new route; the kernel refuses one that is there already (EEXIST)."""
     return Request(f"add route to {entry.to}", NEWROUTE, _settable(entry).pack(), F_CREATE | F_EXCL)
 
 
 def replace(entry: RouteEntry) -> Request:
-    """Ask for a route to be added in the place of one with the same destination, metric and table."""
+    """Request a route in the place of one with the same destination, metric and table."""
     return Request(f"replace route to {entry.to}", NEWROUTE, _settable(entry).pack(), F_CREATE | F_REPLACE)
 
 
 def delete(entry: RouteEntry) -> Request:
-    """Ask for a route to be deleted."""
+    """Request the deletion of a route."""
     return Request(f"delete route to {entry.to}", DELROUTE, _settable(entry).pack())
 
 

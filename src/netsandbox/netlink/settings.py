@@ -17,42 +17,26 @@ from netsandbox.netlink.options import pack_mac
 
 Value = int | str
 MTU_MIN, MTU_MAX = 68, 65535  # RFC 791, what the kernel allows virtual links
-ALIAS_MAX, MARK = 255, "netsandbox:"  # IFALIASZ without the final NUL; how aliases begin that netsandbox gives
+ALIAS_MAX, MARK = 255, "netsandbox:"  # IFALIASZ without the final NUL; the prefix of the aliases of netsandbox
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
 class Setting(NamedTuple):
-    """One setting of a link.
+    """One setting of a link."""
 
-    Attributes:
-        number: Number of its attribute (IFLA_*).
-        word: What ip-link(8) calls it.
-        pack: Returns the attribute of that number with a value.
-        read: Returns the value that a payload holds.
-        parse: Returns the value that a user gave, in its usual form; raises a ValueError with what is wrong with it.
-        doc: What its option on the command line does.
-        form: Class of its values.
-        when: When a user can give it.
-        spellings: Further names of its option on the command line.
-        usual: What a link has unless something else was set; None: that depends on the link.
-        with_birth: Whether the kernel takes it with the request that creates a link.
-        json: What ``ip -j -d`` calls it, if that is not its word.
-        show: Returns a value as ``ip -j -d`` shows it.
-    """
-
-    number: int
-    word: str
-    pack: Callable[[int, Any], bytes]
-    read: Callable[[bytes], Value | None]
-    parse: Callable[[Any], Value]
-    doc: str
-    form: type[int] | type[str] = str
-    when: Literal["always", "at birth", "never"] = "always"
-    spellings: tuple[str, ...] = ()
-    usual: Value | None = None
-    with_birth: bool = True
-    json: str = ""
-    show: Callable[[Any], Value] | None = None
+    number: int  # of its attribute (IFLA_*)
+    word: str  # what ip-link(8) calls it
+    pack: Callable[[int, Any], bytes]  # returns the attribute of that number with a value
+    read: Callable[[bytes], Value | None]  # returns the value that a payload holds
+    parse: Callable[[Any], Value]  # returns a value of a user in its usual form; raises a ValueError with the reason
+    doc: str  # what its option on the command line does
+    form: type[int] | type[str] = str  # class of its values
+    when: Literal["always", "at creation", "never"] = "always"  # when a user can give it
+    spellings: tuple[str, ...] = ()  # further names of its option on the command line
+    usual: Value | None = None  # what a link has by default; None: that depends on the link
+    at_creation: bool = True  # whether the kernel takes it with the request that creates a link
+    json: str = ""  # what ``ip -j -d`` calls it, if that is not its word
+    show: Callable[[Any], Value] | None = None  # returns a value as ``ip -j -d`` shows it
 
 
 def _row(*args: Any, **more: Any) -> Any:  # noqa: ANN401  as field() of dataclasses
@@ -133,7 +117,7 @@ class Settings:
         _parse_alias,
         "Set the alias, a text of at most 255 bytes.",
         usual="",
-        with_birth=False,
+        at_creation=False,
         json="ifalias",
     )
     txqlen: int | None = _number(
@@ -155,7 +139,7 @@ class Settings:
         1,
         4096,
         "Set the number of transmit queues to create.",
-        when="at birth",
+        when="at creation",
         json="num_tx_queues",
     )
 
@@ -164,7 +148,7 @@ TABLE: dict[str, Setting] = {item.name: item.metadata["setting"] for item in fie
 _usual: Any = {name: row.usual for name, row in TABLE.items()}
 USUAL = Settings(**_usual)
 NONE = Settings()
-_SETTABLE = [(name, row.usual) for name, row in TABLE.items() if row.when != "at birth"]
+_SETTABLE = [(name, row.usual) for name, row in TABLE.items() if row.when != "at creation"]
 
 
 def given(settings: Settings) -> Iterator[tuple[str, Setting, Value]]:
@@ -204,7 +188,7 @@ def merged(base: Settings, over: Settings) -> Settings:
 
 def split(settings: Settings, *late: str) -> tuple[Settings, Settings | None]:
     """Return the settings to create a link with, and those to give it afterwards: *late*, and what the kernel says."""
-    after: dict[str, Any] = {name: value for name, row, value in given(settings) if name in late or not row.with_birth}
+    after: dict[str, Any] = {name: value for name, row, value in given(settings) if name in late or not row.at_creation}
     return replace(settings, **dict.fromkeys(after)), Settings(**after) if after else None
 
 

@@ -88,10 +88,10 @@ class Namespace(Ip):
         return found
 
     def create(self, wanted: Link, given: Mapping[int, bytes], **fields: Any) -> int:  # noqa: ANN401
-        """Add a new link, with those of the attributes *given* that the kernel takes at birth; return its index."""
+        """Add a link, with those of the attributes *given* that the kernel takes at creation; return its index."""
         index = wanted.index or self.free_index()
         settings: dict[str, Any] = {
-            name: getattr(wanted, name) if row.number in given and row.with_birth else row.usual
+            name: getattr(wanted, name) if row.number in given and row.at_creation else row.usual
             for name, row in TABLE.items()
         }
         settings["mac"] = settings["mac"] or f"06:00:00:00:00:{next(MACS) % 256:02x}"

@@ -15,30 +15,18 @@ from netsandbox.netlink.settings import NONE, Settings
 
 @dataclass(frozen=True, slots=True)
 class CreateLink(Step):
-    """Create a virtual link in its place, with its name, index and settings, in one request.
+    """Create a virtual link in its place, with its name, index and settings, in one request."""
 
-    Attributes:
-        netns: The namespace, by its name in the World.
-        index: Index of the link.
-        link: Its name.
-        kind: Its kind.
-        settings: Its settings.
-        options: The options of its kind.
-        lower: Index, on the host, of the lower link, if there is one.
-        lower_name: Name of the lower link.
-        may_exist: Whether it was there before, and may not have been deleted.
-    """
-
-    netns: str
+    netns: str  # the namespace, by its name in the World
     index: int
     link: str
     _: KW_ONLY
     kind: str
     settings: Settings = NONE
     options: Options = ()
-    lower: int | None = None
+    lower: int | None = None  # index, on the host, of the lower link, if there is one
     lower_name: str = ""
-    may_exist: bool = False
+    may_exist: bool = False  # it was there before, and may not have been deleted
 
     @property
     def _kind(self) -> type[Kind]:
