@@ -140,10 +140,6 @@ class Checks:
             self.wrong(field or name, value, str(error))
             return None
 
-    def mac(self, value: object, field: str = "mac") -> str:
-        """Check a unicast link-layer address."""
-        return self.setting("mac", value, field) or ""
-
     def mtu(self, value: object, *, ipv6: bool, field: str = "mtu") -> int | None:
         """Check an MTU; with *ipv6*, it has to be large enough for IPv6."""
         mtu: int | None = self.setting("mtu", value, field)

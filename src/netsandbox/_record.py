@@ -220,7 +220,7 @@ def _unpack(value: Any) -> Any:  # noqa: ANN401  JSON
             raise ProtocolError(f"a damaged record: {field} of {name} is {known[field]!r:.99}")
     if name == "CreateLink":
         kind, options = find_kind(known["kind"]), known.get("options", ())
-        if not kind or not kind.fits(options):
+        if not kind or kind.has_host_end or not kind.fits(options):  # a veth is a CreateVeth
             raise ProtocolError(f"a damaged record: a link of the kind {known['kind']} with {options!r:.99}")
     return _CLASSES[name](**known)
 

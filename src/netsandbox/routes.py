@@ -145,7 +145,7 @@ class Neighbor:
         address = _host(check, "ip", ip)
         if ip is None and not bridge:
             check.wrong("ip", ip, "only a bridge forwarding entry goes without")
-        mac = check.mac(mac)
+        mac = check.setting("mac", mac) or ""
         check.add(name_problem("interface", interface))
         if not {*str(state).split()} <= {*STATES.values()}:
             check.wrong("state", state, f"is not one of {', '.join(STATES.values())}")

@@ -71,7 +71,9 @@ def test_attach_reports_addresses_dropped_by_a_sysctl(cli: Cli, path: str) -> No
     lab.veth()
     off = "--sysctl=net.ipv6.conf.IFNAME.disable_ipv6=1"
     result = cli("attach box v0 --json", off, *ADDRESSES)
-    assert result.err == "netsandbox: eth0: fd00::2/64 was dropped: it is gone now that all settings are made\n"
+    assert (
+        result.err == "netsandbox: eth0: fd00::2/64 was dropped: a sysctl of this link or a program inside removed it\n"
+    )
     assert result.json["dropped"] == ["fd00::2/64"]
     assert lab.addresses("eth0", path) == {"10.0.0.2/24"}
     assert "dropped" not in cli("inspect box --json").json[0]["interfaces"][0]

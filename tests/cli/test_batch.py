@@ -364,7 +364,7 @@ def test_batch_warns_about_unsent_requested_adverts(cli: Cli, write: Write, boxe
     off = "--sysctl=net.ipv6.conf.IFNAME.disable_ipv6=1"
     told = cli(write("web v0 --address 10.0.0.2/24 --advertise 1", f"db v1 --address=fd00::2/64 {off}"))
     why = "advertise eth0: ENETDOWN (it has no carrier)"
-    dropped = "db: eth0: fd00::2/64 was dropped: it is gone now that all settings are made"
+    dropped = "db: eth0: fd00::2/64 was dropped: a sysctl of this link or a program inside removed it"
     assert told.err == f"netsandbox: {dropped}\nnetsandbox: web: eth0 was advertised 0 times: {why}\n"
     assert boxes
 

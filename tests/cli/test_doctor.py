@@ -86,17 +86,17 @@ def test_unsafe_pin_directories_fail(cli: Cli, tmp_path: Path) -> None:
         "name": "directory of namespaces",
         "status": "ok",
         "found": f"{place}: owner 0, mode 0755, not shared",
-        "advice": "other mount namespaces do not see its pins; if they should, beforehand: "
+        "advice": "other mount namespaces do not see its pins; to share them, first run: "
         f"mount --bind {place} {place} && mount --make-shared {place}",
     }
     place.chmod(0o777)
     assert "tamper" in directory(cli, status=1)["advice"]
     place.rmdir()
     place.symlink_to(tmp_path)
-    assert "no directory" in directory(cli, status=1)["found"]
+    assert "not a directory" in directory(cli, status=1)["found"]
     place.unlink()
     place.touch()
-    assert "no directory" in directory(cli, status=1)["found"]
+    assert "not a directory" in directory(cli, status=1)["found"]
     place.unlink()
 
 

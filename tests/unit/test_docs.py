@@ -24,7 +24,7 @@ def test_architecture_lists_every_layer_in_order() -> None:
     """docs/architecture.md lists the layers of the import contract, from top to bottom."""
     config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     contract = next(item for item in config["tool"]["importlinter"]["contracts"] if item["type"] == "layers")
-    layers = [{name.strip(" ()") for name in layer.split("|")} for layer in contract["layers"]]
+    layers = [{name.strip(" ()") for name in re.split("[|:]", layer)} for layer in contract["layers"]]
     rooms = [name.rstrip("/").removesuffix(".py") for cell in _rooms() for name in _CODE.findall(cell)]
     assert sorted(rooms) == sorted(name for layer in layers for name in layer)
     numbers = [next(number for number, layer in enumerate(layers) if name in layer) for name in rooms]
@@ -32,17 +32,28 @@ def test_architecture_lists_every_layer_in_order() -> None:
 
 
 def test_architecture_names_only_files_that_exist() -> None:
-    """Each file in the table of rooms exists in its room, and each file with a folder exists in src, tests or docs."""
+    """Files that docs/architecture.md and CONTRIBUTING.md name exist, and the larger rooms name all of theirs."""
     for cell, row in _rooms().items():
         folder = SOURCE / _CODE.findall(cell)[0] if "/`" in cell else SOURCE
         named = [name for name in _CODE.findall(row) if name.endswith(".py") and "/" not in name]
         assert [name for name in named if not (folder / name).exists() and not (SOURCE / name).exists()] == []
+        if folder.name in {"_run", "_plan", "_system", "_events"}:
+            assert {file.name for file in folder.glob("*.py")} - {"__init__.py"} == {*named}
     for document in ("docs/architecture.md", "CONTRIBUTING.md"):
         text = (ROOT / document).read_text(encoding="utf-8")
         named = [name for name in _CODE.findall(text) if re.fullmatch(r"[\w./-]*/[\w./-]*|\w+\.py", name)]
         missing = [name for name in named if not (ROOT / name).exists() and not (SOURCE / name).exists()]
         in_rooms = {name for row in _rooms().values() for name in _CODE.findall(row)}
         assert [name for name in missing if name not in in_rooms and not name.startswith("/")] == []
+
+
+def test_architecture_names_only_what_is_defined() -> None:
+    """Each class and function that the sections of docs/architecture.md on the flow name is defined in src."""
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").split("## The rooms")[0]
+    source = "".join(file.read_text(encoding="utf-8") for file in SOURCE.rglob("*.py"))
+    named = {name for name in _CODE.findall(text) if re.fullmatch(r"[A-Za-z_]+(\.(?!py$)[a-z_]+)?", name)}
+    assert len(named) > 8
+    assert [n for n in named if not re.search(rf"(?m)^ *(def|class) {n.rpartition('.')[2]}\b", source)] == []
 
 
 @pytest.mark.parametrize("folder", ["src", "tests", "benchmarks", "examples", "fuzz"])

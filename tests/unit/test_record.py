@@ -130,6 +130,7 @@ def test_non_utf8_text_in_a_record_round_trip() -> None:
         (_sealed({"is": "Attachment", "back": [{"is": "Conf"}]}), "a damaged record"),
         (_sealed({"is": "Move", "old": {"is": "Unpin"}}), "a damaged record"),
         (_sealed({"is": "CreateLink", "kind": "x", "options": []}), "a damaged record: a link of the kind x"),
+        (_sealed({"is": "CreateLink", "kind": "veth", "options": []}), "a damaged record: a link of the kind veth"),
         (_sealed({"is": "CreateLink", "kind": "vlan", "options": [["id", "5"]]}), "a damaged record: a link of the"),
         (_sealed({"is": "CreateLink", "kind": "vlan", "options": [["x", 5]]}), "a damaged record: a link of the"),
         *(
@@ -148,7 +149,7 @@ def test_non_utf8_text_in_a_record_round_trip() -> None:
         (_sealed({"is": "Unpin", "path": "a\0b"}), "a damaged record: path of Unpin is 'a\\x00b'"),
         (_sealed({"is": "Unpin", "path": "\ud800"}), "a damaged record: path of Unpin is '\\ud800'"),
     ],
-    ids=range(34),
+    ids=range(35),
 )
 def test_invalid_record_is_refused(data: bytes, reason: str) -> None:
     """Bytes that are not a valid record raise ProtocolError with the reason."""

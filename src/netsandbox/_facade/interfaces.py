@@ -100,6 +100,7 @@ class Interfaces(Network):
                 group: number of the link group, 0..2147483647.
                 alias: free text attached to the link, at most 255 bytes; an empty one removes it.
                 (A link of the host keeps those of these five that are left out; when it is detached, all come back.)
+                numtxqueues: number of transmit queues, 1..4096, of a link that is created.
                 addresses: IP addresses with prefix length, such as "10.0.0.2/24" and "fd00::2/64", usable at once
                 (no duplicate address detection). IPv6 is off on the link unless one of them is IPv6.
                 master: source name of a bridge or vrf that was attached before.

@@ -110,7 +110,7 @@ def _show_os_error(error: OSError, *, as_json: bool) -> None:
 
 
 def discard_output() -> None:
-    """Send what is still to be written to stdout to nowhere, once nothing reads it any more."""
+    """Discard what is still to be written to stdout, because nobody can read it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -181,7 +181,7 @@ def complete_interface(ctx: click.Context) -> Iterable[str]:
 @completion
 def complete_link(_: click.Context) -> Iterable[str]:
     """Return the links of the host."""
-    from netsandbox._system.probes import link_names  # noqa: PLC0415  only for completion
+    from netsandbox._system.probes import link_names  # noqa: PLC0415  as above
 
     return link_names()
 

@@ -122,7 +122,7 @@ def _link(word: str, source: str | None, given: Iterable[str]) -> Kind:
     problems = keyword_problems([key for key, _, _ in pairs], _options(kind))
     problems += [Problem("set", key, "is not of the form KEY=VALUE") for key, equals, _ in pairs if not equals]
     if source is None and field:
-        problems.append(Problem("source", source, f"is required: the {field} of the {word}"))
+        problems.append(Problem("source", source, f"is required with --type {word}, as its {field}"))
     elif source is not None and not field:
         problems.append(Problem("source", source, f"cannot be given with --type {word}; --name names the interface"))
     if problems:

@@ -14,5 +14,5 @@ def demo(settings: Settings) -> int:
     runs in new namespaces, without root in a user namespace; it does not change the network of this machine.
     """
     # In a process of its own, which leaves the namespaces of this machine; all that it creates ends with it.
-    options = ["--json"] if settings.json else []
-    return subprocess.run([sys.executable, "-m", "netsandbox.cli.scene", *options], check=False).returncode  # noqa: S603  ourselves
+    words = [sys.executable, "-m", "netsandbox.cli.scene", *(["--json"] if settings.json else [])]
+    return subprocess.run(words, check=False).returncode  # noqa: S603  ourselves

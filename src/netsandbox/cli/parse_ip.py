@@ -37,7 +37,7 @@ def _read(
     while rest:
         word = rest.pop(0)
         if word not in known:
-            usage(f"{word!r} is not understood in {what} {' '.join(words)!r}; known are {', '.join(known)}")
+            usage(f"{word!r} is not understood in {what} {' '.join(words)!r}; keywords are {', '.join(known)}")
         key = known[word]
         if key is None:
             values[word] = True

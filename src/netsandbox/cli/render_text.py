@@ -26,8 +26,8 @@ def line(item: Interface) -> str:
 
 def dropped(made: Interface) -> list[str]:
     """Return a warning for each requested address that the interface does not have."""
-    why = "was dropped: it is gone now that all settings are made"
-    return [f"{made.name}: {address} {why}" for address in made.dropped]
+    why = "a sysctl of this link or a program inside removed it"
+    return [f"{made.name}: {address} was dropped: {why}" for address in made.dropped]
 
 
 def sandbox(box: Sandbox) -> None:

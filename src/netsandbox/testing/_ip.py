@@ -194,10 +194,6 @@ class Ip:
 
     # --- routes ---
 
-    def sorted_routes(self) -> list[RouteEntry]:
-        """Return the routes ordered by family, table and destination."""
-        return sorted(self.routes, key=lambda item: (item.family, item.table, item.to))
-
     def add_route(self, entry: RouteEntry, *, update: bool) -> None:
         """Add a route, or replace the first one with the same key."""
         if entry.family == AF_INET6:

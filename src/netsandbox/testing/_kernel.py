@@ -127,8 +127,9 @@ class FakeKernel(Kernel):
 
     @_counted("list routes")
     def routes(self, *, family: int = 0, table: int = 0, index: int = 0) -> list[RouteEntry]:
-        found = [item for item in self._inside.sorted_routes() if family in {0, item.family}]
-        return [item for item in found if table in {0, item.table} and index in {0, item.index}]
+        found = [item for item in self._inside.routes if family in {0, item.family} and index in {0, item.index}]
+        found = [item for item in found if table in {0, item.table}]
+        return sorted(found, key=lambda item: (item.family, item.table, item.to))
 
     @_counted("list neighbors")
     def neighbors(self, family: int = 0, index: int = 0) -> list[NeighborEntry]:
