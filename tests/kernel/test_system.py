@@ -444,3 +444,10 @@ def test_a_host_sandbox_without_interfaces_has_no_record() -> None:
         home.set_gateway(None, "v0")
         home.unset_gateway()
     assert not any(Path(store.Store().records).glob("*.json"))
+
+
+def test_a_pin_below_a_file_is_refused(tmp_path: Path) -> None:
+    """A pin whose directory is a file is refused as the kernel refuses it, before anything is created."""
+    (tmp_path / "file").touch()
+    with pytest.raises(KernelError, match="create .*/file/pin: ENOTDIR"):
+        namespace.check_pin(str(tmp_path / "file" / "pin"))
