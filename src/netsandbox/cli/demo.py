@@ -15,4 +15,9 @@ def demo(settings: Settings) -> int:
     """
     # In a process of its own, which leaves the namespaces of this machine; all that it creates ends with it.
     words = [sys.executable, "-m", "netsandbox.cli.scene", *(["--json"] if settings.json else [])]
-    return subprocess.run(words, check=False).returncode  # noqa: S603  ourselves
+    with subprocess.Popen(words) as process:  # noqa: S603  ourselves
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # the process has received SIGINT as well, and is waited for until it has ended
+            process.wait()
+            raise
