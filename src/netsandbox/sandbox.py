@@ -149,7 +149,10 @@ class Sandbox(Many):
     def plan_create(
         cls, name: str, *, replace: bool = False, host: str | None = None, interfaces: Iterable[InterfaceSpec] = ()
     ) -> Plan:
-        """Return what `create` would do, and create nothing; it refuses what `create` refuses."""
+        """Return what `create` would do, and create nothing; it refuses what `create` refuses.
+
+        Names and links that a sandbox to *replace* holds count as in use: `create` frees them first.
+        """
         attach = cls._attachment(expect_all("spec", interfaces, InterfaceSpec))
         return lifecycle.plan_creation(name, replace_old=replace, host=host, attach=attach)
 

@@ -449,5 +449,5 @@ def test_a_host_sandbox_without_interfaces_has_no_record() -> None:
 def test_a_pin_below_a_file_is_refused(tmp_path: Path) -> None:
     """A pin whose directory is a file is refused as the kernel refuses it, before anything is created."""
     (tmp_path / "file").touch()
-    with pytest.raises(KernelError, match="create .*/file/pin: ENOTDIR"):
+    with pytest.raises(KernelError, match=r"create .*/file/pin: ENOTDIR"):
         namespace.check_pin(str(tmp_path / "file" / "pin"))

@@ -407,6 +407,22 @@ def test_inverse_undoes_the_step(rig: Rig, step: Step) -> None:
     assert rig.changes(before) == {}
 
 
+def test_undo_of_settings_sends_only_those_that_were_changed(rig: Rig) -> None:
+    """If a driver refuses a MAC before the other settings are changed, undoing them does not set the MAC again."""
+    step = SetLink(*AT, Settings(mac="02:00:00:00:00:07", mtu=1500), Settings(mac="02:00:00:00:00:01", mtu=1400))
+    before = rig.state()
+    assert not step.inverse().apply(rig.world)
+    assert rig.changes(before) == {}
+    send(rig.box, requests.modify(7, settings=Settings(mtu=1400)))
+    rig.faults.calls.clear()
+    assert step.inverse().apply(rig.world)
+    assert rig.faults.calls[-1].endswith("set link 7: mtu 1500")
+    assert rig.changes(before) == {}
+    send(rig.box, requests.delete(7))
+    with pytest.raises(KernelError, match="ENODEV"):
+        step.inverse().apply(rig.world)
+
+
 def test_a_link_that_is_brought_up_and_down_again_is_down(rig: Rig) -> None:
     before = rig.state()
     step = SetUp(HOST, 5, "out", old=False, new=True)

@@ -117,12 +117,12 @@ class Many(Interfaces):
         room = namespace.room()
 
         def flush() -> None:
+            unpinned, gone[:] = gone[:], []
             with ExitStack() as stack:
-                for handle, _ in gone:
+                for handle, _ in unpinned:
                     stack.callback(handle.close)
-                for _, of_host in groupby(gone, lambda item: item[0].host.identity):
+                for _, of_host in groupby(unpinned, lambda item: item[0].host.identity):
                     release(list(of_host), wait=wait)
-                gone.clear()
 
         def destroy(box: Self, _: object) -> Self:
             if len(gone) == room:

@@ -29,10 +29,15 @@ class SetLink(Exchange[Settings]):
         return ip(self.netns, " ".join(("link set dev", quote(self.link), *_settings.words(self.new))))
 
     def apply(self, world: World) -> bool:
-        if self.new is None:
-            return False
-        world[self.netns].send(_requests.modify(self.index, settings=self.new))
-        return True
+        kernel, wanted = world[self.netns], self.new
+        if (
+            wanted and not self.atomic
+        ):  # a refused request may have made some of the changes; a driver may refuse others
+            found = kernel.link(self.index)
+            wanted = _settings.differing(wanted, _settings.of(found)) if found else wanted
+        if wanted:
+            kernel.send(_requests.modify(self.index, settings=wanted))
+        return wanted is not None
 
 
 class SetUp(Exchange[bool]):
