@@ -301,6 +301,7 @@ def test_invalid_rename_is_refused(twins: Twins, name: str, code: int) -> None:
         ({"settings": Settings(mtu=67)}, errno.EINVAL),
         ({"settings": Settings(mtu=65536)}, errno.EINVAL),
         ({"ipv4_conf": {8: 2, 19: 1}}, 0),
+        ({"ipv4_conf": {12: -1}}, 0),  # medium_id
         ({"settings": Settings(alias="some text", txqlen=77, group=5)}, 0),
         ({"settings": Settings(alias="", txqlen=0, group=0)}, 0),
         ({"up": True, "settings": Settings(mtu=1300), "name": "w0"}, 0),
@@ -924,3 +925,10 @@ def test_links_are_created_with_settings(twins: Twins) -> None:
     assert twins.ask(requests.create("veth", "a", settings=Settings(mac=MAC.format(10)), index=10, data=end)) == 0
     assert twins.look(lambda kernel: [link.group for link in kernel.links() if link.name in {"b", "br0"}]) == [3, 3]
     assert twins.look(lambda kernel: [link.alias for link in kernel.links() if link.name in {"b", "br0"}]) == [None] * 2
+
+
+@pytest.mark.parametrize(("value", "code"), [("2147483647", True), ("2147483648", errno.EINVAL), ("-1", True)])
+def test_sysctl_is_a_number_of_32_bits_or_is_refused(twins: Twins, value: str, code: int) -> None:
+    """The kernel refuses a number that does not fit into 32 bits with EINVAL."""
+    twins.veth("v0", 7)
+    assert twins.set("v0", "ipv4/conf/{}/medium_id", value) == code

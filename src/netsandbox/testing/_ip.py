@@ -84,7 +84,10 @@ class Ip:
     def set_setting(self, path: str, value: str) -> None:
         """Change a setting that exists, with the effects of switching IPv6 off and on."""
         family, name, setting = _split(path)
-        self.conf[name][family][setting] = int(value) * _unit(setting)
+        number = int(value) * _unit(setting)
+        if not -(2**31) <= number < 2**31:
+            raise Refusal(errno.EINVAL)
+        self.conf[name][family][setting] = number
         link = next((link for link in self.links.values() if link.name == name), None)
         if link and setting == "disable_ipv6":
             if int(value):

@@ -3,6 +3,7 @@
 import errno
 import itertools
 import struct
+import sys
 import weakref
 from collections.abc import Mapping
 from dataclasses import replace
@@ -167,7 +168,9 @@ class Namespace(Ip):
         self.edit(index, **values)
         settings = attrs.unpack(attrs.unpack(wanted.af_spec).get(AF_INET, b"")).get(CONF[AF_INET], b"")
         for number, data in attrs.walk(settings):
-            self.settings(index, AF_INET)[SETTINGS[AF_INET][number - 1]] = attrs.to_int(data)
+            self.settings(index, AF_INET)[SETTINGS[AF_INET][number - 1]] = int.from_bytes(
+                data, sys.byteorder, signed=True
+            )
 
     def set_altnames(self, wanted: Link, *, add: bool) -> None:
         """Add or delete alternative names."""
