@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from netsandbox import (
     Sandbox,
     SandboxNotFoundError,
     SpecError,
+    _record,
 )
 from netsandbox._run import transaction
 from netsandbox._system import files, kernel, libc, namespace, store, sysctl, transport
@@ -451,3 +453,21 @@ def test_a_pin_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(KernelError, match=r"create .*/file/pin: ENOTDIR"):
         namespace.check_pin(str(tmp_path / "file" / "pin"))
+
+
+def test_recovery_leaves_another_namespace_at_the_pin_alone(box: Sandbox) -> None:
+    """Recovery touches nothing in a namespace that was mounted at the pin of an interrupted sandbox meanwhile."""
+    lab.veth("v0", "p0")
+    record = Path(box.path).parent / ".state" / "box.json"
+    plan, found = box.plan_interface("v0"), _record.unpack(record.read_bytes())
+    pending = _record.Pending(plan.operation, plan.steps, forward=False, then=found)
+    record.write_bytes(_record.pack(replace(found, pending=pending)))
+    lab.libc("umount2", box.path.encode(), 0)
+    lab.shell(f"unshare --net={box.path} ip link add eth0 type bridge")
+    with lab.comes_back(box.path):
+        assert Sandbox.recover() == ("rolled back what was interrupted: attach v0 to sandbox box",)
+    assert Sandbox.prune() == (f"box: its namespace is no longer at {box.path}",)
+    assert "eth0" in lab.links(box.path)
+    box.close()
+    lab.libc("umount2", box.path.encode(), 0)
+    os.unlink(box.path)  # noqa: PTH108  beside umount
