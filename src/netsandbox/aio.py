@@ -115,6 +115,7 @@ def _opening(function: Callable[P, _Sync], undo: Callable[[_Sync], object]) -> C
     def call(*args: P.args, **kwargs: P.kwargs) -> Opening:
         return Opening(partial(function, *args, **kwargs), undo)
 
+    # help() and editors see what the call returns
     call.__signature__ = signature(function).replace(return_annotation=Opening)  # type: ignore[attr-defined]
     return call
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from tests.unit.rig import Rig, everywhere, furnished
 from tests.unit.values import neighbor_entry, route_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 FULL = InterfaceSpec(
     "v0",
@@ -360,3 +360,24 @@ def test_failed_group_deletion_names_all_its_commands() -> None:
     with pytest.raises(KernelError) as info:
         rig.remove()
     assert info.value.step == "ip link delete dev two && ip link delete dev one"
+
+
+def test_commit_is_inside_the_one_root_span() -> None:
+    """Where all steps share a root span, that span is around the commit too, so that its failure is recorded there."""
+    events: list[str] = []
+
+    @contextmanager
+    def span(name: str, _: object = None) -> Iterator[None]:
+        events.append(name)
+        yield
+        events.append(f"end of {name}")
+
+    rig = furnished()
+    draft = Draft(rig.target)
+    with draft.span("AddInterface", {}):
+        draft.add(UP)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("netsandbox.telemetry.span", span)
+        patch.setattr("netsandbox.telemetry.is_on", lambda: True)
+        execute(draft.plan("do it", None), rig.world, lambda: events.append("commit"))
+    assert events == ["AddInterface", "commit", "end of AddInterface"]

@@ -30,10 +30,14 @@ def execute(plan: Plan, world: World, commit: Callable[[], T]) -> T:
     done: list[Step] = []
     try:
         if telemetry.is_on():
-            _trace(list(zip(_units(plan.steps), plan.spans, strict=True)), world, done, 0, idempotent=plan.idempotent)
-        else:
-            for unit in _units(plan.steps):
-                _run(unit, world, done, idempotent=plan.idempotent)
+            items = list(zip(_units(plan.steps), plan.spans, strict=True))
+            roots = {spans[:1] for spans in plan.spans}
+            (root,) = roots.pop() if len(roots) == 1 and () not in roots else (None,)
+            with telemetry.span(root.name, root.attributes) if root else telemetry.OFF:  # also around the commit
+                _trace(items, world, done, 1 if root else 0, idempotent=plan.idempotent)
+                return commit()
+        for unit in _units(plan.steps):
+            _run(unit, world, done, idempotent=plan.idempotent)
         return commit()
     except BaseException as error:
         undone, left, failures = undo(done, world)
