@@ -151,7 +151,8 @@ class Sandbox(Many):
     ) -> Plan:
         """Return what `create` would do, and create nothing; it refuses what `create` refuses.
 
-        Names and links that a sandbox to *replace* holds count as in use: `create` frees them first.
+        A sandbox to *replace* that exists cannot be planned together with *interfaces* (SpecError): `create` destroys
+        it before it looks for the links, which may be in it.
         """
         attach = cls._attachment(expect_all("spec", interfaces, InterfaceSpec))
         return lifecycle.plan_creation(name, replace_old=replace, host=host, attach=attach)

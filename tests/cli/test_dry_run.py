@@ -346,4 +346,6 @@ def test_a_plan_to_create_with_interfaces_creates_nothing(box: Sandbox) -> None:
         plan = Sandbox.plan_create("web", interfaces=specs)
     assert plan.commands[0].endswith("/web true")
     assert any("link set dev v0 netns" in line for line in plan.commands)
+    with lab.comes_back(box.path), pytest.raises(SpecError, match="replace True: cannot be planned with interfaces"):
+        Sandbox.plan_create("box", replace=True, interfaces=specs)
     assert Sandbox.list() == ["box"]

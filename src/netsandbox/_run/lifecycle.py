@@ -98,6 +98,9 @@ def plan_creation(
     with opening(host, name) as (outside, stack), begin(records, name, outside, recover=False) as transaction:
         transaction.refuse_pending()
         old = _existing(transaction, path, outside, stack, replace_old=replace_old)
+        if old and attach:
+            reason = f"cannot be planned with interfaces: what {name} holds now is free only once it is destroyed"
+            raise SpecError([Problem("replace", replace_old, reason)])
         called = target(name, path)
         plan = _creation(transaction, called, path, outside, stack, old=old, attach=attach).operation.plan
         stack.close()
